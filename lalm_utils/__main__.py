@@ -1,0 +1,35 @@
+"""Command line: `python -m lalm_utils COMMAND`.
+
+A command lives in its own module, whose `add_command(commands)` adds a parser that sets `run(args) -> exit
+code`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from lalm_utils import score
+
+COMMANDS = (score,)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 if it did its work, 2 if its input is at fault."""
+    for stream in (sys.stdout, sys.stderr):
+        # Ids and replies may hold characters that a terminal's encoding lacks.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    parser = argparse.ArgumentParser(
+        prog="python -m lalm_utils", description="Score replies, and more to come."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for module in COMMANDS:
+        module.add_command(commands)
+    args = parser.parse_args(argv)
+    return args.run(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""Clips: an audio file in, 16 kHz mono samples out, and the same written back.
+
+In: the path of any file libsndfile decodes (WAV, FLAC, Ogg, MP3; any rate, width and number of channels).
+Out: a `Clip` of float32 samples at `RATE`, resampled here because models take arrays at face value.
+It does not know items, models or windows longer than one clip. Everything it refuses is an `AudioError`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import re
+import wave
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+RATE = 16_000  # Hz, what Whisper-type encoders hear
+MIN_SECONDS = 0.1  # shorter clips give an audio tower no token, and the model answers from the text alone
+FULL_SCALE_LIMIT = 8.0  # float files may overshoot 1.0; integers stored as floats are far beyond this
+_STREAMED = 0x7F000000  # bytes; what encoders that do not know the length yet promise is above
+_MARGIN = 0.25  # seconds decoded past the cut, so that the resampler's edge lies behind it
+
+
+class AudioError(ValueError):
+    """A clip that cannot be heard. The message names file, offending value, rule and next step."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Clip:
+    """What a model hears. Two clips are the same if their `sha256` is."""
+
+    samples: np.ndarray  # float32 (n,), mono, 16 kHz, within [-1, 1]
+    seconds: float  # of the whole file; `len(samples) / RATE` is what is left of it
+    truncated: bool  # whether the file was longer than max_seconds
+    sha256: str  # of `samples` as 16-bit little-endian integers
+
+
+def read_clip(path: str | Path, *, max_seconds: float = 30.0) -> Clip:
+    """Decode, downmix by the mean of the channels, resample to 16 kHz, keep the first `max_seconds`.
+
+    Samples beyond full scale are clipped to [-1, 1], as a player would. Raises AudioError if the file is
+    missing or undecodable, empty, under 0.1 s, holds NaN or infinity, is not scaled to 1, or is cut short.
+    """
+    if not max_seconds >= MIN_SECONDS:
+        raise AudioError(f"max_seconds = {max_seconds}: a clip is at least {MIN_SECONDS} s long")
+    with _opened(path) as file:
+        seconds = _checked_seconds(path, file)
+        wanted = int(min(file.frames, (max_seconds + _MARGIN) * file.samplerate))
+        frames, rate = _decoded(path, file, wanted), file.samplerate
+    mono = frames.mean(axis=1, dtype=np.float32)
+    samples = mono if rate == RATE else soxr.resample(mono, rate, RATE)
+    kept = int(min(len(samples), round(min(seconds, max_seconds) * RATE)))
+    samples = np.ascontiguousarray(np.clip(samples[:kept], -1.0, 1.0), dtype=np.float32)
+    return Clip(
+        samples=samples, seconds=seconds, truncated=seconds > max_seconds, sha256=content_hash(samples)
+    )
+
+
+def check_clip(path: str | Path) -> float:
+    """Seconds of a file by its header; AudioError if it is missing, unreadable, empty or under 0.1 s."""
+    with _opened(path) as file:
+        return _checked_seconds(path, file)
+
+
+def write_clip(path: str | Path, samples: np.ndarray) -> None:
+    """Write (n,) samples at 16 kHz, floats within [-1, 1] or int16, as 16-bit mono PCM WAV.
+
+    The bytes depend on the samples alone. Raises AudioError for another shape or type, for NaN or infinity,
+    for floats beyond full scale (normalise first: nothing is clipped here) and for under 0.1 s.
+    """
+    samples = np.asarray(samples)
+    _check_samples(path, samples)
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(_pcm16(samples).tobytes())
+    Path(path).write_bytes(buffer.getvalue())
+
+
+def content_hash(samples: np.ndarray) -> str:
+    """SHA-256 (hex) of samples as 16-bit little-endian integers: the same for a clip and its written WAV."""
+    return hashlib.sha256(_pcm16(samples).tobytes()).hexdigest()
+
+
+def _pcm16(samples: np.ndarray) -> np.ndarray:
+    if samples.dtype == np.int16:
+        return samples.astype("<i2")
+    # 32768 is also what decoders divide by, so reading and writing again changes nothing.
+    return np.clip(np.rint(samples.astype(np.float64) * 32768), -32768, 32767).astype("<i2")
+
+
+def _opened(path: str | Path) -> soundfile.SoundFile:
+    try:
+        if not Path(path).is_file():
+            raise AudioError(f"{path}: no such file; put the clip there or correct the path")
+        return soundfile.SoundFile(path)
+    except AudioError:
+        raise
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise AudioError(
+            f"{path}: not readable as audio ({error}); give a WAV, FLAC, Ogg or MP3 file"
+        ) from error
+
+
+def _checked_seconds(path: str | Path, file: soundfile.SoundFile) -> float:
+    if file.frames <= 0:
+        raise AudioError(f"{path}: empty, the file holds no samples; fetch or make the clip again")
+    _check_promised_length(path, file)
+    seconds = file.frames / file.samplerate
+    # Compared in frames: 1,600 frames at 16 kHz are 0.1 s whatever the quotient's last bit says.
+    if file.frames < math.floor(MIN_SECONDS * file.samplerate):
+        raise AudioError(
+            f"{path}: {seconds:.4f} s long; a clip needs at least {MIN_SECONDS} s; leave it out or pad it"
+        )
+    return seconds
+
+
+def _check_promised_length(path: str | Path, file: soundfile.SoundFile) -> None:
+    """A WAV that was cut while being copied plays as if it were whole; only libsndfile's log tells."""
+    told = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+    promised, there = map(int, told.groups()) if told else (0, 0)
+    if 0.99 * promised > there and promised < _STREAMED:
+        raise AudioError(
+            f"{path}: damaged, {there} of {promised} bytes of samples are there; fetch the clip again"
+        )
+
+
+def _decoded(path: str | Path, file: soundfile.SoundFile, wanted: int) -> np.ndarray:
+    """(wanted, channels) float32, checked to be finite, on a scale of 1, and as many as the header says."""
+    try:
+        frames = file.read(wanted, dtype="float32", always_2d=True)
+    except (RuntimeError, MemoryError, ValueError) as error:
+        raise AudioError(f"{path}: damaged, decoding broke off ({error}); fetch the clip again") from error
+    if len(frames) < wanted - MIN_SECONDS * file.samplerate:
+        raise AudioError(
+            f"{path}: damaged, {len(frames)} of {wanted} samples could be decoded; fetch the clip again"
+        )
+    _check_finite(path, frames)
+    peak = float(np.abs(frames).max())
+    if peak > FULL_SCALE_LIMIT:
+        raise AudioError(
+            f"{path}: samples reach {peak:g} where full scale is 1; divide them by their full scale"
+        )
+    return frames
+
+
+def _check_finite(path: str | Path, samples: np.ndarray) -> None:
+    bad = samples.size - int(np.isfinite(samples).sum())
+    if bad:
+        raise AudioError(
+            f"{path}: {bad} of {samples.size} samples are NaN or infinite; none may be; export it again"
+        )
+
+
+def _check_samples(path: str | Path, samples: np.ndarray) -> None:
+    if samples.ndim != 1 or not (samples.dtype == np.int16 or samples.dtype.kind == "f"):
+        raise AudioError(
+            f"{path}: {samples.dtype} samples of shape {samples.shape}; give one axis of floats or of int16"
+        )
+    if len(samples) < round(MIN_SECONDS * RATE):
+        raise AudioError(
+            f"{path}: {len(samples) / RATE:.4f} s long; a clip needs at least {MIN_SECONDS} s; pad it"
+        )
+    if samples.dtype == np.int16:
+        return
+    _check_finite(path, samples)
+    peak = float(np.abs(samples).max())
+    if peak > 1:
+        raise AudioError(
+            f"{path}: samples reach {peak:g} where full scale is 1; normalise them before writing"
+        )

@@ -1,0 +1,101 @@
+"""Each clip through the audio tower once: its embeddings, kept within a budget of bytes.
+
+In: clips. Out: (tokens, width) embeddings as the language model reads them, and prompts with them in place. It
+knows the layout of transformers' Qwen2-Audio (audio_tower, multi_modal_projector), and nothing of replies.
+
+A clip costs the tower a whole window however short it is, and is asked about many times: by every method,
+sample and agent step. The plain forward runs the tower every time.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import FeatureExtractionMixin
+from transformers.masking_utils import create_bidirectional_mask
+
+from lalm_utils.audio import RATE, Clip
+from lalm_utils.models import ModelError
+
+AT_ONCE = 8  # clips a pass of the tower: more is no faster, and a 30 s window takes memory
+
+
+class AudioEmbeddings:
+    """Embeddings by clip content. `passes` counts the clips that went through the tower."""
+
+    def __init__(self, core: nn.Module, extractor: FeatureExtractionMixin, budget: int) -> None:
+        """`core` has the tower and the projector; `budget` is in bytes, on the model's device."""
+        self.core, self.extractor, self.budget = core, extractor, budget
+        self.kept: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self.passes = 0
+
+    @torch.inference_mode()
+    def of(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
+        """(tokens, width) by SHA-256 of each clip, about 25 tokens a second."""
+        wanted = {clip.sha256: clip for clip in clips}
+        found = {sha: self.kept[sha] for sha in wanted if sha in self.kept}
+        missing = [clip for sha, clip in wanted.items() if sha not in found]
+        for start in range(0, len(missing), AT_ONCE):
+            some = missing[start : start + AT_ONCE]
+            found |= {clip.sha256: heard for clip, heard in zip(some, self._hear(some))}
+        self._keep(found)
+        return found
+
+    def clear(self) -> None:
+        """Forget all: to be called when the tower or the projector has changed."""
+        self.kept.clear()
+
+    def _hear(self, clips: Sequence[Clip]) -> list[torch.Tensor]:
+        tower = self.core.audio_tower
+        mel = self.extractor(
+            [clip.samples for clip in clips],
+            sampling_rate=RATE,
+            padding="max_length",
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        frames, counts = tower._get_feat_extract_output_lengths(mel["attention_mask"].sum(-1))
+        if counts.min() < 1:
+            shortest = min(clip.seconds for clip in clips)
+            raise ModelError(f"a clip of {shortest:.3f} s gives no audio token: leave it out or pad it")
+        features = mel["input_features"].to(device=tower.device, dtype=tower.dtype)
+        hidden = tower(features, attention_mask=self._mask(frames, features)).last_hidden_state
+        embeddings = self.core.multi_modal_projector(hidden)
+        self.passes += len(clips)
+        # copies, so that a short clip does not keep its whole window alive
+        return [embedding[:count].clone() for embedding, count in zip(embeddings, counts.tolist())]
+
+    def _mask(self, frames: torch.Tensor, features: torch.Tensor) -> torch.Tensor | None:
+        """What the tower's attention sees: of each window, the first `frames` positions after the convolutions."""
+        config = self.core.audio_tower.config
+        places = torch.arange(config.max_source_positions)[None, :] < frames[:, None]
+        shape = features.new_zeros((*places.shape, 1))
+        return create_bidirectional_mask(
+            config=config, inputs_embeds=shape, attention_mask=places.long().to(features.device)
+        )
+
+    def _keep(self, found: dict[str, torch.Tensor]) -> None:
+        for sha, embedding in found.items():
+            self.kept[sha] = embedding
+            self.kept.move_to_end(sha)
+        size = sum(embedding.nbytes for embedding in self.kept.values())
+        while size > self.budget and self.kept:
+            size -= self.kept.popitem(last=False)[1].nbytes
+
+
+def spread(ids: Sequence[int], audio_token: int, counts: Sequence[int]) -> list[int]:
+    """`ids` with the i-th audio token repeated `counts[i]` times; ModelError unless there is one for each."""
+    places = [place for place, token in enumerate(ids) if token == audio_token]
+    if len(places) != len(counts):
+        raise ModelError(
+            f"{len(places)} audio tokens in the prompt for {len(counts)} clips: check the chat template"
+        )
+    if counts and min(counts) < 1:
+        raise ModelError("a clip without audio tokens would be answered from the text alone")
+    spread_out: list[int] = []
+    for start, end, count in zip([-1, *places], [*places, len(ids)], [0, *counts]):
+        spread_out += [audio_token] * count + list(ids[start + 1 : end])
+    return spread_out

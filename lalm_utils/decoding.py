@@ -1,0 +1,198 @@
+"""From one prefill per prompt to n replies, or to the likelihood of every option.
+
+In: a causal language model with its cache of keys and values after a left-padded batch of prompts. Out: token
+ids, or log-likelihoods. It knows nothing of audio, text or replies.
+
+The prompt is never copied per sample. The n samples of a prompt (or its options) are *streams* side by side in
+one row: each step feeds one token per stream, all at the same position, under a mask that lets a stream see the
+prompt and its own past only. Against copying the cache n times this halves the time of 5 samples on a CPU.
+
+Sampling inverts the cumulative distribution at a uniform number that depends on the seed, the prompt's content,
+the sample's number and the step, and on nothing else: sample k of a prompt is the same in any batch and order,
+up to numerical ties.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lalm_utils.models import ModelError
+
+NONE = -1  # stands where a stream has ended
+COMPACT_BELOW = (
+    0.75  # share of live rows under which the finished ones are dropped: dropping copies the cache
+)
+
+
+@dataclass(kw_only=True)
+class Prefix:
+    """A batch of prompts, read. `cache` grows as streams are fed, so a prefix serves one purpose."""
+
+    cache: Any
+    mask: torch.Tensor  # (batch, length), 1 on tokens, 0 on the padding to their left
+    logits: torch.Tensor  # (batch, vocabulary), float32, of the token that comes next
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoder:
+    """A causal language model without head (`body`), and its head."""
+
+    body: nn.Module
+    head: nn.Module
+
+    def prefill(self, embeds: torch.Tensor, mask: torch.Tensor) -> Prefix:
+        """Read (batch, length, width) embeddings; the head sees the last position only."""
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        out = self.body(inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=True)
+        logits = self.logits(out.last_hidden_state[:, -1])
+        if not torch.isfinite(logits).all():
+            raise ModelError(
+                "the model's logits are not finite: the weights are damaged, or dtype is too narrow"
+            )
+        return Prefix(cache=out.past_key_values, mask=mask, logits=logits)
+
+    def extend(
+        self, prefix: Prefix, tokens: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor
+    ) -> torch.Tensor:
+        """Feed (batch, width) tokens, which see where `seen` (batch, width, cache and width) holds; the states."""
+        embeds = self.body.get_input_embeddings()(tokens)
+        hidden_from = torch.finfo(embeds.dtype).min
+        bias = torch.zeros(seen.shape, dtype=embeds.dtype, device=embeds.device)
+        out = self.body(
+            inputs_embeds=embeds,
+            attention_mask=bias.masked_fill_(~seen, hidden_from)[:, None],
+            position_ids=positions,
+            past_key_values=prefix.cache,
+            use_cache=True,
+        )
+        return out.last_hidden_state
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Float32 logits."""
+        return self.head(hidden).float()
+
+
+def uniforms(seed: int, content: str, samples: Sequence[int], count: int) -> np.ndarray:
+    """(samples, count) numbers in [0, 1), float64: a row depends on the seed, the content and its own number."""
+    rows = []
+    for sample in samples:
+        digest = hashlib.sha256(f"{seed} {sample} {content}".encode()).digest()
+        raw = np.random.PCG64(int.from_bytes(digest[:16], "little")).random_raw(count)
+        rows.append((raw >> np.uint64(11)) * 2.0**-53)
+    return np.stack(rows)
+
+
+def choose(logits: torch.Tensor, temperature: float, uniform: torch.Tensor | None) -> torch.Tensor:
+    """The next token of (..., vocabulary) logits: the likeliest at temperature 0, else drawn at `uniform` (...)."""
+    if temperature == 0:
+        return logits.argmax(-1)
+    # float64: the sum over a vocabulary must not lose the rare tokens, nor round a target past its end
+    cumulative = torch.softmax(logits / temperature, -1).double().cumsum(-1)
+    target = uniform[..., None] * cumulative[..., -1:]
+    index = torch.searchsorted(cumulative, target, right=True)[..., 0]
+    return index.clamp(max=logits.shape[-1] - 1)
+
+
+@torch.inference_mode()
+def sample(
+    decoder: Decoder,
+    prefix: Prefix,
+    *,
+    n: int,
+    temperature: float,
+    uniform: torch.Tensor | None,
+    max_new_tokens: int,
+    ends: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`n` streams per prompt: tokens (batch, n, max_new_tokens), `NONE` from the end on, and ended (batch, n).
+
+    `uniform` (batch, n, max_new_tokens) is not looked at when greedy. Stops when every stream has met one of the
+    token ids in `ends`; prompts whose streams have all ended leave the batch.
+    """
+    device, batch = prefix.mask.device, len(prefix.mask)
+    written = torch.full((batch, n, max_new_tokens), NONE, device=device)
+    ended = torch.zeros((batch, n), dtype=torch.bool, device=device)
+    rows = torch.arange(batch, device=device)
+    own = torch.eye(n, dtype=torch.bool, device=device)
+    seen = prefix.mask.bool()[:, None].expand(-1, n, -1)
+    positions = prefix.mask.sum(-1)[:, None].expand(-1, n)
+    logits = prefix.logits[:, None].expand(-1, n, -1)
+    for step in range(max_new_tokens):
+        drawn_at = None if uniform is None else uniform[rows, :, step]
+        chosen = choose(logits, temperature, drawn_at)
+        ended[rows] |= torch.isin(chosen, ends)
+        written[rows, :, step] = torch.where(ended[rows], NONE, chosen)
+        live = ~ended[rows].all(-1)
+        if step + 1 == max_new_tokens or not live.any():
+            break
+        if live.float().mean() <= COMPACT_BELOW:
+            prefix.cache.batch_select_indices(live.nonzero()[:, 0])
+            rows, chosen, seen, positions = (kept[live] for kept in (rows, chosen, seen, positions))
+        seen = torch.cat([seen, own.expand(len(rows), n, n)], -1)
+        logits = decoder.logits(decoder.extend(prefix, chosen, positions, seen))
+        positions = positions + 1
+    return written, ended
+
+
+@torch.inference_mode()
+def score(decoder: Decoder, prefix: Prefix, options: Sequence[Sequence[Sequence[int]]]) -> list[np.ndarray]:
+    """Per prompt a (n_options,) float64 array: the summed log-likelihood in nats of each option's tokens.
+
+    An option's last token, the end of the turn, is scored and not fed. All options of all prompts are fed in one
+    pass after the shared prefix.
+    """
+    fed = _side_by_side(options, prefix.mask.device)
+    hidden = None
+    if fed.tokens.shape[1]:
+        prompt = prefix.mask.bool()[:, None].expand(-1, fed.tokens.shape[1], -1)
+        same = fed.owner[:, :, None] == fed.owner[:, None, :]
+        seen = torch.cat([prompt, same & (fed.depth[:, None, :] <= fed.depth[:, :, None])], -1)
+        hidden = decoder.extend(prefix, fed.tokens, prefix.mask.sum(-1)[:, None] + fed.depth, seen)
+    scores = []
+    for row, texts in enumerate(options):
+        total = log_likelihood(prefix.logits[row].expand(len(texts), -1), [text[0] for text in texts])
+        count = sum(len(text) - 1 for text in texts)
+        if count:  # row by row, since logits of all options over a large vocabulary fill gigabytes
+            after = log_likelihood(
+                decoder.logits(hidden[row, :count]), [t for text in texts for t in text[1:]]
+            )
+            total = total.index_add(0, fed.owner[row, :count], after)
+        scores.append(total.cpu().numpy())
+    return scores
+
+
+def log_likelihood(logits: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+    """(m,) float64: the log-probability of token i under row i of (m, vocabulary) logits."""
+    index = torch.tensor(tokens, device=logits.device)[:, None]
+    return (logits.gather(1, index)[:, 0] - logits.logsumexp(-1)).double()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fed:
+    """Options laid out in one row per prompt, each (batch, longest row); padding belongs to owner `NONE`."""
+
+    tokens: torch.Tensor
+    owner: torch.Tensor  # the option a token belongs to
+    depth: torch.Tensor  # its place in that option
+
+
+def _side_by_side(options: Sequence[Sequence[Sequence[int]]], device: torch.device) -> _Fed:
+    rows = [
+        [(token, owner, depth) for owner, text in enumerate(texts) for depth, token in enumerate(text[:-1])]
+        for texts in options
+    ]
+    longest = max((len(row) for row in rows), default=0)
+    table = np.zeros((len(rows), longest, 3), np.int64)
+    table[:, :, 1] = NONE
+    for line, row in zip(table, rows):
+        if row:
+            line[: len(row)] = row
+    tokens, owner, depth = torch.from_numpy(table).to(device).unbind(-1)
+    return _Fed(tokens=tokens, owner=owner, depth=depth)

@@ -1,0 +1,177 @@
+"""Execute notebooks in place: `python -m lalm_utils.execute [--only 02] [-p NAME VALUE] [--out DIR]`.
+
+In: notebooks/[0-9]*.ipynb, in order. Out: the same files with fresh outputs, free of what differs between
+runs and machines: timings, absolute paths, the way streams were cut. A notebook that fails
+keeps its former content, its error is printed, and the exit status is 1. This module does not know what the
+notebooks are about.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillException
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+INJECTED = "injected-parameters"
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+FAILURES = (PapermillException, CellExecutionError, CellTimeoutError, DeadKernelError)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_CELL_FILE = re.compile(r"[^\s\"']*ipykernel_\d+[/\\]\d+\.py")
+
+
+class NotebookError(RuntimeError):
+    """A notebook that cannot be found or executed; the message names it, the cell and the error."""
+
+
+def find(folder: Path, only: str = "") -> list[Path]:
+    """The numbered notebooks of `folder` whose names begin with `only`, in order; NotebookError for none."""
+    found = sorted(path for path in folder.glob("[0-9]*.ipynb") if path.name.startswith(only))
+    if not found:
+        raise NotebookError(
+            f"{folder}: no notebook is named {only or '[0-9]'}*.ipynb; check the folder and --only"
+        )
+    return found
+
+
+def parameters_of(notebook: NotebookNode) -> dict[str, Any]:
+    """Names and default values in the `parameters` cells; NotebookError for a value that is no literal."""
+    defaults = {}
+    for cell in notebook.cells:
+        if "parameters" not in cell.metadata.get("tags", []):
+            continue
+        for statement in ast.parse(cell.source).body:
+            targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+            try:
+                defaults |= {target.id: ast.literal_eval(statement.value) for target in targets}
+            except (AttributeError, ValueError):
+                said = ast.unparse(statement)
+                raise NotebookError(
+                    f"the parameters cell holds {said!r}: write NAME = literal, no more"
+                ) from None
+    return defaults
+
+
+def execute(path: Path, *, parameters: Mapping[str, Any] | None = None, out: Path | None = None) -> float:
+    """Execute the notebook at `path`, with its folder as the working directory, and write it once it is done.
+
+    parameters: values that replace those of its parameters cell; out: the file to write, by default `path`.
+    Returns the seconds it took. Raises NotebookError, and leaves the file as it was, if a cell fails or a
+    parameter is unknown.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    unknown = sorted(set(parameters or {}) - set(parameters_of(notebook)))
+    if unknown:
+        known = ", ".join(parameters_of(notebook))
+        raise NotebookError(f"{path.name} has no parameter {', '.join(unknown)}: its parameters are {known}")
+    notebook.cells = [cell for cell in notebook.cells if INJECTED not in cell.metadata.get("tags", [])]
+    begun = time.monotonic()
+    try:
+        done = papermill.execute_notebook(
+            notebook, None, dict(parameters or {}), kernel_name=KERNEL["name"], language="python",
+            progress_bar=False, cwd=path.resolve().parent,
+        )  # fmt: skip
+    except FAILURES as error:
+        raise NotebookError(f"{path.name} failed; the file is as it was.\n{_explained(error)}") from error
+    text = nbformat.writes(tidy(done))
+    (out or path).write_text(text + "\n", encoding="utf-8", newline="\n")
+    return time.monotonic() - begun
+
+
+def tidy(notebook: NotebookNode) -> NotebookNode:
+    """The notebook without what differs between two runs or two machines. `notebook` itself is changed."""
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for number, cell in enumerate(notebook.cells):
+        if INJECTED in cell.metadata.get("tags", []):
+            cell.id = f"injected-{number}"
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if not cell.metadata.get("tags"):
+            cell.metadata.pop("tags", None)
+        if cell.cell_type == "code":
+            cell.outputs = list(_joined(cell.outputs))
+    return notebook
+
+
+def _joined(outputs: Sequence[NotebookNode]) -> Iterator[NotebookNode]:
+    """The outputs, neighbouring pieces of one stream joined, without this machine's paths."""
+    last = None
+    for output in outputs:
+        if output.output_type == "stream":
+            output.text = _anonymous(output.text)
+            if last is not None and last.output_type == "stream" and last.name == output.name:
+                last.text += output.text
+                continue
+        for kind, value in output.get("data", {}).items():
+            if kind.startswith("text/") and isinstance(value, str):
+                output.data[kind] = _anonymous(value)
+        last = output
+        yield output
+
+
+def _anonymous(text: str) -> str:
+    """`text` without the repository's root, the home folder as ~, a cell's temporary file as <cell>."""
+    text = _CELL_FILE.sub("<cell>", text)
+    return text.replace(f"{ROOT}/", "").replace(f"{Path.home()}/", "~/")
+
+
+def _explained(error: Exception) -> str:
+    """The failing cell, its source and the end of its traceback, without colours."""
+    source, lines = getattr(error, "source", ""), getattr(error, "traceback", None)
+    if not isinstance(lines, list):
+        return _COLOUR.sub("", str(error))
+    where = f"cell {error.exec_count}:\n\n    " + source.replace("\n", "\n    ")
+    traced = _COLOUR.sub("", "\n".join(lines)).splitlines()[-25:]
+    return f"{where}\n\n" + "\n".join(traced or [f"{error.ename}: {error.evalue}"])
+
+
+def _value(text: str) -> Any:
+    """A parameter as typed: a Python literal if it is one, else the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m lalm_utils.execute", description="Execute the notebooks."
+    )
+    parser.add_argument("--only", default="", metavar="02", help="only notebooks whose names begin like this")
+    parser.add_argument(
+        "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE")
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write there instead of in place")
+    chosen = parser.parse_args(arguments)
+    parameters = {name: _value(value) for name, value in chosen.parameters}
+    total = 0.0
+    try:
+        for path in find(NOTEBOOKS, chosen.only):
+            out = path if chosen.out is None else chosen.out / path.name
+            out.parent.mkdir(parents=True, exist_ok=True)
+            print(f"{path.name}: executing", flush=True)
+            seconds = execute(path, parameters=parameters, out=out)
+            total += seconds
+            print(f"{path.name}: {seconds / 60:.1f} min", flush=True)
+    except NotebookError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"all: {total / 60:.1f} min")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,282 @@
+"""How benchmarks lie on disk: MMAU, MMAR and SAKURA brought to one schema.
+
+In: the path of a question file or of a benchmark's folder. Out: one record per item in MMAU's schema (a plain
+dict) and the place it stands at, for messages. It opens question files only: it does not know what makes an
+item valid (items.from_record does), nor whether clips are there (items.check_clips does).
+
+The layout is told by what is inside, never by a file's name alone:
+- a folder with `data/<Track>/metadata.csv` (or `<Track>/metadata.csv`, or itself such a track) is SAKURA;
+- any other folder must hold exactly one question file: a .json or .jsonl that starts as an array, or whose
+  first line is an object with the keys below (so a manifest beside it is no rival);
+- a question file is a JSON array if its first character is `[`, otherwise one JSON object a line;
+- the first record decides: `audio_id` and `task` make it MMAU, `audio_path` and `modality` make it MMAR.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+MAX_BYTES = 200_000_000  # a question file; MMAU's 10,000 items take 6 MB
+RENAMED = {"mmau": {}, "mmar": {"audio_path": "audio_id", "modality": "task"}}
+REQUIRED = {
+    "mmau": ("id", "audio_id", "question", "choices", "answer", "task"),
+    "mmar": ("id", "audio_path", "question", "choices", "answer", "modality"),
+}
+TRACKS = {"Animal": "sound", "Emotion": "speech", "Gender": "speech", "Language": "speech"}
+HOPS = ("single", "multi")
+COLUMNS = ("file", "single_instruction", "single_answer", "multi_instruction", "multi_answer")
+
+Record = dict[str, Any]
+Placed = tuple[str, Record]  # "FILE, line 3" and the record that stands there
+
+
+class BenchmarkError(ValueError):
+    """A benchmark that cannot be used as it is. The message names file, item, rule and next step."""
+
+
+def read(path: Path, split: str | None = None) -> tuple[Path, list[Placed]]:
+    """The folder that clips may not leave, and the placed records of `split` (None: all; SAKURA: "single").
+
+    Raises BenchmarkError if the path is no benchmark, or a file is empty, too large, not UTF-8, not JSON or
+    CSV, lacks fields or has nothing in that split.
+    """
+    path = path.parent if path.name == "metadata.csv" else path
+    try:
+        tracks = _tracks(path)
+        file = _question_file(path) if path.is_dir() and not tracks else path
+        is_file = file.is_file()
+    except BenchmarkError:
+        raise
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"{path}: cannot be opened ({error}); give a file or folder") from error
+    if tracks:
+        return path, read_sakura(tracks, path, split or "single")
+    if not is_file:
+        raise BenchmarkError(
+            f'{path}: no such file or folder; give "mini", an MMAU or MMAR file, or a benchmark\'s folder'
+        )
+    return file.parent, _of_split(read_questions(file), split, file)
+
+
+def read_questions(file: Path) -> list[Placed]:
+    """All records of an MMAU or MMAR file, in MMAU's schema, in order."""
+    placed = list(json_records(file))
+    kind = _kind(file, placed[0][1])
+    return [(place, _mmau_schema(kind, place, record)) for place, record in placed]
+
+
+def _mmau_schema(kind: str, place: str, record: Record) -> Record:
+    missing = [key for key in REQUIRED[kind] if key not in record]
+    if missing:
+        raise BenchmarkError(
+            f"{place}, item {record.get('id')!r}: missing field {', '.join(missing)}; {kind.upper()} needs "
+            f"{', '.join(REQUIRED[kind])}; add it"
+        )
+    if kind == "mmau":
+        return record
+    renamed = {RENAMED[kind].get(key, key): value for key, value in record.items()}
+    # MMAR is published as one test set and names no split.
+    return {"split": "test", **renamed, "dataset": kind}
+
+
+def _kind(file: Path, record: Mapping[str, Any]) -> str:
+    if "audio_id" in record and "task" in record:
+        return "mmau"
+    if "audio_path" in record and "modality" in record:
+        return "mmar"
+    raise BenchmarkError(
+        f"{file}: neither MMAU (audio_id and task) nor MMAR (audio_path and modality): the first record has "
+        f"{', '.join(record) or 'no keys'}; add the missing fields or give another file"
+    )
+
+
+def _of_split(placed: list[Placed], split: str | None, file: Path) -> list[Placed]:
+    chosen = [(place, record) for place, record in placed if split in (None, record.get("split"))]
+    if not chosen:
+        present = sorted({str(record.get("split")) for _, record in placed})
+        raise BenchmarkError(
+            f"{file}: no item of split {split!r}; it holds {', '.join(present)}; choose one or None for all"
+        )
+    return chosen
+
+
+def _question_file(folder: Path) -> Path:
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".jsonl") and file.is_file())
+    found = files if len(files) == 1 else [file for file in files if _holds_questions(file)]
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise BenchmarkError(
+            f"{folder}: a benchmark's folder holds one question file (.json, .jsonl) or SAKURA's "
+            f"data/<Track>/metadata.csv; found {names}; give the file's own path"
+        )
+    return found[0]
+
+
+def _holds_questions(file: Path) -> bool:
+    """By its start alone, so that a damaged array still counts and is not passed over for its neighbour."""
+    with file.open("rb") as opened:
+        first = opened.readline(1_000_000).decode("utf-8-sig", errors="replace").strip()
+    if first.startswith("["):
+        return True
+    try:
+        record = json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and {"audio_id", "audio_path"} & set(record) != set()
+
+
+def json_records(file: Path) -> Iterator[Placed]:
+    """The objects of a JSON array or of JSON lines, with their places. Raises BenchmarkError."""
+    text = _text(file)
+    if text.lstrip().startswith("["):
+        records = [(f"{file}, element {i}", r) for i, r in enumerate(_json(text, file, 1), start=1)]
+    else:
+        # Not splitlines(): U+2028 and U+0085 may stand inside a JSON string.
+        lines = enumerate(text.split("\n"), start=1)
+        records = [(f"{file}, line {i}", _json(line, file, i)) for i, line in lines if line.strip()]
+    if not records:
+        raise BenchmarkError(f"{file}: empty, an array without items; give the whole question file")
+    for place, record in records:
+        if not isinstance(record, dict):
+            kind = type(record).__name__
+            raise BenchmarkError(f"{place}: a {kind}, but an item is a JSON object; mend the file")
+        try:
+            json.dumps(record, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise BenchmarkError(f"{place}: half a surrogate pair ({error}); mend the escape") from error
+        yield place, record
+
+
+_json_records = json_records  # the name that predictions.py imports
+
+
+def _json(text: str, file: Path, line: int) -> Any:
+    """Parse text that starts at `line` of the file."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique_keys)
+    except json.JSONDecodeError as error:
+        raise BenchmarkError(
+            f"{file}: not JSON at line {line + error.lineno - 1}, column {error.colno} ({error.msg}); "
+            "expected an array of objects or one object a line; mend that line or fetch the file again"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise BenchmarkError(f"{file}: JSON from line {line} on is refused ({error}); mend it") from error
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> Record:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise ValueError(f"a key stands twice among {', '.join(key for key, _ in pairs)}")
+    return record
+
+
+def _text(file: Path) -> str:
+    try:
+        size = file.stat().st_size
+        if size > MAX_BYTES:
+            raise BenchmarkError(
+                f"{file}: {size:,} bytes; a question file has at most {MAX_BYTES:,}; split it"
+            )
+        text = file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BenchmarkError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    except OSError as error:
+        raise BenchmarkError(f"{file}: cannot be read ({error}); check its permissions") from error
+    if not text.strip():
+        raise BenchmarkError(f"{file}: empty file; fetch it again")
+    return text
+
+
+def _tracks(path: Path) -> list[Path]:
+    if (path / "metadata.csv").is_file():
+        return [path]
+    for folder in (path / "data", path):
+        if found := sorted(file.parent for file in folder.glob("*/metadata.csv")):
+            return found
+    return []
+
+
+def read_sakura(tracks: Iterable[Path], root: Path, split: str) -> list[Placed]:
+    """One hop ("single" or "multi") of every clip of the given track folders, in MMAU's schema.
+
+    The track is the record's category and decides its modality; the label of the clip is kept in `truth`.
+    """
+    if split not in HOPS:
+        raise BenchmarkError(f"{root}: SAKURA has no split {split!r}; choose one of {', '.join(HOPS)}")
+    return [
+        (place, _sakura_record(place, row, track, root, split))
+        for track in tracks
+        for place, row in _rows(track / "metadata.csv")
+    ]
+
+
+def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    track = file.resolve().parent.name
+    if track not in TRACKS:
+        raise BenchmarkError(f"{file}: unknown track {track!r}; there are {', '.join(TRACKS)}; rename it")
+    reader = csv.DictReader(io.StringIO(_text(file), newline=""), strict=True)
+    try:
+        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            raise BenchmarkError(f"{file}: missing field {', '.join(missing)} in line 1; add the column")
+        rows = [(f"{file}, line {reader.line_num}", row) for row in reader]
+    except csv.Error as error:
+        raise BenchmarkError(f"{file}: not CSV after line {reader.line_num} ({error}); mend it") from error
+    if not rows:
+        raise BenchmarkError(f"{file}: empty, no row below the first line; fetch it again")
+    for place, row in rows:
+        if None in row or None in row.values():
+            raise BenchmarkError(f"{place}: more or fewer fields than line 1; mend quotes or commas")
+        yield place, row
+
+
+def _sakura_record(place: str, row: Mapping[str, str], track: Path, root: Path, hop: str) -> Record:
+    name, file = track.resolve().name, row["file"].strip()
+    try:
+        question, options = split_options(row[f"{hop}_instruction"])
+        answer = _lettered_answer(row[f"{hop}_answer"], options)
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{place}, item '{name}/{file}/{hop}': {error}; mend the row") from error
+    return {
+        "id": f"{name}/{file}/{hop}",
+        # Joined, not pasted: an absolute name stays absolute, and is refused as one.
+        "audio_id": str(PurePosixPath((track / "audio").relative_to(root).as_posix(), file)) if file else "",
+        "question": question,
+        "choices": options,
+        "answer": answer,
+        "dataset": "sakura",
+        "task": TRACKS[name],
+        "split": hop,
+        "category": name,
+        "truth": {"label": row["attribute_label"].strip()} if row.get("attribute_label") else {},
+    }
+
+
+def split_options(instruction: str) -> tuple[str, list[str]]:
+    """("Which?", ["dog", "cat"]) from "Which? (a) dog (b) cat": from the last "(a)" on, letters in order."""
+    start = [match.start() for match in re.finditer(r"(?<!\w)\(a\)", instruction, re.IGNORECASE)]
+    pieces = re.split(r"(?<!\w)\(([a-z])\)", instruction[start[-1] :], flags=re.IGNORECASE) if start else []
+    letters = "".join(pieces[1::2]).lower()
+    if len(letters) < 2 or not "abcdefghijklmnopqrstuvwxyz".startswith(letters):
+        raise BenchmarkError(
+            f"options lettered {letters!r} in {instruction!r}; expected (a), (b), ... in order, at the end"
+        )
+    return instruction[: start[-1]].strip(), [piece.strip() for piece in pieces[2::2]]
+
+
+def _lettered_answer(answer: str, options: list[str]) -> str:
+    """The text behind " (d) angry", whose letter must point at the same text; a bare text passes."""
+    match = re.match(r"\s*\(([a-z])\)(.*)", answer, re.IGNORECASE | re.DOTALL)
+    if not match:
+        return answer.strip()
+    letter, text = match[1].lower(), match[2].strip()
+    index = ord(letter) - ord("a")
+    if index >= len(options) or options[index].casefold().split() != text.casefold().split():
+        raise BenchmarkError(f"answer {answer.strip()!r} is no option of {options}, letter and text")
+    return options[index]

@@ -1,0 +1,337 @@
+"""Items: one clip + one multiple-choice question with its options and gold index.
+
+In: "mini" or the path of an MMAU, MMAR or SAKURA benchmark. Out: a list of frozen `Item`s, every one of them
+checked, or one `BenchmarkError` that names file, item, rule and next step; nothing is dropped on the way.
+It does not decode clips (audio.py), does not know file layouts (item_files.py), prompts or models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import operator
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from lalm_utils import item_files
+from lalm_utils.audio import AudioError, check_clip
+from lalm_utils.item_files import BenchmarkError
+
+BENCHMARKS = ("mini", "mmau", "mmar", "sakura")
+MODALITIES = ("sound", "music", "speech")
+LEVELS = ("", "easy", "medium", "hard")
+SORTS = {
+    "silence": "inaudible",
+    "masked": "inaudible",
+    "option_removed": "ungrounded",
+    "wrong_category": "ungrounded",
+}
+MAX_OPTIONS = 26  # one letter each
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One question about one clip. Raises BenchmarkError if it breaks a rule of its own."""
+
+    id: str  # unique within a benchmark and split
+    benchmark: str  # "mini", "mmau", "mmar" or "sakura"
+    split: str  # "" if the file names none
+    modality: str  # "sound", "music", "speech", or a mix such as "mix-sound-speech"
+    question: str  # without its options
+    options: tuple[str, ...]  # 2 to 26; duplicates occur in MMAU
+    gold: int | None  # index of the first right option; None: unanswerable, or the answers are withheld
+    clip: Path  # absolute
+    category: str = ""  # SAKURA: the track
+    task: str = ""  # MMAU's and MMAR's sub-category
+    level: str = ""  # "easy", "medium", "hard" or ""
+    answerable: bool = True  # False only if the benchmark says so
+    reason: str = ""  # why it is unanswerable, a key of SORTS; "" if answerable or not told
+    novel: bool = False  # its content never occurs in mini's train split
+    truth: Mapping[str, Any] = field(default_factory=dict)  # the generator's; SAKURA: the label
+
+    def __post_init__(self) -> None:
+        if rule := _broken_rule(self):
+            raise BenchmarkError(f"item {self.id!r}: {rule}")
+
+    @property
+    def chance(self) -> float:
+        """Probability that a uniform guess is right; duplicates of the gold option are right as well."""
+        right = 1 if self.gold is None else self.options.count(self.options[self.gold])
+        return right / len(self.options)
+
+    @property
+    def sort(self) -> str:
+        """An unanswerable item's sort, "inaudible" or "ungrounded"; "" if answerable or not told."""
+        return SORTS.get(self.reason, "")
+
+
+def load(
+    benchmark: str | Path,
+    *,
+    split: str | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    need_clips: bool = True,
+) -> list[Item]:
+    """Items of "mini" or of the benchmark at a path, in the order of the file.
+
+    split: mini "dev", "idk", "test" (default) or "unanswerable"; SAKURA "single" (default) or "multi";
+        in MMAU a value of its `split` field, in MMAR "test" (default: all of the file).
+    n: sample that many (`sample`); None, or more than there are: all.
+    need_clips: the clips of the returned items are checked by their headers. False reads questions whose
+        audio is not at hand, for scoring replies made elsewhere.
+
+    Unanswerable items (`answerable` false in the file) and withheld answers (answer null or "", as in MMAU's
+    test set) both have gold None. The first have `answerable` False; the second True: asked, but not graded.
+    A folder that is called "mini" is written "./mini". Raises BenchmarkError.
+    """
+    items = (
+        _mini(split) if str(benchmark) == "mini" else _from_path(Path(os.path.expanduser(benchmark)), split)
+    )
+    _refuse_duplicates(items, benchmark)
+    chosen = items if n is None else sample(items, n, seed=seed)
+    if need_clips:
+        check_clips(chosen, benchmark)
+    return chosen
+
+
+def _refuse_duplicates(items: Sequence[Item], source: str | Path) -> None:
+    repeated = [id for id, count in Counter(item.id for item in items).items() if count > 1]
+    if repeated:
+        raise BenchmarkError(
+            f"{source}, item {repeated[0]!r}: duplicate id, {len(repeated)} such; an id names one item; "
+            "rename or remove the others in a copy of the file"
+        )
+
+
+def _mini(split: str | None) -> list[Item]:
+    from lalm_utils.mini import benchmark  # here, because it imports this module and the generator's packages
+
+    return benchmark.load(split or "test")
+
+
+def _from_path(path: Path, split: str | None) -> list[Item]:
+    root, placed = item_files.read(path, split)
+    items = []
+    for place, record in placed:
+        try:
+            items.append(from_record(record, root))
+        except BenchmarkError as error:
+            raise BenchmarkError(f"{place}, {error}; mend or remove it in a copy of the file") from error
+    return items
+
+
+def sample(items: Sequence[Item], n: int, *, seed: int = 0) -> list[Item]:
+    """`n` items in their given order, as equally many of each modality as it has; all if there are no more.
+
+    Items are ranked within their modality by a hash of seed and id, then taken in turn from each modality. So
+    a sample does not depend on the order of the file, and a larger n only adds to a smaller one. A mix of
+    modalities counts as a modality. Raises BenchmarkError if n is no integer of at least 1.
+    """
+    if isinstance(n, bool) or not hasattr(n, "__index__") or operator.index(n) < 1:
+        raise BenchmarkError(f"n = {n!r}: a sample has at least 1 item; give an integer, or None for all")
+    ranked: dict[str, list[Item]] = {}
+    for item in sorted(items, key=lambda item: hashlib.sha256(f"{seed}/{item.id}".encode()).digest()):
+        ranked.setdefault(item.modality, []).append(item)
+    turns = zip_longest(*(ranked[modality] for modality in sorted(ranked)))
+    taken = {item.id for item in [item for item in chain.from_iterable(turns) if item][:n]}
+    return [item for item in items if item.id in taken]
+
+
+def check_clips(items: Sequence[Item], source: str | Path) -> None:
+    """BenchmarkError listing the first five items whose clip is missing, unreadable or under 0.1 s."""
+    faults: dict[Path, str] = {}
+    for clip in {item.clip: None for item in items}:
+        try:
+            check_clip(clip)
+        except AudioError as error:
+            faults[clip] = str(error)
+    broken = [item for item in items if item.clip in faults]
+    if broken:
+        listed = "".join(f"\n  item {item.id!r}: {faults[item.clip]}" for item in broken[:5])
+        raise BenchmarkError(
+            f"{source}: {len(broken)} of {len(items)} items have a missing or unreadable clip, the first "
+            f"{len(broken[:5])}:{listed}\nPut the audio where the file says, or read without it "
+            "(need_clips=False) to score replies made elsewhere"
+        )
+
+
+def from_record(record: Mapping[str, Any], root: str | Path, *, benchmark: str | None = None) -> Item:
+    """The item that a record in MMAU's schema describes; its clip lies under `root`, or will.
+
+    Beyond MMAU's fields it reads answerable, unanswerable_reason, novel, truth and seconds (kept in `truth`).
+    `benchmark` defaults to the record's dataset if that is one of ours, else "mmau", which names its sources
+    there. MMAR alone: an empty last choice is left out and logged, as four official items end with one.
+    Raises BenchmarkError.
+    """
+    missing = [key for key in item_files.REQUIRED["mmau"] if key not in record]
+    if missing:
+        raise BenchmarkError(f"item {record.get('id')!r}: missing field {', '.join(missing)}")
+    dataset = record.get("dataset")
+    benchmark = benchmark or (dataset if dataset in BENCHMARKS else "mmau")
+    try:
+        fields = _fields(_without_stray_choice(record) if benchmark == "mmar" else record, Path(root))
+    except BenchmarkError as error:
+        raise BenchmarkError(f"item {record['id']!r}: {error}") from error
+    return Item(benchmark=benchmark, **fields)
+
+
+def _without_stray_choice(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    choices = record["choices"]
+    if not isinstance(choices, list) or choices[-1:] != [""]:
+        return record
+    log.warning("item %r of MMAR: the last choice is empty and left out", record["id"])
+    return {**record, "choices": choices[:-1]}
+
+
+def to_record(item: Item, root: str | Path | None = None) -> dict[str, Any]:
+    """The item in MMAU's schema, so that `from_record(to_record(item, root), root)` equals it.
+
+    `root` is the folder that audio_id is relative to, by default the one above the clip's own folder.
+    `answerable` is left out where the answer is withheld. Raises BenchmarkError for a clip outside `root`.
+    """
+    folder = (Path(root) if root is not None else item.clip.parent.parent).resolve()
+    if not item.clip.resolve().is_relative_to(folder):
+        raise BenchmarkError(
+            f"item {item.id!r}: clip {item.clip} lies outside {folder}; give a root above it"
+        )
+    truth = dict(item.truth)
+    extras = {"unanswerable_reason": item.reason, "seconds": truth.pop("seconds", None), "truth": truth}
+    withheld = item.gold is None and item.answerable
+    return {
+        "id": item.id,
+        "audio_id": f"./{item.clip.resolve().relative_to(folder).as_posix()}",
+        "question": item.question,
+        "choices": list(item.options),
+        "answer": None if item.gold is None else item.options[item.gold],
+        "dataset": item.benchmark,
+        "task": item.modality,
+        "split": item.split,
+        "category": item.category,
+        "sub-category": item.task,
+        "difficulty": item.level,
+        **({} if withheld else {"answerable": item.answerable}),
+        "novel": item.novel,
+        **{key: value for key, value in extras.items() if value},
+    }
+
+
+def _fields(record: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """Keyword arguments of Item, all but `benchmark`."""
+    if not isinstance(record["choices"], list):
+        raise BenchmarkError(f"choices {record['choices']!r} are no list; a list of texts is needed")
+    options = tuple(_text(option, "option") for option in record["choices"])
+    gold, answerable = _gold(record, options)
+    return {
+        "id": _text(record["id"], "id"),
+        "split": _label(record, "split"),
+        "modality": _text(record["task"], "modality"),
+        "question": _text(record["question"], "question"),
+        "options": options,
+        "gold": gold,
+        "clip": _clip(record["audio_id"], root),
+        "category": _label(record, "category"),
+        "task": _label(record, "sub-category"),
+        "level": _label(record, "difficulty").lower(),
+        "answerable": answerable,
+        "reason": _label(record, "unanswerable_reason"),
+        "novel": record.get("novel", False),
+        "truth": _truth(record),
+    }
+
+
+def _gold(record: Mapping[str, Any], options: tuple[str, ...]) -> tuple[int | None, bool]:
+    """(index of the answer or None, answerable)."""
+    answer, answerable = record["answer"], record.get("answerable", True)
+    if not isinstance(answerable, bool):
+        raise BenchmarkError(f"answerable {answerable!r} is neither true nor false")
+    if answer is None or answer == "":
+        if answerable and "answerable" in record:
+            raise BenchmarkError("answerable is true, but answer empty; leave answerable out if withheld")
+        return None, answerable
+    if not answerable:
+        raise BenchmarkError(f"answer {answer!r}, but answerable is false; the answer must be null then")
+    return _index(answer, options), True
+
+
+def _index(answer: Any, options: tuple[str, ...]) -> int:
+    """First option of the same text, else the only one the same but for case, spaces and Unicode form."""
+    answer = _text(answer, "answer")
+    if answer in options:
+        return options.index(answer)
+    alike = [option for option in options if _folded(option) == _folded(answer)]
+    if len(set(alike)) != 1:
+        which = "more than one" if alike else "no"
+        raise BenchmarkError(f"answer {answer!r} is {which} option of {list(options)}")
+    return options.index(alike[0])
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        fault = "blank" if isinstance(value, str) else "no text"
+        raise BenchmarkError(f"{name} {value!r} is {fault}; a text that is not blank is needed")
+    return value.strip()
+
+
+def _label(record: Mapping[str, Any], key: str) -> str:
+    """An optional text; MMAU has 13 categories that are a list of one text. null and absent are ""."""
+    value = record.get(key)
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(isinstance(value, str) for value in values):
+        raise BenchmarkError(f"{key} {value!r} is no text")
+    return ", ".join(value.strip() for value in values)
+
+
+def _truth(record: Mapping[str, Any]) -> dict[str, Any]:
+    truth, seconds = record.get("truth") or {}, record.get("seconds")
+    if not isinstance(truth, Mapping):
+        raise BenchmarkError(f"truth {truth!r} is no object")
+    return dict(truth) if seconds is None else {**truth, "seconds": seconds}
+
+
+def _clip(name: Any, root: Path) -> Path:
+    """Absolute path of a clip, which may not leave `root` by its name nor through a link."""
+    name = _text(name, "clip")
+    parts = PureWindowsPath(name)  # knows both kinds of slash, and drives
+    try:
+        folder = root.resolve()
+        clip = (folder / name).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise BenchmarkError(f"clip {name!r} is no path ({error})") from error
+    if parts.anchor or ".." in parts.parts or not clip.is_relative_to(folder):
+        raise BenchmarkError(
+            f"clip {name!r} leaves the folder {folder}; clips, and links to them, stay inside"
+        )
+    return clip
+
+
+def _broken_rule(item: Item) -> str:
+    """The first rule that the item breaks, in words; "" if none."""
+    texts = (item.id, item.question, *item.options)
+    if not all(isinstance(text, str) and text.strip() for text in texts):
+        return f"blank or no text among id, question and options {texts!r}"
+    if unknown := set(item.modality.removeprefix("mix-").split("-")) - set(MODALITIES):
+        return f"modality {item.modality!r} with {sorted(unknown)}; sound, music, speech, mix-... of them"
+    if not 2 <= len(item.options) <= MAX_OPTIONS:
+        return f"number of options is {len(item.options)}; there must be 2 to {MAX_OPTIONS}"
+    if item.gold is not None and not (item.answerable and item.gold in range(len(item.options))):
+        return f"gold {item.gold!r}; an index of the options, or None, which an unanswerable item must have"
+    if item.reason and (item.answerable or item.reason not in SORTS):
+        return f"reason {item.reason!r}; none if answerable, otherwise one of {', '.join(SORTS)}"
+    if item.level not in LEVELS:
+        return f"level {item.level!r}; easy, medium, hard or empty"
+    if not isinstance(item.novel, bool):
+        return f"novel {item.novel!r}; it must be true or false"
+    return ""

@@ -1,0 +1,155 @@
+"""Stage 1: the audio tower and the projector learn to hear, without the language model.
+
+Each projected audio frame is trained to lie near the language model's own embedding of the label that is true of
+it: the word spoken, the instrument playing, the number of events so far. What reaches the language model is then
+close to text it can read. Marks of a scene fall in *groups*; frame groups are labelled frame by frame (25 a
+second), clip groups once for the mean frame. The labels are the generator's ground truth of the `train` split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from lalm_utils.mini import font, sounds, tasks_music, tasks_sound, tasks_speech, voice, words
+from lalm_utils.mini.material import Heard
+
+FRAME_RATE = 25  # audio tokens a second
+SCALE = 20.0  # logits are cosines times this
+NOTHING = "nothing"
+
+_WORDS = {w for group in words.TRAIN.values() for w in group} | set(words.NUMBERS) | {"plus", "minus"}
+_CARRIED = {w.strip(".,").lower() for text in words.CARRIERS for w in text.split() if "{" not in w}
+_DIGITS = tuple(str(i) for i in range(1, 11))
+FRAME_GROUPS = {
+    "content": (*sounds.TRAIN_SOUNDS, *font.TRAIN_INSTRUMENTS, *sorted(_WORDS | _CARRIED), NOTHING),
+    "background": tuple(label for label in sounds.TRAIN_SOUNDS if sounds.SOUNDS[label].kind == "texture"),
+    "number": _DIGITS,
+    "pitch": _DIGITS[:9],
+    "who": ("man", "woman"),
+    "loud": ("loud", "quiet"),
+}
+CLIP_GROUPS = {
+    "type": ("sound", "music", "speech"),
+    "language": tuple(voice.TRAIN_LANGUAGES),
+    "trajectory": tasks_sound.TRAJECTORIES,
+    "contour": tasks_music.CONTOURS,
+    "tempo": tuple(tasks_music.TEMPI),
+    "dynamics": tasks_music.DYNAMICS,
+    "register": tuple(tasks_music.REGISTERS),
+    "higher": tasks_music.HIGHER,
+    "pace": tasks_speech.RATES,
+}
+
+
+def encode(tower: nn.Module, mel: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+    """The audio tower on clips shorter than its window: mel (batch, T, 80) -> (batch, about T/4, d_model).
+
+    The tower's own forward insists on the full window; this runs the same modules over T frames only, with the
+    same mask over padding, and differs from it at the edge of a clip by less than bfloat16 rounding.
+    """
+    hidden = nn.functional.gelu(tower.conv1(mel.transpose(1, 2)))
+    hidden = nn.functional.gelu(tower.conv2(hidden)).transpose(1, 2)
+    hidden = hidden + tower.embed_positions.weight[: hidden.shape[1]]
+    valid = torch.arange(hidden.shape[1])[None, :] < ((frames - 1) // 2 + 1)[:, None]
+    mask = torch.zeros(valid.shape, dtype=hidden.dtype).masked_fill(~valid, torch.finfo(hidden.dtype).min)
+    for layer in tower.layers:
+        hidden = layer(hidden, mask[:, None, None, :])
+    pooled = tower.avg_pooler(hidden.transpose(1, 2)).transpose(1, 2)
+    return tower.layer_norm(pooled)
+
+
+def pad(batch: Sequence[Heard]) -> tuple[torch.Tensor, torch.Tensor]:
+    """mel (batch, longest, 80) float32, padded with each clip's own floor, and frames (batch,)."""
+    longest = max(len(heard.mel) for heard in batch)
+    longest += -longest % 4
+    mel = np.empty((len(batch), longest, 80), np.float32)
+    for row, heard in zip(mel, batch):
+        row[: len(heard.mel)] = heard.mel
+        row[len(heard.mel) :] = heard.mel[-1]
+    return torch.from_numpy(mel), torch.tensor([heard.frames for heard in batch])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Unit vectors of all labels (n, hidden), centred on the mean token embedding, and each group's rows."""
+
+    vectors: torch.Tensor
+    rows: dict[str, torch.Tensor]
+    index: dict[str, dict[str, int]]
+    centre: torch.Tensor
+    norm: float
+
+
+def label_vectors(tokenizer, embeddings: torch.Tensor) -> Labels:
+    """Each label's vector: the mean embedding of its tokens, as they stand after a space in the options.
+
+    Digits stand alone: the tokenizer splits them from the space, which would make all numbers look alike.
+    """
+    groups = {**FRAME_GROUPS, **CLIP_GROUPS}
+    names = sorted({label for labels in groups.values() for label in labels})
+    embeddings, place = embeddings.float(), {name: i for i, name in enumerate(names)}
+    centre = embeddings.mean(0)
+    texts = [name if name.isdigit() else " " + name for name in names]
+    ids = [tokenizer(text, add_special_tokens=False).input_ids for text in texts]
+    vectors = torch.stack([embeddings[i].mean(0) for i in ids]) - centre
+    return Labels(
+        vectors=nn.functional.normalize(vectors, dim=-1),
+        rows={g: torch.tensor([place[label] for label in labels]) for g, labels in groups.items()},
+        index={g: {label: i for i, label in enumerate(labels)} for g, labels in groups.items()},
+        centre=centre,
+        norm=float((embeddings - centre).norm(dim=-1).mean()),
+    )
+
+
+def frame_targets(heard: Heard, group: str, index: dict[str, int], count: int) -> np.ndarray:
+    """Target index of each of `count` frames in a group, -100 where nothing is known."""
+    target = np.full(count, -100)
+    marks = [mark for mark in heard.marks if mark.group == group]
+    if group == "content" and marks:
+        target[: heard.tokens] = index[NOTHING]
+    for mark in marks:
+        if mark.label in index:
+            target[int(mark.start * FRAME_RATE) : max(int(mark.end * FRAME_RATE), int(mark.start * FRAME_RATE) + 1)] = (
+                index[mark.label]
+            )
+        elif group == "content":
+            target[int(mark.start * FRAME_RATE) : int(mark.end * FRAME_RATE)] = -100
+    target[heard.tokens :] = -100
+    return target
+
+
+def clip_targets(batch: Iterable[Heard], group: str, index: dict[str, int]) -> np.ndarray:
+    """Target index of each clip in a group, -100 where the clip has no mark of it."""
+    labels = [next((m.label for m in heard.marks if m.group == group), None) for heard in batch]
+    return np.array([index.get(label, -100) for label in labels])
+
+
+def hearing_loss(frames: torch.Tensor, batch: Sequence[Heard], labels: Labels) -> tuple[torch.Tensor, dict]:
+    """Sum over groups of the mean cross-entropy of cosine logits; and (right, all) per group.
+
+    `frames` (batch, T, hidden) are projected audio frames, centred.
+    """
+    logits = SCALE * nn.functional.normalize(frames.float(), dim=-1) @ labels.vectors.T
+    inside = torch.arange(frames.shape[1])[None, :] < torch.tensor([h.tokens for h in batch])[:, None]
+    mean = (frames.float() * inside[..., None]).sum(1) / inside.sum(1, keepdim=True)
+    clip_logits = SCALE * nn.functional.normalize(mean, dim=-1) @ labels.vectors.T
+    total, counts = frames.new_zeros((), dtype=torch.float32), {}
+    for group in (*FRAME_GROUPS, *CLIP_GROUPS):
+        index = labels.index[group]
+        if group in FRAME_GROUPS:
+            target = np.concatenate([frame_targets(h, group, index, frames.shape[1]) for h in batch])
+            scores = logits.flatten(0, 1)
+        else:
+            target, scores = clip_targets(batch, group, index), clip_logits
+        known = torch.from_numpy(np.flatnonzero(target >= 0))
+        if len(known):
+            wanted = torch.from_numpy(target)[known]
+            chosen = scores[known][:, labels.rows[group]]
+            total = total + nn.functional.cross_entropy(chosen, wanted)
+            counts[group] = (int((chosen.argmax(-1) == wanted).sum()), len(wanted))
+    return total, counts

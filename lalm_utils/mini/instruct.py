@@ -1,0 +1,142 @@
+"""The training mixture as text: what the miniature model is asked and what it should reply.
+
+Every example is made from a planned item's ground truth. The wordings here vary, and none of them is the
+wording of a method in `lalm_utils.prompts`. Whether the model is right or wrong is never used: its knowledge
+boundary is for the experiments to teach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lalm_utils.mini.plan import Planned
+
+CHOOSE = (
+    "Answer with one of the options.",
+    "Choose the right answer.",
+    "Pick one of these.",
+    "Give the right choice in words.",
+    "Select the best answer and write it out.",
+    "State the answer.",
+    "Answer by repeating one of the choices.",
+)
+PERMIT = (
+    "Say IDK if you don't know.",
+    "If the audio does not tell, answer IDK.",
+    "When the clip gives no clue, write IDK instead of an option.",
+    "You may answer IDK if none of the choices can be told from the audio.",
+    "Reply IDK when you cannot tell.",
+    "In case you don't know the answer, write IDK.",
+)
+REASON = (
+    "Explain what you hear first, then write 'Answer:' and your choice.",
+    "Reason step by step, and end with 'Answer:' followed by the choice.",
+    "First report what is in the clip. Then give the choice after 'Answer:'.",
+    "Work through it in steps. The last line should read 'Answer: ...'.",
+)
+TYPE = (
+    "Is this sound, music or speech?",
+    "Name the kind of audio: speech, music or sound.",
+    "Which type of audio is it, music, speech or sound?",
+    "Tell me if this is music, a sound or speech.",
+)
+DESCRIBE = (
+    "Describe what you hear.",
+    "Give a caption for this audio.",
+    "What does the clip contain?",
+    "Write a short description of the recording.",
+    "Summarise the audio in one line.",
+)
+TRANSCRIBE = (
+    "Write down the words that are spoken.",
+    "Transcribe the speech.",
+    "What does the speaker say?",
+    "Give a transcript of the clip.",
+)
+REFUSAL = "IDK"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A user text and the reply to learn. Whether a clip goes in front of the text is the caller's to say."""
+
+    user: str
+    reply: str
+
+
+def choice(item: Planned, rng: np.random.Generator) -> Example:
+    """Plain multiple choice, answered with the option's text."""
+    question, options, gold = reshuffled(item, rng)
+    return Example(user=_ask(question, options, _pick(CHOOSE, rng), rng), reply=options[gold])
+
+
+def permitted(item: Planned, rng: np.random.Generator) -> Example:
+    """Multiple choice with permission to decline: IDK on unanswerable clips, the option's text on the others."""
+    question, options, gold = reshuffled(item, rng)
+    instruction = f"{_pick(CHOOSE, rng)} {_pick(PERMIT, rng)}"
+    reply = REFUSAL if item.reason else options[gold]
+    return Example(user=_ask(question, options, instruction, rng), reply=reply)
+
+
+def stepwise(item: Planned, rng: np.random.Generator) -> Example:
+    """What is heard, then the answer on a line of its own."""
+    question, options, gold = reshuffled(item, rng)
+    return Example(
+        user=_ask(question, options, _pick(REASON, rng), rng),
+        reply=f"{item.draft.rationale}\nAnswer: {options[gold]}",
+    )
+
+
+def kind(item: Planned, rng: np.random.Generator) -> Example:
+    """The audio's type."""
+    return Example(user=_pick(TYPE, rng), reply=item.draft.truth["type"])
+
+
+def account(item: Planned, rng: np.random.Generator) -> Example:
+    """The transcript of speech, the caption of sound and music."""
+    if item.draft.truth.get("transcript"):
+        return Example(user=_pick(TRANSCRIBE, rng), reply=item.draft.truth["transcript"])
+    return Example(user=_pick(DESCRIBE, rng), reply=item.draft.truth["caption"])
+
+
+FORMS: dict[str, Callable[[Planned, np.random.Generator], Example]] = {
+    "choice": choice,
+    "permitted": permitted,
+    "stepwise": stepwise,
+    "kind": kind,
+    "account": account,
+}
+
+
+def reshuffled(item: Planned, rng: np.random.Generator) -> tuple[str, tuple[str, ...], int]:
+    """Question in any of its wordings, the distractors redrawn in half of the visits, all options shuffled."""
+    draft = item.draft
+    options, gold = list(draft.options), draft.options[draft.gold]
+    heard = {gold, *draft.truth.get("content", ())}
+    spare = [label for label in draft.pool if label not in heard and label not in options]
+    # Numbers stay a window of neighbours, unanswerable items keep the options that make them so.
+    if rng.random() < 0.5 and len(spare) >= len(options) and not gold.isdigit() and not item.reason:
+        others = [spare[int(i)] for i in rng.permutation(len(spare))[: len(options) - 1]]
+        options = [gold, *others]
+    shuffled = tuple(options[int(i)] for i in rng.permutation(len(options)))
+    return _pick(draft.wordings, rng), shuffled, shuffled.index(gold)
+
+
+def _ask(question: str, options: Sequence[str], instruction: str, rng: np.random.Generator) -> str:
+    style = rng.random()
+    if style < 0.6:
+        listing = "\n".join(f"({chr(65 + i)}) {option}" for i, option in enumerate(options))
+    elif style < 0.75:
+        listing = "\n".join(f"{chr(65 + i)}. {option}" for i, option in enumerate(options))
+    elif style < 0.9:
+        listing = "\n".join(f"- {option}" for option in options)
+    else:
+        listing = "Options: " + "; ".join(options) + "."
+    return f"{question}\n{listing}\n{instruction}"
+
+
+def _pick(values: Sequence[str], rng: np.random.Generator) -> str:
+    return values[int(rng.integers(len(values)))]

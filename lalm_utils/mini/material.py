@@ -1,0 +1,98 @@
+"""Training material on disk: rendered `train` items as log-mel features and time-stamped marks, in chunks.
+
+A chunk holds `CHUNK` answerable items and `UNANSWERABLE` ones of the four reasons. Its features are what the
+model's own feature extractor gives, cut to the clip's length and kept as float16; its texts are not stored, since
+`plan` gives them again from the chunk's number.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+from transformers import WhisperFeatureExtractor
+
+from lalm_utils.mini.draw import Dealer
+from lalm_utils.mini.plan import MODALITIES, REASONS, Planned, plan, render, unanswerable
+from lalm_utils.mini.scene import RATE, Mark
+
+CHUNK = 1000
+UNANSWERABLE = 60
+HOP = 160  # samples a mel frame
+EDGE = 4  # frames of padding kept behind a clip, so that the convolutions see what they see at inference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """One training clip: `mel` float16 (frames + EDGE, 80), `frames` of signal, its marks and its planned item."""
+
+    item: Planned
+    mel: np.ndarray
+    frames: int
+    marks: tuple[Mark, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Audio tokens the model spends on the clip: 25 a second."""
+        return ((self.frames - 1) // 2 + 1 - 2) // 2 + 1
+
+
+def chunk_items(chunk: int) -> list[Planned]:
+    """The planned items of a chunk: CHUNK answerable ones, then UNANSWERABLE others."""
+    items, dealer, kinds = plan("train", chunk=chunk, size=CHUNK), Dealer(), tuple(MODALITIES)
+    extra = [
+        unanswerable(f"train-{chunk}-u{i:03d}", "train", kinds[i % 3], REASONS[i % 4], dealer)
+        for i in range(UNANSWERABLE)
+    ]
+    return items + extra
+
+
+def prepare(chunks: Sequence[int], folder: Path, extractor_dir: Path, *, workers: int = 2) -> None:
+    """Render the chunks that `folder` lacks. Interrupted, a rerun renders only what is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [chunk for chunk in chunks if not (folder / f"{chunk}.json").exists()]
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        jobs = [pool.submit(_render_chunk, chunk, folder, extractor_dir) for chunk in missing]
+        for job in tqdm(jobs, desc=f"rendering chunks of {CHUNK} clips", unit="chunk"):
+            job.result()
+
+
+def _render_chunk(chunk: int, folder: Path, extractor_dir: Path) -> None:
+    extractor = WhisperFeatureExtractor.from_pretrained(extractor_dir)
+    mels, rows = [], []
+    for item in chunk_items(chunk):
+        scene = render(item)
+        mel, frames = features(extractor, scene.samples)
+        mels.append(mel)
+        rows.append({"frames": frames, "marks": [[m.group, m.label, m.start, m.end] for m in scene.marks]})
+    np.save(folder / f"{chunk}.npy", np.concatenate(mels))
+    # Written last: the chunk counts as rendered only with it.
+    (folder / f"{chunk}.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
+def features(extractor: WhisperFeatureExtractor, samples: np.ndarray) -> tuple[np.ndarray, int]:
+    """Log-mel features (frames + EDGE, 80) float16 of samples as a 16-bit file holds them, and the frames of signal."""
+    stored = np.clip(np.round(samples * 32767), -32768, 32767).astype(np.float32) / 32768
+    mel = extractor(stored, sampling_rate=RATE, padding="max_length", return_tensors="np").input_features[0]
+    frames = -(-len(stored) // HOP)
+    return mel[:, : frames + EDGE].T.astype(np.float16), frames
+
+
+def load(chunks: Sequence[int], folder: Path) -> list[Heard]:
+    """The rendered clips of the chunks, features mapped from disk."""
+    heard = []
+    for chunk in chunks:
+        rows = json.loads((folder / f"{chunk}.json").read_text(encoding="utf-8"))
+        mels, first = np.load(folder / f"{chunk}.npy", mmap_mode="r"), 0
+        for item, row in zip(chunk_items(chunk), rows, strict=True):
+            length = row["frames"] + EDGE
+            marks = tuple(Mark(group=g, label=label, start=s, end=e) for g, label, s, e in row["marks"])
+            heard.append(Heard(item=item, mel=mels[first : first + length], frames=row["frames"], marks=marks))
+            first += length
+    return heard

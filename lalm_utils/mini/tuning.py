@@ -1,0 +1,196 @@
+"""Stages 2 to 4: the language model learns to answer from what is heard (LoRA on it, projector trained along).
+
+The audio tower is frozen from here on, so each clip's tower output is computed once and kept. Only the positions
+that carry a label reach the vocabulary head; that and batches of like length are what makes two cores enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from lalm_utils.mini.hearing import encode, pad
+from lalm_utils.mini.instruct import Example
+from lalm_utils.mini.material import Heard
+
+SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+AUDIO_OPEN, AUDIO_CLOSE = "Audio 1: <|audio_bos|>", "<|audio_eos|>\n"
+TURN = "<|im_end|>\n<|im_start|>assistant\n"
+END = "<|im_end|>"
+BATCH_TOKENS = 2600  # padded tokens a batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequenced:
+    """One clip and the questions asked of it, which share the prefix and do not see each other.
+
+    `ids` holds the prefix, then question and reply of each example; `block` is 0 in the prefix and k in the k-th
+    example; `position` starts anew behind the prefix in each example; `reply` marks the tokens to learn.
+    """
+
+    ids: list[int]
+    block: list[int]
+    position: list[int]
+    reply: list[bool]
+    audio: tuple[int, int]  # first audio token, number of audio tokens
+    features: torch.Tensor | None  # (tokens, d_model)
+
+
+def sequence(tokenizer, examples: Sequence[Example], features: torch.Tensor | None) -> Sequenced:
+    """Ids of one clip's examples; for each, prefix and block are the text the processor's chat template renders."""
+
+    def encoded(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False).input_ids
+
+    ids, audio = encoded(SYSTEM), (0, 0)
+    if features is not None:
+        ids += encoded(AUDIO_OPEN)
+        audio = (len(ids), len(features))
+        ids += [tokenizer.convert_tokens_to_ids("<|AUDIO|>")] * len(features) + encoded(AUDIO_CLOSE)
+    start = len(ids)
+    block, position, reply = [0] * start, list(range(start)), [False] * start
+    for number, example in enumerate(examples, 1):
+        asked, answered = encoded(example.user + TURN), encoded(example.reply + END)
+        ids += asked + answered
+        block += [number] * (len(asked) + len(answered))
+        position += range(start, start + len(asked) + len(answered))
+        reply += [False] * len(asked) + [True] * len(answered)
+    return Sequenced(ids=ids, block=block, position=position, reply=reply, audio=audio, features=features)
+
+
+@torch.no_grad()
+def tower_outputs(model: nn.Module, clips: Sequence[Heard], *, batch: int = 32, progress=None) -> list[torch.Tensor]:
+    """The frozen tower's output (tokens, d_model) bfloat16 for each clip, batched by length."""
+    order = np.argsort([heard.frames for heard in clips])
+    outputs: list[torch.Tensor | None] = [None] * len(clips)
+    starts = range(0, len(clips), batch)
+    for first in progress(starts) if progress else starts:
+        rows = [int(i) for i in order[first : first + batch]]
+        mel, frames = pad([clips[i] for i in rows])
+        hidden = encode(model.model.audio_tower, mel.to(torch.bfloat16), frames)
+        for row, i in enumerate(rows):
+            outputs[i] = hidden[row, : clips[i].tokens].clone()
+    return outputs
+
+
+def batches(sequences: Sequence[Sequenced], rng: np.random.Generator) -> Iterator[list[Sequenced]]:
+    """Batches of like length within BATCH_TOKENS, in a drawn order."""
+    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i].ids))
+    groups: list[list[int]] = [[]]
+    for i in order:
+        if groups[-1] and (len(groups[-1]) + 1) * len(sequences[i].ids) > BATCH_TOKENS:
+            groups.append([])
+        groups[-1].append(i)
+    for g in rng.permutation(len(groups)):
+        yield [sequences[i] for i in groups[int(g)]]
+
+
+def _padded(batch: Sequence[Sequenced], name: str, fill: int) -> torch.Tensor:
+    longest = max(len(s.ids) for s in batch)
+    rows = [list(getattr(s, name)) + [fill] * (longest - len(s.ids)) for s in batch]
+    return torch.tensor(rows, dtype=torch.long)
+
+
+def _visible(block: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Additive mask (batch, 1, T, T): each token sees the prefix and its own example, up to itself."""
+    earlier = torch.ones(block.shape[1], block.shape[1], dtype=torch.bool).tril()
+    seen = earlier & ((block[:, None, :] == 0) | (block[:, None, :] == block[:, :, None]))
+    return torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+
+
+def reply_logits(model: nn.Module, batch: Sequence[Sequenced]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits (labels, vocabulary), wanted ids (labels,) and the example each label belongs to, counted over the batch."""
+    inner = model.model
+    ids, block = _padded(batch, "ids", 0), _padded(batch, "block", -1)
+    embeds = inner.language_model.get_input_embeddings()(ids)
+    audible = [s for s in batch if s.features is not None]
+    if audible:
+        place = torch.zeros(ids.shape, dtype=torch.bool)
+        for row, s in enumerate(batch):
+            place[row, s.audio[0] : s.audio[0] + s.audio[1]] = True
+        projected = inner.multi_modal_projector(torch.cat([s.features for s in audible]))
+        embeds = embeds.masked_scatter(place[..., None], projected.to(embeds.dtype))
+    hidden = inner.language_model(
+        inputs_embeds=embeds,
+        attention_mask=_visible(block, embeds.dtype),
+        position_ids=_padded(batch, "position", 0),
+        use_cache=False,
+    ).last_hidden_state
+    rows, columns = torch.nonzero(_padded(batch, "reply", 0), as_tuple=True)
+    # A reply's first token is predicted by the token before it in the sequence, which is its own question's last.
+    first = torch.tensor([0] + [max(s.block) for s in batch]).cumsum(0)
+    return model.lm_head(hidden[rows, columns - 1]).float(), ids[rows, columns], first[rows] + block[rows, columns] - 1
+
+
+def reply_loss(model: nn.Module, batch: Sequence[Sequenced]) -> torch.Tensor:
+    """Cross-entropy of the replies, each example weighing as the square root of its reply's length."""
+    logits, wanted, example = reply_logits(model, batch)
+    weight = torch.bincount(example).float().rsqrt()[example]
+    return (nn.functional.cross_entropy(logits, wanted, reduction="none") * weight).sum() / weight.sum()
+
+
+@torch.no_grad()
+def exact(model: nn.Module, sequences: Sequence[Sequenced]) -> list[list[bool]]:
+    """For each sequence, whether greedy decoding would give each example's reply to the letter.
+
+    With the wanted reply fed in, every position predicts the next wanted token exactly if greedy decoding,
+    which would then have fed the same tokens itself, produces the reply.
+    """
+    right: list[list[bool]] = [[] for _ in sequences]
+    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i].ids))
+    for first in range(0, len(order), 12):
+        part = order[first : first + 12]
+        logits, wanted, example = reply_logits(model, [sequences[i] for i in part])
+        missed = iter(torch.bincount(example, weights=(logits.argmax(-1) != wanted).float()).tolist())
+        for i in part:
+            right[i] = [next(missed) == 0 for _ in range(max(sequences[i].block))]
+    return right
+
+
+class Master:
+    """AdamW on float32 copies of bfloat16 parameters, with linear warm-up and cosine decay per stage."""
+
+    def __init__(self, groups: Sequence[tuple[Sequence[nn.Parameter], float]], *, steps: int, warmup: int = 40) -> None:
+        self.live = [p for parameters, _ in groups for p in parameters]
+        self.copies = [p.detach().float().clone() for p in self.live]
+        copies = iter(self.copies)
+        self.optimizer = torch.optim.AdamW(
+            [{"params": [next(copies) for _ in parameters], "lr": rate} for parameters, rate in groups],
+            betas=(0.9, 0.98),
+            weight_decay=0.0,
+        )
+        self.rates = [rate for _, rate in groups]
+        self.steps, self.warmup, self.step_number = steps, warmup, 0
+
+    def step(self) -> None:
+        """Clip the gradient norm to 1, update the copies, write them back."""
+        torch.nn.utils.clip_grad_norm_([p for p in self.live if p.grad is not None], 1.0)
+        self.step_number += 1
+        warm = min(1.0, self.step_number / self.warmup)
+        cool = 0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * min(1.0, self.step_number / self.steps)))
+        for group, rate in zip(self.optimizer.param_groups, self.rates):
+            group["lr"] = rate * warm * cool
+        for live, copy in zip(self.live, self.copies):
+            copy.grad = None if live.grad is None else live.grad.float()
+            live.grad = None
+        self.optimizer.step()
+        with torch.no_grad():
+            for live, copy in zip(self.live, self.copies):
+                live.copy_(copy)
+
+    def state(self) -> dict:
+        return {"copies": self.copies, "optimizer": self.optimizer.state_dict(), "step": self.step_number}
+
+    def load(self, state: dict) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step_number = state["step"]
+        with torch.no_grad():
+            for copy, live, saved in zip(self.copies, self.live, state["copies"]):
+                copy.copy_(saved)
+                live.copy_(saved)
+
+

@@ -1,0 +1,234 @@
+"""From replies to the outcome table, the only structure that later stages share.
+
+In: items and the replies to them. Out: a plain pandas DataFrame with the columns of `COLUMNS`, one row
+per (run, item). This module knows nothing about models, prompts or metrics; it decides only what became
+of one reply (`grade`), and which rows of a table a metric may be computed on (`scorable`).
+
+Every reply has exactly one outcome:
+
+    correct     the option that was read has the text of the gold option (some official items list it twice)
+    wrong       another option was read; also any option given on an unanswerable item
+    refused     the model said that it does not know
+    unreadable  there is a reply, but neither an option nor a refusal can be read from it (an empty text
+    included)
+    failed      there is no reply, the call broke; never an answer, and never silently left out
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from lalm_utils import answers
+
+if TYPE_CHECKING:
+    from lalm_utils.items import Item
+    from lalm_utils.models import Reply
+
+COLUMNS = (
+    "model",  # name of the model, as load_model knows it
+    "method",  # how it was asked
+    "benchmark",
+    "split",
+    "seed",  # int
+    "item",  # the item's id; one row per item within a run
+    "modality",  # sound, music, speech or a mix
+    "category",
+    "task",
+    "level",  # easy, medium, hard or ""
+    "novel",  # bool
+    "answerable",  # bool; False rows never enter accuracy
+    "sort",  # of unanswerable: inaudible, ungrounded; else ""
+    "reason",  # of unanswerable: silence, masked, option_removed, wrong_category; else ""
+    "n_options",  # int
+    "chance",  # share of options that would be right, 0..1
+    "gold",  # Int64, index of the right option, <NA> if there is none
+    "reply",  # the raw text
+    "choice",  # Int64, index of the option read, <NA> if none was
+    "outcome",  # one of Outcome's values
+    "finish",  # stop, length, failed
+    "error",  # why the call broke, else ""
+    "truncated",  # bool, the audio was cut
+    "n_tokens",  # int
+)
+_ORDER = ("sound", "music", "speech", "easy", "medium", "hard")
+
+
+class OutcomeError(ValueError):
+    """A table, or a pair of tables, that no metric may be computed on; the message says what to do."""
+
+
+class Outcome(StrEnum):
+    """What became of one reply; see the module's docstring."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    REFUSED = "refused"
+    UNREADABLE = "unreadable"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graded:
+    """An outcome and the index of the option that was read (None where none was)."""
+
+    outcome: Outcome
+    choice: int | None
+
+
+def grade(item: Item, reply: Reply) -> Graded:
+    """Decide the outcome of one reply to one item.
+
+    Raises OutcomeError for an answerable item without a gold option: its answer is withheld, nothing can be
+    graded. On an unanswerable item every option is `wrong` and a refusal is `refused`.
+    """
+    if item.answerable and item.gold is None:
+        raise OutcomeError(
+            f"item {item.id!r} has no answer: it is withheld, use a split that publishes its answers"
+        )
+    if reply.finish == "failed":
+        return Graded(outcome=Outcome.FAILED, choice=None)
+    reading = answers.read(reply.text, item.options)
+    if reading.kind == "refusal":
+        return Graded(outcome=Outcome.REFUSED, choice=None)
+    if reading.kind == "unreadable":
+        return Graded(outcome=Outcome.UNREADABLE, choice=None)
+    right = item.answerable and item.options[reading.choice] == item.options[item.gold]
+    return Graded(outcome=Outcome.CORRECT if right else Outcome.WRONG, choice=reading.choice)
+
+
+def table(
+    items: Sequence[Item], replies: Sequence[Reply], *, model: str, method: str, seed: int
+) -> pd.DataFrame:
+    """The outcome table of one run: the columns of COLUMNS, one row per item, in the items' order.
+
+    items, replies: as many of the one as of the other; one reply per item, not a list of samples.
+    Raises OutcomeError for unequal lengths, lists of samples, duplicate ids and withheld answers.
+    """
+    if len(items) != len(replies):
+        raise OutcomeError(
+            f"{len(items)} items but {len(replies)} replies: give one reply per item, in order"
+        )
+    if any(isinstance(reply, list | tuple) for reply in replies):
+        raise OutcomeError(
+            "replies are lists of samples: pick one per item, e.g. [samples[0] for samples in replies]"
+        )
+    _refuse_duplicates(pd.Series([item.id for item in items], dtype=object))
+    run = {"model": model, "method": method, "seed": seed}
+    rows = [run | _row(item, reply) for item, reply in zip(items, replies, strict=True)]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    return frame.astype({"gold": "Int64", "choice": "Int64"})
+
+
+def scorable(frame: pd.DataFrame, *, exclude: Collection[str] = ()) -> pd.DataFrame:
+    """The rows of one run that a metric is computed on: all of them but those excluded by name.
+
+    Needs the columns item, modality, outcome and answerable. Raises OutcomeError for a missing column, no
+    rows, an unknown outcome, an item that occurs twice, an id in `exclude` that is not in the table, an
+    unanswerable item, and a failed row that `exclude` does not name: a metric over the rows that happened
+    to work is a metric of other items.
+    """
+    validate(frame)
+    excluded = named(exclude)
+    unknown = sorted(excluded - set(frame["item"]))
+    if unknown:
+        raise OutcomeError(f"exclude names {_some(unknown)}, not in the table: correct the ids")
+    kept = frame[~frame["item"].isin(excluded)]
+    unanswerable = kept.loc[~kept["answerable"].astype(bool), "item"]
+    if len(unanswerable):
+        raise OutcomeError(
+            f"{len(unanswerable)} unanswerable items, e.g. {_some(unanswerable)}: no option is right, they "
+            "never enter accuracy; keep table[table.answerable] here and give the whole to refusal_by_sort"
+        )
+    refuse_failed(kept)
+    return kept
+
+
+def refuse_failed(frame: pd.DataFrame) -> None:
+    """Raise OutcomeError if any row failed, naming the first of them."""
+    failed = frame.loc[frame["outcome"] == Outcome.FAILED, "item"]
+    if len(failed):
+        raise OutcomeError(
+            f"{len(failed)} of {len(frame)} rows failed, e.g. {_some(failed)}: ask them again, or leave them "
+            "out by name with exclude=[...], which is reported"
+        )
+
+
+def validate(frame: pd.DataFrame) -> None:
+    """Raise OutcomeError unless `frame` is one run's outcome table; failed and unanswerable rows are fine."""
+    missing = [name for name in ("item", "modality", "outcome", "answerable") if name not in frame.columns]
+    if missing:
+        raise OutcomeError(f"the table lacks the columns {missing}: build it with outcomes.table")
+    if frame.empty:
+        raise OutcomeError("the table has no rows: nothing was asked, or a filter left nothing")
+    for name in ("item", "modality", "answerable"):
+        if frame[name].isna().any():
+            raise OutcomeError(f"column {name!r} has empty cells: every row needs one")
+    strange = sorted({str(value) for value in frame["outcome"]} - set(Outcome))
+    if strange:
+        raise OutcomeError(f"unknown outcomes {_some(strange)}: they are {', '.join(Outcome)}")
+    _refuse_duplicates(frame["item"])
+
+
+def named(exclude: Collection[str]) -> set[str]:
+    """The ids that a metric leaves out by name, as a set. Raises OutcomeError for a bare text."""
+    if isinstance(exclude, str):
+        raise OutcomeError(f"exclude is the text {exclude!r}: give a list of ids, exclude=[{exclude!r}]")
+    return set(exclude)
+
+
+def groups(frame: pd.DataFrame, by: str | None = "modality") -> Iterator[tuple[str, pd.DataFrame]]:
+    """Pairs (label, rows): one per value of column `by`, then ("overall", all rows).
+
+    Modalities and levels come in the papers' order, other values sorted; an empty value is "(none)".
+    """
+    if by is not None:
+        if by not in frame.columns:
+            raise OutcomeError(
+                f"no column {by!r} to group by: the table has {', '.join(map(str, frame.columns))}"
+            )
+        labels = (
+            frame[by].astype(object).where(frame[by].notna(), "").map(lambda value: str(value) or "(none)")
+        )
+        if (labels == "overall").any():
+            raise OutcomeError(
+                f"column {by!r} has a value 'overall', the name of the pooled group: rename it"
+            )
+        for label in sorted(labels.unique(), key=_rank):
+            yield label, frame[labels == label]
+    yield "overall", frame
+
+
+def _row(item: Item, reply: Reply) -> dict:
+    graded = grade(item, reply)
+    return {
+        "benchmark": item.benchmark, "split": item.split, "item": item.id, "modality": item.modality,
+        "category": item.category, "task": item.task, "level": item.level, "novel": item.novel,
+        "answerable": item.answerable, "sort": item.sort, "reason": item.reason,
+        "n_options": len(item.options), "chance": item.chance, "gold": item.gold,
+        "reply": reply.text, "choice": graded.choice, "outcome": graded.outcome.value,
+        "finish": reply.finish, "error": reply.error, "truncated": reply.truncated,
+        "n_tokens": reply.n_tokens,
+    }  # fmt: skip
+
+
+def _refuse_duplicates(ids: pd.Series) -> None:
+    twice = ids[ids.duplicated()].unique()
+    if len(twice):
+        raise OutcomeError(
+            f"{len(twice)} items occur more than once, e.g. {_some(twice)}: give one run at a time, "
+            "one row per item (filter by model, method, split and seed)"
+        )
+
+
+def _some(values: Collection, at_most: int = 3) -> str:
+    shown = ", ".join(repr(value) for value in list(values)[:at_most])
+    return shown + (", ..." if len(values) > at_most else "")
+
+
+def _rank(label: str) -> tuple[int, str]:
+    return (_ORDER.index(label) if label in _ORDER else len(_ORDER), label)

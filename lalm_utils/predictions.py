@@ -1,0 +1,103 @@
+"""Replies made elsewhere, read from an official question file with a reply beside each question.
+
+In: the path of an MMAU or MMAR file (JSON array or JSON lines). Out: its outcome table. No audio is opened,
+and neither `audio_id` nor `question` is needed: a reply is graded against its options alone. This module
+computes no metric.
+
+The reply stands under one of `REPLY_KEYS`; official scripts and their own documentation differ on the name.
+A reply that is absent, null, NaN or blank is *missing*, and its item has the outcome `failed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lalm_utils import item_files, items, models, outcomes
+from lalm_utils.items import BenchmarkError
+
+REPLY_KEYS = ("model_output", "model_prediction", "answer_prediction", "response")
+
+
+class PredictionError(ValueError):
+    """A predictions file that cannot be scored. The message names file, item, rule and next step."""
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The outcome table (outcomes.COLUMNS) of a predictions file; items without a reply are `failed`.
+
+    Raises PredictionError: no such file, not JSON, empty, a duplicate id, an answer that is no option or is
+    withheld, an unanswerable item, a reply that is not text, reply keys that conflict, or no reply at all.
+    """
+    asked: dict[str, items.Item] = {}
+    replies = []
+    for place, record in _records(path):
+        item = _item(place, record)
+        if item.id in asked:
+            raise PredictionError(
+                f"{place}: duplicate id {item.id!r}; an id names one item; remove one of them"
+            )
+        asked[item.id] = item
+        replies.append(_reply(place, record))
+    if all(reply.finish == "failed" for reply in replies):
+        raise PredictionError(
+            f"{path}: no reply in any of its {len(replies)} items; a reply stands under "
+            f"{', '.join(REPLY_KEYS)}; rename your key"
+        )
+    return outcomes.table(list(asked.values()), replies, model=path.name, method="", seed=0)
+
+
+def _records(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
+    try:
+        return list(item_files.json_records(path))
+    except BenchmarkError as error:
+        raise PredictionError(str(error)) from error
+
+
+def _item(place: str, record: Mapping[str, Any]) -> items.Item:
+    """The record as an item. Its clip is a stand-in: where the audio once lay is of no concern."""
+    kind = "mmau" if "task" in record else "mmar"
+    modality = record.get("task", record.get("modality"))
+    if modality is None:
+        raise PredictionError(
+            f"{place}, item {record.get('id')!r}: no modality; MMAU has it under task, MMAR under modality; "
+            "add it"
+        )
+    known = {"question": "not given"} | dict(record) | {"task": modality, "audio_id": "not-opened.wav"}
+    try:
+        item = items.from_record(known, Path.cwd(), benchmark=kind)
+    except BenchmarkError as error:
+        raise PredictionError(f"{place}, {error}; mend the item") from error
+    if not item.answerable:
+        raise PredictionError(
+            f"{place}, item {item.id!r}: unanswerable, so no option is right; score the others alone"
+        )
+    if item.gold is None:
+        raise PredictionError(
+            f"{place}, item {item.id!r}: its answer is withheld; score a split that has answers"
+        )
+    return item
+
+
+def _reply(place: str, record: Mapping[str, Any]) -> models.Reply:
+    given = {key: record[key] for key in REPLY_KEYS if not _missing(record.get(key))}
+    for key, text in given.items():
+        if not isinstance(text, str):
+            raise PredictionError(
+                f"{place}, item {record['id']!r}: {key} is {text!r}, not a text; give the model's raw reply"
+            )
+    if len(set(given.values())) > 1:
+        raise PredictionError(
+            f"{place}, item {record['id']!r}: conflicting replies under {' and '.join(given)}; keep one key"
+        )
+    if not given:
+        return models.failed("no reply in the file")
+    return models.Reply(text=next(iter(given.values())), n_tokens=0, finish="stop")
+
+
+def _missing(reply: Any) -> bool:
+    # NaN, the only value unlike itself, is how some writers spell an absent text.
+    return reply is None or (isinstance(reply, str) and not reply.strip()) or reply != reply

@@ -1,0 +1,86 @@
+"""What notebooks show besides tables and figures: code, clips, pictures, and where a number comes from.
+
+In: functions, clips, outcome tables, models. Out: things that IPython displays, and small DataFrames. Nothing
+is computed here that a metric needs; a figure is drawn in figures.py and only put on the page here.
+"""
+
+from __future__ import annotations
+
+import html
+import inspect
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML, Audio, Image, Markdown
+
+from lalm_utils.audio import RATE, read_clip
+from lalm_utils.flows import flow_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from lalm_utils.items import Item
+    from lalm_utils.models import Model
+
+MAX_SECONDS = 8.0  # a second of a player adds 43 kB to the notebook
+WIDTH = 830  # pixels, a README's
+MEASURED, PRINTED = "measured here", "printed in the paper"
+
+
+def source(*functions: Callable | type) -> Markdown:
+    """The source code of these functions or classes, as the package holds it."""
+    code = "\n\n".join(textwrap.dedent(inspect.getsource(function)).rstrip() for function in functions)
+    return Markdown(f"```python\n{code}\n```")
+
+
+def player(clip: str | Path | np.ndarray, caption: str = "", *, rate: int = RATE) -> HTML:
+    """A player for at most MAX_SECONDS of a clip, with its caption.
+
+    clip: an audio file, or mono samples in [-1, 1] of shape (n,) at `rate` Hz, played as loud as they are.
+    The page holds the sound itself, so show only what may be passed on.
+    """
+    samples = clip if isinstance(clip, np.ndarray) else read_clip(clip).samples
+    rate = rate if isinstance(clip, np.ndarray) else RATE
+    if samples.ndim != 1:
+        raise ValueError(f"samples of shape {samples.shape}: a player takes mono samples, shape (n,)")
+    cut = " (beginning)" if len(samples) > MAX_SECONDS * rate else ""
+    kept = np.clip(samples[: int(MAX_SECONDS * rate)], -1, 1)
+    sound = Audio(kept, rate=rate, normalize=False)._repr_html_()
+    return HTML(f"<figure>{sound}<figcaption>{html.escape(caption)}{cut}</figcaption></figure>")
+
+
+def picture(figure: Figure | str | Path, alt: str = "") -> Image:
+    """A matplotlib figure, or the PNG that figures.save returned, at a page's width."""
+    if isinstance(figure, str | Path):
+        return Image(data=Path(figure).read_bytes(), width=WIDTH, alt=alt or Path(figure).stem)
+    from lalm_utils.figures import render  # matplotlib is loaded already where there is a figure
+
+    return Image(data=render(figure), width=WIDTH, alt=alt or "figure")
+
+
+def transitions(before: pd.DataFrame, after: pd.DataFrame, *, exclude: Collection[str] = ()) -> pd.DataFrame:
+    """How many items went from each outcome to each, by modality and "overall": what figures.idk_flows draws.
+
+    before, after: outcome tables of the same items asked in two ways; exclude: ids of failed items to leave
+    out. Columns modality, before, after, count (above 0). Raises OutcomeError as flows.pair does.
+    """
+    flows = flow_table(before, after, exclude=exclude, unreadable="apart")
+    table = flows.rename(columns={"group": "modality"})
+    return table.loc[table["count"] > 0, ["modality", "before", "after", "count"]].reset_index(drop=True)
+
+
+def provenance(model: Model, items: Sequence[Item], seed: int) -> pd.DataFrame:
+    """One row that says how numbers were made: model, arithmetic, items, seed, "measured here"."""
+    said: dict[str, Any] = {"model": model.name, "weights": model.fingerprint[:12]}
+    known = model.description
+    said |= {key: str(known[key]) for key in ("device", "dtype", "threads") if key in known}
+    for column in ("benchmark", "split"):
+        said[column] = ", ".join(dict.fromkeys(getattr(item, column) for item in items))
+    counts = Counter(item.modality for item in items)
+    said |= {"items": len(items), "by modality": ", ".join(f"{name} {n}" for name, n in counts.items())}
+    return pd.DataFrame([said | {"seed": seed, "source": MEASURED}]).set_index("model")

@@ -1,0 +1,189 @@
+"""Where a model's files are, and what they are: a fingerprint by content.
+
+In: a folder or a hub id. Out: the folder of the model, that of its adapter if it is one, and a SHA-256 over all
+in them that decides replies. It reads bytes and JSON only; what weights mean is not known here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lalm_utils.cache import cache_dir, sha256_of
+from lalm_utils.models import HUB_ID, MINI, ModelError, mini_dir
+
+ADAPTER = "adapter_config.json"
+TEXTS = (
+    ADAPTER,
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "config.json",
+    "generation_config.json",
+    "merges.txt",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "special_tokens_map.json",
+    "tekken.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+)
+# They say where a model came from or how it was stored, and do not change what it replies.
+INCIDENTAL = {
+    "_name_or_path",
+    "base_model_name_or_path",
+    "dtype",
+    "revision",
+    "torch_dtype",
+    "transformers_version",
+}
+REMEMBERED_BYTES = 1_000_000  # smaller files are hashed at every start
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """The folders that a model is loaded from."""
+
+    folder: Path  # config.json, safetensors, processor
+    adapter: Path | None = None  # adapter_config.json, adapter_model.safetensors
+
+    def name(self, asked_for: str | Path) -> str:
+        """A short name for results: a hub id as it is, a folder by its last part, an adapter with its base."""
+        if self.adapter is None or HUB_ID.fullmatch(str(asked_for)):
+            return str(asked_for) if not Path(asked_for).expanduser().is_dir() else self.folder.resolve().name
+        return f"{self.folder.resolve().name}+{self.adapter.resolve().name}"
+
+
+def find(
+    name: str | Path,
+    *,
+    adapter: str | Path | None = None,
+    base: str | None = None,
+    revision: str | None = None,
+) -> Weights:
+    """The files of `name`: a model's folder or hub id, or those of a peft adapter, whose base is found as well.
+
+    The base of an adapter is `base`, else what its configuration names ("mini" included). Hub ids are fetched
+    into the hub's own cache, safetensors only. Raises ModelError where something is missing.
+    """
+    folder = _folder(name, revision)
+    if (folder / ADAPTER).is_file():
+        if adapter is not None:
+            raise ModelError(
+                f"{name} is itself an adapter: give its base model with adapter={str(adapter)!r}."
+            )
+        folder, adapter = _base_of(folder, base), folder
+    _check(folder, "config.json")
+    if adapter is None:
+        return Weights(folder=folder)
+    adapter = _folder(adapter, None)
+    _check(adapter, ADAPTER)
+    return Weights(folder=folder, adapter=adapter)
+
+
+def fingerprint(weights: Weights, dtype: str) -> str:
+    """SHA-256 (hex) over weights, configuration, tokenizer and processor files, and the dtype computed in.
+
+    The dtype counts because bfloat16 and float32 give different replies. Names, dates and version notes do not.
+    """
+    digest = hashlib.sha256(f"dtype {dtype}\n".encode())
+    for part, folder in (("model", weights.folder), ("adapter", weights.adapter)):
+        for path in _files(folder) if folder else ():
+            digest.update(f"{part} {path.name} {_content_of(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _folder(name: str | Path, revision: str | None) -> Path:
+    if str(name) == MINI:
+        return mini_dir()
+    if Path(name).expanduser().is_dir():
+        return Path(name).expanduser()
+    if not HUB_ID.fullmatch(str(name)):
+        raise ModelError(
+            f"{name}: no such folder, and not a hub id of the form owner/name. Correct the path."
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(name), revision=revision, allow_patterns=["*.safetensors", *TEXTS]))
+    except Exception as error:  # its errors share no base class
+        raise ModelError(
+            f"{name}: no such folder here, and it cannot be fetched from the hub "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}). Correct the name, go online, or give a folder."
+        ) from error
+
+
+def _base_of(adapter: Path, base: str | None) -> Path:
+    named = base or json.loads((adapter / ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not named:
+        raise ModelError(f"{adapter / ADAPTER} names no base model: give one with base=...")
+    beside = adapter / named
+    try:
+        return beside if not Path(named).is_absolute() and beside.is_dir() else _folder(named, None)
+    except ModelError as error:
+        raise ModelError(
+            f"{adapter}: the adapter's base is not to be had; give it with base=... {error}"
+        ) from error
+
+
+def _check(folder: Path, config: str) -> None:
+    if not (folder / config).is_file():
+        found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        raise ModelError(
+            f"{folder}: holds no {config} (found: {found}). Give the folder that save_pretrained wrote."
+        )
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"{folder}: holds no *.safetensors. Other formats can run code when read: convert them."
+        )
+
+
+def _files(folder: Path) -> list[Path]:
+    texts = [folder / name for name in TEXTS if (folder / name).is_file()]
+    return sorted([*texts, *folder.glob("*.safetensors")])
+
+
+def _content_of(path: Path) -> str:
+    if path.name in ("config.json", ADAPTER):
+        kept = _essential(json.loads(path.read_text(encoding="utf-8")))
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    return _remembered_sha256(path.resolve())
+
+
+def _essential(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _essential(inner) for name, inner in value.items() if name not in INCIDENTAL}
+    return value
+
+
+def _remembered_sha256(path: Path) -> str:
+    """`sha256_of(path)`, read again only if the file's size or date has changed: gigabytes take half a minute."""
+    facts = path.stat()
+    if facts.st_size < REMEMBERED_BYTES:
+        return sha256_of(path)
+    memory, key = cache_dir() / "fingerprints.json", f"{path} {facts.st_size} {facts.st_mtime_ns}"
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    if key not in known:
+        known[key] = sha256_of(path)
+        _write(memory, known)
+    return known[key]
+
+
+def _write(path: Path, value: dict[str, str]) -> None:
+    """Replace a JSON file in one step. Where the cache cannot be written, the next start hashes again."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(json.dumps(value, indent=1), encoding="utf-8")
+        scratch.replace(path)
+    except OSError:
+        scratch.unlink(missing_ok=True)

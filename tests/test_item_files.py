@@ -1,0 +1,415 @@
+"""Question files are told apart by what is in them, read whole, and refused by file and line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from lalm_utils import item_files
+from lalm_utils.item_files import COLUMNS, BenchmarkError, read, split_options
+from lalm_utils.items import load
+
+MMAU = {
+    "id": "a1",
+    "audio_id": "./clips/a1.wav",
+    "question": "What barks?",
+    "choices": ["A dog", "A cat"],
+    "answer": "A dog",
+    "dataset": "AudioSet",
+    "task": "sound",
+    "split": "test-mini",
+    "category": ["Reasoning"],
+    "sub-category": "Counting",
+    "difficulty": "hard",
+}
+MMAR = {
+    "id": "r1",
+    "audio_path": "./audio/r1.wav",
+    "question": "Who sings?",
+    "choices": ["A man", "A woman", "Both"],
+    "answer": "Both",
+    "modality": "mix-music-speech",
+    "category": "Semantic Layer",
+    "sub-category": "Content Analysis",
+    "language": None,
+}
+SAKURA = {
+    "file": "dog1.wav",
+    "attribute_label": "dog",
+    "single_instruction": "Which animal? (a) cat (b) dog ",
+    "single_answer": " (b) dog",
+    "multi_instruction": "What does it do? (a) It barks, loudly. (b) It mews.",
+    "multi_answer": "(a) It barks, loudly. ",
+}
+
+
+def written(path: Path, content: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def lines(*records: dict) -> str:
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def a_track(root: Path, *rows: dict, track: str = "Animal", columns: tuple[str, ...] = tuple(SAKURA)) -> Path:
+    path = written(root / "data" / track / "metadata.csv", "")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    return root
+
+
+def asked(path: Path, **options):
+    return load(path, need_clips=False, **options)
+
+
+# ---- which layout it is ----------------------------------------------------------------------------
+
+LAYOUTS = [
+    ("MMAU as an array", "q.json", json.dumps([MMAU], indent=2), "mmau"),
+    ("MMAU, one object a line", "q.json", lines(MMAU), "mmau"),
+    ("MMAU under MMAR's name", "MMAR-meta.jsonl", lines(MMAU), "mmau"),
+    ("MMAR, one object a line", "q.jsonl", lines(MMAR), "mmar"),
+    ("MMAR as an array", "q.jsonl", json.dumps([MMAR]), "mmar"),
+    ("MMAR under MMAU's name", "mmau-test-mini.json", json.dumps([MMAR]), "mmar"),
+    ("the embedded benchmark's own", "items.json", json.dumps([{**MMAU, "dataset": "mini"}]), "mini"),
+    ("no suffix at all", "questions", lines(MMAR), "mmar"),
+    ("a byte order mark", "q.json", "\ufeff" + json.dumps([MMAU]), "mmau"),
+    ("blank lines between", "q.jsonl", "\n" + lines(MMAR).replace("\n", "\r\n\r\n"), "mmar"),
+]
+
+
+@pytest.mark.parametrize("case, name, text, benchmark", LAYOUTS, ids=[row[0] for row in LAYOUTS])
+def test_a_question_file_is_told_by_its_content(tmp_path, case, name, text, benchmark):
+    (item,) = asked(written(tmp_path / name, text))
+    assert item.benchmark == benchmark
+
+
+def test_mmau_fields_find_their_place(tmp_path):
+    (item,) = asked(written(tmp_path / "q.json", [MMAU]))
+    assert (item.id, item.split, item.modality, item.level) == ("a1", "test-mini", "sound", "hard")
+    assert (item.category, item.task, item.options, item.gold) == (
+        "Reasoning",
+        "Counting",
+        ("A dog", "A cat"),
+        0,
+    )
+    assert item.clip == tmp_path.resolve() / "clips" / "a1.wav"
+
+
+def test_mmar_fields_find_their_place(tmp_path):
+    (item,) = asked(written(tmp_path / "q.jsonl", lines(MMAR)))
+    assert (item.id, item.split, item.modality, item.level) == ("r1", "test", "mix-music-speech", "")
+    assert (item.category, item.task, item.gold) == ("Semantic Layer", "Content Analysis", 2)
+    assert item.clip == tmp_path.resolve() / "audio" / "r1.wav"
+
+
+def test_a_line_separator_inside_a_text_does_not_end_the_line(tmp_path):
+    question = "Who\u2028sings\x85now?"
+    (item,) = asked(written(tmp_path / "q.jsonl", lines({**MMAR, "question": question})))
+    assert item.question == question
+
+
+WITHHELD = [("null", None), ("empty", "")]
+
+
+@pytest.mark.parametrize("case, answer", WITHHELD, ids=[row[0] for row in WITHHELD])
+def test_a_withheld_answer_leaves_an_item_that_can_be_asked_but_not_graded(tmp_path, case, answer):
+    (item,) = asked(written(tmp_path / "q.json", [{**MMAU, "answer": answer}]))
+    assert (item.gold, item.answerable) == (None, True)
+
+
+def test_an_unanswerable_item_says_so_itself(tmp_path):
+    record = {**MMAU, "answer": None, "answerable": False, "unanswerable_reason": "silence"}
+    (item,) = asked(written(tmp_path / "q.json", [record]))
+    assert (item.gold, item.answerable, item.sort) == (None, False, "inaudible")
+
+
+# ---- folders and splits ----------------------------------------------------------------------------
+
+
+def test_a_folder_stands_for_its_only_question_file(tmp_path):
+    written(tmp_path / "q.json", [MMAU])
+    written(tmp_path / "evaluation.py", "print()")
+    assert [item.id for item in asked(tmp_path)] == ["a1"]
+
+
+def test_a_manifest_beside_the_questions_is_no_rival(tmp_path):
+    written(tmp_path / "items.json", [MMAU])
+    written(tmp_path / "manifest.json", json.dumps({"items.json": "0" * 64}, indent=1))
+    written(tmp_path / "manifest_on_one_line.json", {"items.json": "0" * 64})
+    assert [item.id for item in asked(tmp_path)] == ["a1"]
+
+
+def test_two_question_files_in_a_folder_are_not_chosen_between(tmp_path):
+    written(tmp_path / "a.json", [MMAU])
+    written(tmp_path / "b.json", "[ damaged")
+    written(tmp_path / "c.jsonl", lines(MMAR))
+    with pytest.raises(BenchmarkError, match=r"found a\.json, b\.json, c\.jsonl; give the file's own path"):
+        asked(tmp_path)
+
+
+def test_a_folder_without_questions_says_what_is_expected(tmp_path):
+    with pytest.raises(BenchmarkError, match=r"one question file .* or SAKURA's .* found none"):
+        asked(tmp_path)
+
+
+def test_a_split_chooses_its_items(tmp_path):
+    file = written(tmp_path / "q.json", [MMAU, {**MMAU, "id": "a2", "split": "test"}])
+    assert [item.id for item in asked(file)] == ["a1", "a2"]
+    assert [item.id for item in asked(file, split="test")] == ["a2"]
+
+
+def test_a_split_that_is_not_there_is_refused_with_those_that_are(tmp_path):
+    file = written(tmp_path / "q.json", [MMAU, {**MMAU, "id": "a2", "split": "test"}])
+    with pytest.raises(BenchmarkError, match="no item of split 'dev'; it holds test, test-mini; choose one"):
+        asked(file, split="dev")
+
+
+# ---- MMAR's stray choices --------------------------------------------------------------------------
+
+
+def test_an_empty_last_choice_of_mmar_is_left_out_and_said(tmp_path, caplog):
+    (item,) = asked(written(tmp_path / "q.jsonl", lines({**MMAR, "choices": [*MMAR["choices"], ""]})))
+    assert item.options == ("A man", "A woman", "Both")
+    assert caplog.messages == ["item 'r1' of MMAR: the last choice is empty and left out"]
+
+
+STRAY = [
+    ("in the middle of MMAR's", {**MMAR, "choices": ["A man", "", "Both"]}),
+    ("twice at the end of MMAR's", {**MMAR, "choices": ["A man", "Both", "", ""]}),
+    ("at the end of MMAU's", {**MMAU, "choices": ["A dog", "A cat", ""]}),
+]
+
+
+@pytest.mark.parametrize("case, record", STRAY, ids=[row[0] for row in STRAY])
+def test_an_empty_choice_anywhere_else_is_an_error(tmp_path, case, record):
+    with pytest.raises(BenchmarkError, match="option '' is blank"):
+        asked(written(tmp_path / "q.jsonl", lines(record)))
+
+
+# ---- files that are refused ------------------------------------------------------------------------
+
+DEEP = "[" * 100_000
+REFUSED = [
+    ("nothing", "", "empty file; fetch it again"),
+    ("spaces", " \n\t\n", "empty file; fetch it again"),
+    ("an array of nothing", "[]", "empty, an array without items"),
+    ("no JSON", "What barks?", r"not JSON at line 1, column 1 \(Expecting value\)"),
+    ("a bad line", lines(MMAR) + "\n{'id': 1}\n", r"not JSON at line 3, column 2 \(Expecting property name"),
+    ("a bad line of an array", '[\n{"id": 1},\n{"id" 2}\n]', "not JSON at line 3, column 7"),
+    (
+        "an array cut short",
+        json.dumps([MMAU], indent=1)[:-20],
+        r"not JSON at line \d+, .* fetch the file again",
+    ),
+    (
+        "a pretty-printed object",
+        json.dumps(MMAU, indent=1),
+        "expected an array of objects or one object a line",
+    ),
+    ("two values on a line", lines(MMAR).strip() + " 7", r"not JSON at line 1, column \d+ \(Extra data\)"),
+    ("a comment", lines(MMAR) + "# end", "not JSON at line 2, column 1"),
+    ("brackets without end", DEEP, "JSON from line 1 on is refused"),
+    ("a number without end", '[{"id": ' + "9" * 5000 + "}]", "JSON from line 1 on is refused"),
+    ("a key that stands twice", '[{"id": "1", "id": "2"}]', r"a key stands twice among id, id"),
+    ("an array of texts", '["A dog"]', "element 1: a str, but an item is a JSON object"),
+    ("a null among items", json.dumps([MMAU, None]), "element 2: a NoneType, but an item is a JSON object"),
+    ("a line that is an array", lines(MMAR) + "[1]", "line 2: a list, but an item is a JSON object"),
+    ("not UTF-8", '[{"id": "é"}]'.encode("latin-1"), "not UTF-8 at byte 9; save it as UTF-8"),
+    ("UTF-16", json.dumps([MMAU]).encode("utf-16"), "not UTF-8 at byte 0"),
+    (
+        "half a surrogate pair",
+        json.dumps([{**MMAU, "question": "\ud83d?"}]),
+        "element 1: half a surrogate pair",
+    ),
+    (
+        "another benchmark",
+        lines({"id": "1", "audio": "x.wav"}),
+        r"neither MMAU .* nor MMAR .* has id, audio; add",
+    ),
+    ("an empty object", "{}", "the first record has no keys"),
+    (
+        "MMAU without question",
+        [{k: v for k, v in MMAU.items() if k != "question"}],
+        "'a1': missing field question",
+    ),
+    (
+        "MMAR without answer and id",
+        lines({k: v for k, v in MMAR.items() if k not in ("id", "answer")}),
+        "line 1, item None: missing field id, answer; MMAR needs id, audio_path",
+    ),
+    ("MMAR after MMAU", [MMAU, MMAR], "element 2, item 'r1': missing field audio_id, task; MMAU needs"),
+]
+
+
+@pytest.mark.parametrize("case, content, message", REFUSED, ids=[row[0] for row in REFUSED])
+def test_a_file_that_holds_no_items_is_refused_by_name(tmp_path, case, content, message):
+    file = written(tmp_path / "q.json", content)
+    with pytest.raises(BenchmarkError, match=message) as caught:
+        asked(file)
+    assert str(caught.value).startswith(str(file))
+
+
+def test_a_file_beyond_the_limit_is_not_read(tmp_path, monkeypatch):
+    file = written(tmp_path / "q.json", [MMAU])
+    monkeypatch.setattr(item_files, "MAX_BYTES", file.stat().st_size)
+    assert len(asked(file)) == 1
+    monkeypatch.setattr(item_files, "MAX_BYTES", 100)
+    with pytest.raises(BenchmarkError, match=r"\d+ bytes; a question file has at most 100; split it"):
+        asked(file)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "no/where.json", "x" * 5000, "null\0byte"])
+def test_a_path_that_is_not_there_is_no_benchmark(tmp_path, name):
+    with pytest.raises(BenchmarkError, match=r'no such file or folder; give "mini"|cannot be opened'):
+        asked(tmp_path / name)
+
+
+# ---- SAKURA ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", [".", "data", "data/Animal", "data/Animal/metadata.csv"])
+def test_sakura_is_found_from_its_root_its_data_or_one_track(tmp_path, where):
+    (item,) = asked(a_track(tmp_path, SAKURA) / where)
+    assert (item.id, item.benchmark, item.split) == ("Animal/dog1.wav/single", "sakura", "single")
+    assert (item.question, item.options, item.gold) == ("Which animal?", ("cat", "dog"), 1)
+    assert item.clip == tmp_path.resolve() / "data" / "Animal" / "audio" / "dog1.wav"
+    assert (item.category, item.truth) == ("Animal", {"label": "dog"})
+
+
+def test_the_second_hop_is_another_item_about_the_same_clip(tmp_path):
+    (single,), (multi,) = (asked(a_track(tmp_path, SAKURA), split=hop) for hop in ("single", "multi"))
+    assert single.clip == multi.clip
+    assert (multi.id, multi.split) == ("Animal/dog1.wav/multi", "multi")
+    assert (multi.options, multi.gold) == (("It barks, loudly.", "It mews."), 0)
+
+
+@pytest.mark.parametrize("track, modality", item_files.TRACKS.items())
+def test_a_track_decides_the_modality(tmp_path, track, modality):
+    (item,) = asked(a_track(tmp_path, SAKURA, track=track))
+    assert item.modality == modality
+
+
+def test_the_same_file_name_in_two_tracks_is_no_duplicate(tmp_path):
+    a_track(tmp_path, SAKURA, track="Emotion")
+    assert len({item.id for item in asked(a_track(tmp_path, SAKURA))}) == 2
+
+
+INSTRUCTIONS = [
+    ("as published", "Which? (a) pig (b) dog", ("Which?", ["pig", "dog"])),
+    ("on lines", "Which?\n(a) pig\n(b) dog\n(c) hen", ("Which?", ["pig", "dog", "hen"])),
+    ("capitals", "Which? (A) pig (B) dog", ("Which?", ["pig", "dog"])),
+    (
+        "a plural in brackets",
+        "Which sound(s)? (a) pig(s) (b) dog(s)",
+        ("Which sound(s)?", ["pig(s)", "dog(s)"]),
+    ),
+    ("an (a) in the question", "Is (a) right? (a) yes (b) no", ("Is (a) right?", ["yes", "no"])),
+    ("other brackets", "Which (one)? (a) pig (pink) (b) dog", ("Which (one)?", ["pig (pink)", "dog"])),
+]
+
+
+@pytest.mark.parametrize("case, text, expected", INSTRUCTIONS, ids=[row[0] for row in INSTRUCTIONS])
+def test_options_are_cut_from_the_question(case, text, expected):
+    assert split_options(text) == expected
+
+
+ANSWERS = [
+    ("spaces around", " (b)  dog ", 1),
+    ("capital letter", "(B) Dog", 1),
+    ("no letter", "dog", 1),
+]
+
+
+@pytest.mark.parametrize("case, answer, gold", ANSWERS, ids=[row[0] for row in ANSWERS])
+def test_an_answer_with_its_letter_finds_its_option(tmp_path, case, answer, gold):
+    (item,) = asked(a_track(tmp_path, {**SAKURA, "single_answer": answer}))
+    assert item.gold == gold
+
+
+ROWS = [
+    (
+        "letter and text disagree",
+        {"single_answer": "(a) dog"},
+        r"answer '\(a\) dog' is no option of \['cat', 'dog'\]",
+    ),
+    ("letter past the end", {"single_answer": "(d) dog"}, r"answer '\(d\) dog' is no option"),
+    ("letter alone", {"single_answer": "(b)"}, r"answer '\(b\)' is no option"),
+    ("answer no option", {"single_answer": "horse"}, "answer 'horse' is no option"),
+    ("no options", {"single_instruction": "Which animal?"}, "options lettered '' in 'Which animal.'"),
+    ("one option", {"single_instruction": "Which? (a) dog"}, "options lettered 'a' in"),
+    ("a letter left out", {"single_instruction": "Which? (a) dog (c) cat"}, "options lettered 'ac' in"),
+    ("letters glued to words", {"single_instruction": "Which? (a)dog(b)cat"}, "options lettered 'a' in"),
+    ("a blank option", {"single_instruction": "Which? (a) (b) dog"}, "option '' is blank"),
+    ("no question", {"single_instruction": "(a) cat (b) dog"}, "question '' is blank"),
+    ("no file", {"file": " "}, "clip '' is blank"),
+    ("a file above", {"file": "../../x.wav"}, r"clip 'data/Animal/audio/\.\./\.\./x\.wav' leaves the folder"),
+    ("an absolute file", {"file": "/etc/passwd"}, "clip '/etc/passwd' leaves the folder"),
+]
+
+
+@pytest.mark.parametrize("case, changes, message", ROWS, ids=[row[0] for row in ROWS])
+def test_a_row_that_breaks_a_rule_is_refused_by_file_line_and_item(tmp_path, case, changes, message):
+    a_track(tmp_path, {**SAKURA, "file": "first.wav"}, {**SAKURA, **changes})
+    with pytest.raises(BenchmarkError, match=message) as caught:
+        asked(tmp_path)
+    text = str(caught.value)
+    name = changes.get("file", SAKURA["file"]).strip()
+    assert text.startswith(f"{tmp_path}/data/Animal/metadata.csv, line 3, item 'Animal/{name}/single'")
+    assert "; mend " in text
+
+
+TABLES = [
+    ("no rows", ",".join(SAKURA) + "\n", "empty, no row below the first line"),
+    ("empty", "", "empty file; fetch it again"),
+    (
+        "columns missing",
+        "file,single_answer\nx,y\n",
+        "missing field single_instruction, multi_instruction, multi_answer",
+    ),
+    ("a row too short", ",".join(SAKURA) + "\nx.wav,dog\n", "line 2: more or fewer fields than line 1"),
+    ("a row too long", ",".join(SAKURA) + "\n" + "x," * 9 + "\n", "line 2: more or fewer fields than line 1"),
+    ("a quote left open", ",".join(SAKURA) + '\nx.wav,dog,"Which', "not CSV after line 1"),
+    ("a field without end", ",".join(SAKURA) + "\n" + "x" * 200_000, "not CSV after line 1"),
+    ("not UTF-8", ",".join(SAKURA).encode() + b"\n\xff", "not UTF-8 at byte"),
+]
+
+
+@pytest.mark.parametrize("case, content, message", TABLES, ids=[row[0] for row in TABLES])
+def test_a_table_that_holds_no_rows_is_refused_by_name(tmp_path, case, content, message):
+    file = written(tmp_path / "data" / "Animal" / "metadata.csv", content)
+    with pytest.raises(BenchmarkError, match=message) as caught:
+        asked(tmp_path)
+    assert str(caught.value).startswith(str(file))
+
+
+def test_an_unknown_track_has_no_modality(tmp_path):
+    with pytest.raises(
+        BenchmarkError, match="unknown track 'Weather'; there are Animal, Emotion, Gender, Language"
+    ):
+        asked(a_track(tmp_path, SAKURA, track="Weather"))
+
+
+def test_sakura_has_two_hops_only(tmp_path):
+    with pytest.raises(BenchmarkError, match="SAKURA has no split 'test'; choose one of single, multi"):
+        asked(a_track(tmp_path, SAKURA), split="test")
+
+
+def test_the_label_may_be_missing(tmp_path):
+    (item,) = asked(a_track(tmp_path, SAKURA, columns=COLUMNS))
+    assert item.truth == {}
+
+
+def test_the_folder_that_clips_may_not_leave_is_the_benchmarks(tmp_path):
+    root, placed = read(a_track(tmp_path, SAKURA))
+    assert (root, placed[0][0]) == (tmp_path, f"{tmp_path}/data/Animal/metadata.csv, line 2")

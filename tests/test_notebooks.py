@@ -1,0 +1,192 @@
+"""Notebooks, found by glob so that none can escape: their shape, their README line, and that they run.
+
+Each is executed as a copy on few items, once by papermill and once by nbval, which compares the cells marked
+`# NBVAL_CHECK_OUTPUT` with what is committed; what such a cell shows must not depend on N_ITEMS or FIGURES.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from lalm_utils import execute
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+SAKURA = ROOT.parent / "shared" / "sakura"  # real recordings; no licence to hand them on
+COMMON = {"MODEL": str, "BENCHMARK": str, "N_ITEMS": int, "SEED": int, "FIGURES": str}
+FEW = 12
+MARKED = "NBVAL_CHECK_OUTPUT"
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in read(path).cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def lines_of(cell: nbformat.NotebookNode) -> int:
+    return sum(bool(line.strip()) for line in cell.source.splitlines())
+
+
+def headings(path: Path) -> list[str]:
+    """The notebook's headings in order, `#` signs included; code fences hold none."""
+    prose = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    return re.findall(r"^#+ .*$", re.sub(r"```.*?```", "", prose, flags=re.DOTALL), re.MULTILINE)
+
+
+def said_in_outputs(path: Path) -> str:
+    """All text of all outputs; pictures and sounds are left out."""
+    parts = []
+    for output in [output for cell in code_cells(path) for output in cell.outputs]:
+        parts.append(output.get("text", ""))
+        parts += [value for kind, value in output.get("data", {}).items() if kind.startswith("text/")]
+    return re.sub(r"base64,[^\"']*", "", "\n".join(parts))
+
+
+def run(path: Path, folder: Path, **parameters: object) -> Path:
+    """Execute a copy into `folder`, figures included; returns the copy."""
+    copy = folder / path.name
+    execute.execute(path, parameters={"FIGURES": str(folder / "figures"), **parameters}, out=copy)
+    return copy
+
+
+def test_there_are_notebooks_to_test():
+    assert NOTEBOOKS, "notebooks/ holds no NN_name.ipynb, so no other test of this file tests anything"
+
+
+@each_notebook
+def test_a_notebook_begins_with_its_question(path):
+    first = read(path).cells[0]
+    assert first.cell_type == "markdown"
+    assert re.match(r"# [^\n]+\?\s*(\n|$)", first.source), "the first line is not `# a question?`"
+    assert [line for line in headings(path) if line.startswith("# ")] == headings(path)[:1], (
+        "more than one H1"
+    )
+
+
+@each_notebook
+def test_a_notebook_ends_with_its_answer(path):
+    assert headings(path)[-1] == "## Answer"
+    cells = read(path).cells
+    (start,) = (n for n, cell in enumerate(cells) if re.search(r"^## Answer$", cell.source, re.MULTILINE))
+    answer = [cell for cell in cells[start:] if cell.cell_type == "code"]
+    assert any(cell.outputs for cell in answer), "the answer shows neither a table nor a figure"
+
+
+@each_notebook
+def test_a_notebook_has_one_cell_of_parameters(path):
+    tags = [tag for cell in read(path).cells for tag in cell.metadata.get("tags", [])]
+    assert tags.count("parameters") == 1
+    assert execute.INJECTED not in tags, "committed with other parameters than its own: run `make run`"
+    defaults = execute.parameters_of(read(path))
+    assert {name: type(defaults.get(name)) for name in COMMON} == COMMON
+    assert (defaults["MODEL"], defaults["BENCHMARK"]) == ("mini", "mini")
+
+
+@each_notebook
+def test_a_notebook_is_committed_executed_from_top_to_bottom(path):
+    cells = code_cells(path)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run `make run`"
+    kinds = {output.output_type for cell in cells for output in cell.outputs}
+    assert "error" not in kinds
+
+
+@each_notebook
+def test_a_notebook_holds_nothing_of_the_machine_that_ran_it(path):
+    said = said_in_outputs(path)
+    assert re.findall(r"(?<![\w.~/])/(?:home|Users|root|tmp|work|opt|mnt|var)/\S*", said) == []
+    assert re.findall(r"\bat 0x[0-9a-f]{6,}", said) == []
+    assert set(read(path).metadata) == {"kernelspec", "language_info"}
+
+
+@each_notebook
+def test_a_notebook_is_more_prose_than_code(path):
+    prose = " ".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    words = len(re.findall(r"\w+", re.sub(r"```.*?```", "", prose, flags=re.DOTALL)))
+    lines = [lines_of(cell) for cell in code_cells(path)]
+    assert max(lines) <= 25
+    assert statistics.median(lines) <= 6
+    assert words >= 4 * sum(lines), f"{words} words of prose for {sum(lines)} lines of code"
+
+
+@each_notebook
+def test_a_notebook_defines_at_most_one_short_function(path):
+    trees = [
+        ast.parse(re.sub(r"^\s*[%!].*$", "", cell.source, flags=re.MULTILINE)) for cell in code_cells(path)
+    ]
+    defined = [
+        node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    ]
+    assert len(defined) <= 1
+    assert all(node.end_lineno - node.lineno < 10 for node in defined)
+
+
+@each_notebook
+def test_a_notebook_is_small_and_holds_few_players(path):
+    players = sum(
+        "<audio" in str(output.get("data", {})) for cell in code_cells(path) for output in cell.outputs
+    )
+    assert players <= 3
+    assert path.stat().st_size < 3e6
+
+
+@each_notebook
+def test_the_readme_lists_a_notebook_with_its_question(path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    question = headings(path)[0].removeprefix("# ").strip()
+    (line, *_) = [
+        line for line in readme.splitlines() if f"notebooks/{path.name}" in line and question in line
+    ] or [""]
+    assert line, f"no line of README.md links notebooks/{path.name} and says {question!r}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@each_notebook
+def test_a_notebook_runs_on_few_items_and_draws_its_figures(path, tmp_path):
+    before = path.read_bytes()
+    copy = run(path, tmp_path, N_ITEMS=FEW)
+    assert path.read_bytes() == before
+    assert all(cell.execution_count for cell in code_cells(copy))
+    drawn = {file.relative_to(tmp_path / "figures") for file in (tmp_path / "figures").rglob("*.*")}
+    assert drawn, "it draws no figure into FIGURES"
+    for file in drawn:
+        assert {file.with_suffix(kind) for kind in (".csv", ".svg", ".png")} <= drawn
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@each_notebook
+def test_marked_cells_show_what_is_committed(path, tmp_path):
+    assert any(MARKED in cell.source for cell in code_cells(path)), f"no cell is marked # {MARKED}"
+    copy = tmp_path / path.name
+    parameters = {"FIGURES": str(tmp_path / "figures"), "N_ITEMS": FEW}
+    papermill.execute_notebook(path, copy, parameters, prepare_only=True, progress_bar=False)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    options = ["-c", "pytest.ini", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env", "-q"]
+    command = [sys.executable, "-m", "pytest", *options, copy.name]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not SAKURA.is_dir(), reason="SAKURA's recordings are not at ../shared/sakura")
+def test_a_notebook_runs_on_real_recordings(tmp_path):
+    (path,) = (path for path in NOTEBOOKS if path.name.startswith("02_"))
+    copy = run(path, tmp_path, BENCHMARK=str(SAKURA), N_ITEMS=8)
+    assert "sakura" in said_in_outputs(copy).lower()
+    assert list((tmp_path / "figures").rglob("*.csv"))

@@ -1,0 +1,116 @@
+"""What notebooks show: code as the package holds it, short players, counted flows, provenance."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from lalm_utils import figures, show
+from lalm_utils.audio import RATE, write_clip
+from lalm_utils.outcomes import OutcomeError
+
+TONE = 0.25 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
+
+
+def heard(player) -> tuple[np.ndarray, int]:
+    """The sound that a player's page holds: samples and rate."""
+    sound = re.search(r"base64,([^\"']+)", player.data)[1]
+    return soundfile.read(io.BytesIO(base64.b64decode(sound)))
+
+
+def test_source_shows_the_code_of_each_function():
+    text = show.source(show.source, show.picture).data
+    assert text.startswith("```python\ndef source(")
+    assert "\n\ndef picture(" in text
+    assert text.endswith("\n```")
+
+
+def test_a_player_plays_a_clip_as_loud_as_it_is(tmp_path):
+    write_clip(tmp_path / "tone.wav", TONE)
+    for clip in (tmp_path / "tone.wav", TONE):
+        samples, rate = heard(show.player(clip))
+        assert rate == RATE
+        assert samples == pytest.approx(TONE, abs=1e-3)
+
+
+def test_a_player_says_its_caption_and_lets_no_markup_through():
+    assert (
+        "<figcaption>gold: a &lt;b&gt;ell&lt;/b&gt;</figcaption>"
+        in show.player(TONE, "gold: a <b>ell</b>").data
+    )
+
+
+def test_a_player_holds_a_long_clip_only_in_part_and_says_so():
+    player = show.player(np.tile(TONE, 20), "a long one")
+    assert len(heard(player)[0]) == show.MAX_SECONDS * RATE
+    assert "a long one (beginning)" in player.data
+
+
+def test_a_player_refuses_stereo():
+    with pytest.raises(ValueError, match=r"samples of shape \(16000, 2\): a player takes mono"):
+        show.player(np.stack([TONE, TONE], axis=1))
+
+
+def test_a_picture_is_the_png_of_a_figure_or_of_a_file(tmp_path):
+    table = pd.DataFrame(
+        [{"prompt": "IDK", "group": "inaudible", "rate": 0.5, "low": 0.4, "high": 0.6, "n": 60}]
+    )
+    path = figures.save("unanswerable", table, tmp_path)
+    assert show.picture(path).data == path.read_bytes()
+    assert show.picture(figures.unanswerable(table)).data == path.read_bytes()
+
+
+def outcome_table(**outcomes: str) -> pd.DataFrame:
+    rows = [
+        {"item": item, "modality": item.split("_")[0], "outcome": outcome}
+        for item, outcome in outcomes.items()
+    ]
+    return pd.DataFrame(rows).assign(answerable=True)
+
+
+def test_transitions_count_every_flow_by_modality_and_pooled_for_the_figure():
+    before = outcome_table(sound_1="correct", sound_2="wrong", speech_1="unreadable")
+    after = outcome_table(speech_1="refused", sound_2="refused", sound_1="correct")
+    table = show.transitions(before, after)
+    assert sorted(table.itertuples(index=False, name=None)) == [
+        ("overall", "correct", "correct", 1),
+        ("overall", "unreadable", "refused", 1),
+        ("overall", "wrong", "refused", 1),
+        ("sound", "correct", "correct", 1),
+        ("sound", "wrong", "refused", 1),
+        ("speech", "unreadable", "refused", 1),
+    ]
+    figures.idk_flows(table)
+
+
+def test_transitions_refuse_unequal_items():
+    with pytest.raises(OutcomeError, match="the two tables hold different items"):
+        show.transitions(outcome_table(sound_1="correct"), outcome_table(sound_2="correct"))
+
+
+def test_provenance_says_what_made_the_numbers():
+    model = SimpleNamespace(
+        name="mini", fingerprint="abcdef0123456789", description={"dtype": "bfloat16", "threads": 2}
+    )
+    kinds = ("sound", "sound", "speech")
+    items = [SimpleNamespace(benchmark="mini", split="test", modality=kind) for kind in kinds]
+    (row,) = show.provenance(model, items, 7).reset_index().to_dict("records")
+    assert row == {
+        "model": "mini",
+        "weights": "abcdef012345",
+        "dtype": "bfloat16",
+        "threads": "2",
+        "benchmark": "mini",
+        "split": "test",
+        "items": 3,
+        "by modality": "sound 2, speech 1",
+        "seed": 7,
+        "source": "measured here",
+    }

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from fake_model import FakeModel, questions
+
+from lalm_utils.models import Prompt, Reply, Turn, failed
+from lalm_utils.store import SCHEMA, Store, StoreError
+
+PROGRAM = Path(__file__).with_name("fake_model.py")
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "replies.db") as opened:
+        yield opened
+
+
+def clip_prompt(path: Path, content: bytes) -> Prompt:
+    path.write_bytes(content)
+    return Prompt(turns=(Turn(role="user", text="what is it?", clips=(path,)),))
+
+
+def test_replies_come_back_in_the_order_asked_and_nothing_is_asked_twice(store):
+    model, prompts = FakeModel(), questions(100)
+    first = store.ask(model, prompts, chunk=7)
+    assert [reply.text for (reply,) in first] == [f"question {i} 0" for i in range(100)]
+    assert Counter(model.asked).most_common(1)[0][1] == 1
+    again = FakeModel()
+    assert store.ask(again, prompts[::-1]) == first[::-1]
+    assert again.asked == []
+    assert len(store) == 100
+
+
+def test_identical_prompts_of_one_call_are_asked_once(store):
+    model, one = FakeModel(), questions(1)
+    assert [reply.text for (reply,) in store.ask(model, one * 5)] == ["question 0 0"] * 5
+    assert len(model.asked) == 1
+
+
+def test_each_chunk_is_written_before_the_next_is_asked(store):
+    def answer(text, sample):
+        if text == "question 20":
+            raise RuntimeError("power cut")
+        return text
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        store.ask(FakeModel(answer), questions(30), chunk=8)
+    assert len(store) == 16
+
+
+SETTINGS = [
+    ("another fingerprint", {"fingerprint": "0" * 64}, {}, True),
+    ("another temperature", {}, {"temperature": 0.5}, True),
+    ("another token limit", {}, {"max_new_tokens": 65}, True),
+    ("another seed", {}, {"seed": 1}, True),
+    ("the same again", {}, {}, False),
+    ("another chunk size", {}, {"chunk": 1}, False),
+]
+
+
+@pytest.mark.parametrize("case, model, settings, asked", SETTINGS, ids=[row[0] for row in SETTINGS])
+def test_what_decides_a_sampled_reply_is_its_key(store, case, model, settings, asked):
+    store.ask(FakeModel(), questions(1), temperature=1.0)
+    second = FakeModel(**model)
+    store.ask(second, questions(1), **({"temperature": 1.0} | settings))
+    assert bool(second.asked) is asked, case
+
+
+def test_greedy_replies_do_not_depend_on_the_seed_and_count_as_one_sample(store):
+    model = FakeModel()
+    assert store.ask(model, questions(1), seed=0) == [[Reply(text="question 0 0", n_tokens=2, finish="stop")]]
+    (replies,) = store.ask(model, questions(1), seed=7, n=4)
+    assert [reply.text for reply in replies] == ["question 0 0"] * 4
+    assert len(model.asked) == 1
+
+
+def test_raising_n_asks_only_for_the_samples_that_are_missing(store):
+    model = FakeModel()
+    store.ask(model, questions(3), n=2, temperature=1.0)
+    (replies, *_) = store.ask(model, [*questions(3), *questions(5)[3:]], n=5, temperature=1.0)
+    assert [reply.text for reply in replies] == [f"question 0 {i}" for i in range(5)]
+    assert Counter(model.asked) == Counter((f"question {q}", s) for q in range(5) for s in range(5))
+
+
+def test_fewer_samples_than_stored_are_the_first_ones(store):
+    model = FakeModel()
+    five = store.ask(model, questions(1), n=5, temperature=1.0)
+    assert store.ask(model, questions(1), n=2, temperature=1.0) == [five[0][:2]]
+
+
+def test_clips_count_by_content_and_not_by_path(store, tmp_path):
+    model = FakeModel()
+    store.ask(model, [clip_prompt(tmp_path / "a.wav", b"one")])
+    store.ask(model, [clip_prompt(tmp_path / "moved.wav", b"one")])
+    assert len(model.asked) == 1
+    store.ask(model, [clip_prompt(tmp_path / "a.wav", b"other")])
+    assert len(model.asked) == 2
+
+
+def test_a_missing_clip_fails_its_own_prompt_only(store, tmp_path):
+    lost = Prompt(turns=(Turn(role="user", text="?", clips=(tmp_path / "lost.wav",)),))
+    (bad, *_), (good, *_) = store.ask(FakeModel(), [lost, *questions(1)], n=2, temperature=1.0)
+    assert bad.finish == "failed"
+    assert "lost.wav" in bad.error
+    assert good.text == "question 0 0"
+
+
+@pytest.mark.parametrize(
+    "case, answer, error",
+    [
+        ("a failed call", failed("out of luck"), "out of luck"),
+        ("an empty reply", "", "empty reply"),
+        ("white space", " \n", "empty reply"),
+    ],
+)
+def test_failed_and_empty_replies_are_returned_as_failed_and_asked_anew(store, case, answer, error):
+    model = FakeModel(lambda text, sample: answer)
+    for _ in range(2):
+        ((reply,),) = store.ask(model, questions(1))
+        assert (reply.finish, reply.error, reply.text) == ("failed", error, ""), case
+    assert len(model.asked) == 2
+    assert len(store) == 0
+    assert store.ask(FakeModel(), questions(1))[0][0].text == "question 0 0"
+
+
+def test_one_failed_sample_among_good_ones_is_asked_anew_alone(store):
+    store.ask(FakeModel(lambda text, s: failed("no") if s == 2 else f"{s}"), questions(1), n=3, temperature=1.0)
+    model = FakeModel()
+    (replies,) = store.ask(model, questions(1), n=3, temperature=1.0)
+    assert [reply.text for reply in replies] == ["0", "1", "question 0 2"]
+    assert model.asked == [("question 0", 2)]
+
+
+def test_truncation_and_the_finish_survive_storing(store):
+    cut = Reply(text="a long", n_tokens=64, finish="length", truncated=True)
+    store.ask(FakeModel(lambda text, sample: cut), questions(1))
+    assert store.ask(FakeModel(), questions(1)) == [[cut]]
+
+
+def test_a_model_that_returns_too_few_replies_is_an_error(store):
+    model = FakeModel()
+    model.generate = lambda prompts, **settings: [[]] * len(prompts)
+    with pytest.raises(StoreError, match=r"fake.generate returned \[0, 0\] replies for 2 prompts with n=1"):
+        store.ask(model, questions(2))
+
+
+@pytest.mark.parametrize("settings", [{"n": 0}, {"chunk": 0}])
+def test_counts_below_one_are_refused(store, settings):
+    with pytest.raises(ValueError, match="both are at least 1"):
+        store.ask(FakeModel(), questions(1), **settings)
+
+
+def test_settings_reach_the_model_unchanged(store):
+    model = FakeModel()
+    store.ask(model, questions(1), n=3, temperature=0.7, max_new_tokens=9, seed=4)
+    assert model.calls == [
+        {"texts": ["question 0"], "n": 3, "temperature": 0.7, "max_new_tokens": 9, "seed": 4}
+    ]
+
+
+def make_foreign(path):
+    connection = sqlite3.connect(path)
+    connection.execute("create table birds (name)")
+    connection.commit()
+    connection.close()
+
+
+def make_future(path):
+    Store(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute(f"pragma user_version={SCHEMA + 1}")
+    connection.close()
+
+
+FILES = [
+    ("a text file", lambda path: path.write_text("my notes, do not lose"), "not a store, the file starts with b'my no"),
+    ("another program's database", make_foreign, "a database, but not a store of replies"),
+    ("a later schema", make_future, f"schema {SCHEMA + 1}, and this version reads schema {SCHEMA}"),
+    ("a folder", lambda path: path.mkdir(), "is a folder"),
+]
+
+
+@pytest.mark.parametrize("case, make, message", FILES, ids=[row[0] for row in FILES])
+def test_what_is_not_a_store_is_refused_and_left_as_it_is(tmp_path, case, make, message):
+    path = tmp_path / "file"
+    make(path)
+    before = None if path.is_dir() else path.read_bytes()
+    with pytest.raises(StoreError, match=message):
+        Store(path)
+    if before is not None:
+        assert path.read_bytes() == before, case
+
+
+def test_a_damaged_store_is_reported(tmp_path):
+    path = tmp_path / "replies.db"
+    path.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 40)
+    with pytest.raises(StoreError, match=r"cannot be used as a store .* mend the file or give another path"):
+        Store(path)
+
+
+def test_an_empty_file_left_by_a_killed_process_becomes_a_store(tmp_path):
+    path = tmp_path / "replies.db"
+    path.touch()
+    with Store(path) as store:
+        assert store.ask(FakeModel(), questions(1))[0][0].text == "question 0 0"
+
+
+def test_folders_on_the_way_are_made(tmp_path):
+    with Store(tmp_path / "deep" / "er" / "replies.db") as store:
+        assert len(store) == 0
+
+
+def test_progress_is_shown_on_request_and_not_into_a_pipe(store, capsys):
+    store.ask(FakeModel(), questions(2), progress="baseline")
+    assert "baseline: 100%" in capsys.readouterr().err
+    store.ask(FakeModel(), questions(4))
+    store.ask(FakeModel(), questions(6), progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def spawn(*arguments: object) -> subprocess.Popen:
+    here = {**os.environ, "PYTHONPATH": str(PROGRAM.parents[1])}
+    return subprocess.Popen([sys.executable, str(PROGRAM), *map(str, arguments)], env=here)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_killed_at_random_twenty_times_it_loses_nothing_and_asks_nothing_stored_again(tmp_path):
+    path, log, total, chunk, kills = tmp_path / "replies.db", tmp_path / "log", 4000, 8, 20
+    log.touch()
+    chance, wasted = random.Random(0), 0
+    for turn in range(kills):
+        start = log.stat().st_size
+        process = spawn(path, log, total, chunk)
+        if turn % 5:  # the others are killed while they start, or open the file
+            while log.stat().st_size == start and process.poll() is None:
+                time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.12))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "it ended before it was killed: raise `total`"
+        with Store(path) as store:
+            asked, before = len(log.read_text().splitlines()), wasted
+            wasted = asked - len(store)
+        assert wasted - before <= chunk, "more than the chunk in flight was lost"
+    stored = {text for (text,) in sqlite3.connect(path).execute("select prompt from replies")}
+    assert 100 < len(stored) < total
+    asked_before = len(log.read_text().splitlines())
+    assert spawn(path, log, total, chunk).wait() == 0
+    asked_last = log.read_text().splitlines()[asked_before:]
+    assert not stored & {f"user: {text}" for text in asked_last}
+    assert json.loads(Path(f"{log}.reply").read_text()) == [f"question {i} reply" for i in range(total)]
+    finished = FakeModel()
+    with Store(path) as store:
+        store.ask(finished, questions(total))
+    assert finished.asked == []
+
+
+def test_two_processes_share_one_store_and_report_the_same_replies(tmp_path):
+    path, total = tmp_path / "replies.db", 400
+    processes = [spawn(path, tmp_path / f"log{tag}", total, 8, tag) for tag in ("one", "two")]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    one, two = (json.loads((tmp_path / f"log{tag}.{tag}").read_text()) for tag in ("one", "two"))
+    assert one == two
+    assert [text.rsplit(" ", 1)[0] for text in one] == [f"question {i}" for i in range(total)]
+    with Store(path) as store:
+        assert len(store) == total
