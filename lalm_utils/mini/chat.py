@@ -14,6 +14,7 @@ from lalm_utils.mini.instruct import Example
 from lalm_utils.mini.tuning import END, SYSTEM, TURN
 
 MAX_NEW_TOKENS = 60
+BATCH = 16
 TEMPLATES = (
     ("What is the capital of {}?", ("France", "Spain", "Japan", "Egypt", "Canada", "Italy", "Germany", "India",
                                     "Norway", "Brazil", "Greece", "Kenya")),
@@ -45,13 +46,13 @@ def chat_examples(path: Path, model, tokenizer) -> list[Example]:
 @torch.no_grad()
 def _replies(model, tokenizer) -> list[dict[str, str]]:
     """The model's greedy replies, those that ended by themselves."""
-    rows, end = [], tokenizer.convert_tokens_to_ids(END)
-    for question in questions():
-        ids = tokenizer(SYSTEM + question + TURN, add_special_tokens=False, return_tensors="pt").input_ids
-        out = model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=MAX_NEW_TOKENS, do_sample=False
-        )
-        reply = out[0, ids.shape[1] :].tolist()
-        if end in reply:
-            rows.append({"user": question, "reply": tokenizer.decode(reply[: reply.index(end)])})
+    rows, end, asked = [], tokenizer.convert_tokens_to_ids(END), sorted(questions(), key=len)
+    for first in range(0, len(asked), BATCH):
+        part = asked[first : first + BATCH]
+        texts = [SYSTEM + question + TURN for question in part]
+        inputs = tokenizer(texts, add_special_tokens=False, return_tensors="pt", padding=True)
+        out = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
+        for question, reply in zip(part, out[:, inputs.input_ids.shape[1] :].tolist()):
+            if end in reply:
+                rows.append({"user": question, "reply": tokenizer.decode(reply[: reply.index(end)])})
     return rows

@@ -1,424 +1,623 @@
-"""Synthesisers of everyday sounds: each takes a generator (and seconds, for textures) and returns 16 kHz samples.
+"""Synthesisers of everyday sounds: each function renders one sound at an arbitrary level, from a generator alone.
 
-Every recipe draws its pitch, rate, envelope and timbre anew, so that two renderings differ and stay the same
-kind of sound. Levels are not set here; `sounds.py` normalises.
+Events take `(rng)` and return about 0.15-1.2 s that begin with their onset; textures take `(seconds, rng)`. All
+return 16 kHz mono float arrays (n,). Every call draws pitch, rate, envelope and timbre anew. Levels, labels and
+what is known about a sound are not this module's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
-from scipy.signal import butter, lfilter, sosfilt
+from scipy.signal import butter, fftconvolve, lfilter, sosfilt
 
 from lalm_utils.mini.scene import RATE
 
-Generator = np.random.Generator
+_GRID = 160  # samples between two control points: 10 ms
+_NYQUIST = RATE / 2
+_TABLE = 1 << 14  # points of one cycle; the error lies 50 dB below
+COLOURS = {"white": 0.0, "pink": 0.5, "brown": 1.0}  # how fast the amplitude falls with frequency
 
+# --- material -------------------------------------------------------------------------------------------------
 
-def _time(seconds: float) -> np.ndarray:
-    return np.arange(int(seconds * RATE)) / RATE
 
+def noise(kind: str, seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """White, pink (-3 dB an octave) or brown (-6 dB) noise of RMS 1, float32 (round(seconds * 16000),)."""
+    if kind not in COLOURS:
+        raise ValueError(f"no noise called {kind!r}; choose one of {', '.join(COLOURS)}")
+    count = _length(seconds)
+    spectrum = np.fft.rfft(rng.standard_normal(count))
+    frequency = np.maximum(np.fft.rfftfreq(count, 1 / RATE), 20.0)
+    samples = np.fft.irfft(spectrum * frequency ** -COLOURS[kind], count)
+    return (samples / np.sqrt(np.mean(samples**2))).astype(np.float32)
 
-def _noise(rng: Generator, count: int) -> np.ndarray:
-    return rng.standard_normal(count)
 
+def room(samples: np.ndarray, rt60: float, rng: np.random.Generator) -> np.ndarray:
+    """`samples` (n,) with the reverberation of a room, float32 (n + rt60 * 16000,).
 
-def _band(x: np.ndarray, low: float, high: float, order: int = 2) -> np.ndarray:
-    return sosfilt(butter(order, [low, min(high, 7900)], "bandpass", fs=RATE, output="sos"), x)
+    The impulse response is the direct sound followed by noise that decays by 60 dB in `rt60` seconds; the wet part
+    has the energy that a listener a few steps away receives.
+    """
+    if not 0 < rt60 <= 10:
+        raise ValueError(f"a reverberation time of {rt60!r} s is outside 0..10; choose a value inside")
+    count = max(1, round(rt60 * RATE))
+    response = rng.standard_normal(count) * 10 ** (-3 * np.arange(count) / count)
+    response *= 0.7 / np.sqrt(np.sum(response**2))
+    wet = fftconvolve(samples, np.concatenate([[1.0], response]))
+    return wet[: len(samples) + count].astype(np.float32)
 
 
-def _low(x: np.ndarray, cut: float, order: int = 2) -> np.ndarray:
-    return sosfilt(butter(order, min(cut, 7900), "lowpass", fs=RATE, output="sos"), x)
+def _length(seconds: float) -> int:
+    return max(1, round(seconds * RATE))
 
 
-def _high(x: np.ndarray, cut: float, order: int = 2) -> np.ndarray:
-    return sosfilt(butter(order, cut, "highpass", fs=RATE, output="sos"), x)
+def _between(rng: np.random.Generator, low: float, high: float) -> float:
+    """Uniform on a ratio scale, as ears judge pitches, lengths and rates."""
+    return float(low * (high / low) ** rng.random())
 
 
-def _envelope(t: np.ndarray, attack: float, decay: float) -> np.ndarray:
-    """Linear attack (s), exponential decay with time constant `decay` (s)."""
-    return np.minimum(t / max(attack, 1e-4), 1.0) * np.exp(-np.maximum(t - attack, 0) / decay)
+def _curve(count: int, *points: float) -> np.ndarray:
+    """(count,) straight lines through evenly spaced points."""
+    return np.interp(np.linspace(0, len(points) - 1, count), np.arange(len(points)), points)
 
 
-def _glide(t: np.ndarray, points: list[tuple[float, float]]) -> np.ndarray:
-    """Phase (radians) of a tone whose frequency runs through (share of the time, Hz)."""
-    frequency = np.interp(t / t[-1], *zip(*points))
-    return 2 * np.pi * np.cumsum(frequency) / RATE
+def _drift(rng: np.random.Generator, count: int, rate: float, low: float, high: float) -> np.ndarray:
+    """(count,) a random curve between low and high with `rate` turning points a second."""
+    return _curve(count, *rng.uniform(low, high, max(2, int(count / RATE * rate) + 2)))
 
 
-def _harmonics(phase: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return sum(w * np.sin((k + 1) * phase) for k, w in enumerate(weights))
+def _decay(count: int, tau: float) -> np.ndarray:
+    return np.exp(-np.arange(count) / (tau * RATE))
 
 
-def _formants(x: np.ndarray, centres: list[float], width: float = 0.25) -> np.ndarray:
-    return sum(_band(x, c * (1 - width), c * (1 + width)) / (i + 1) for i, c in enumerate(centres))
+def _shape(count: int, attack: float, release: float) -> np.ndarray:
+    """Rises over `attack` seconds, stays at 1, falls over the last `release` seconds."""
+    time = np.arange(count) / RATE
+    return np.clip(np.minimum(time / attack, (count / RATE - time) / release), 0, 1)
 
 
-def _grains(rng: Generator, seconds: float, rate: float, grain: Callable[[], np.ndarray]) -> np.ndarray:
-    """Grains at Poisson times, `rate` a second."""
-    out = np.zeros(int(seconds * RATE) + RATE)
-    for at in np.cumsum(rng.exponential(1 / rate, int(rate * seconds * 2) + 4)):
-        if at >= seconds:
-            break
-        g = grain() * rng.uniform(0.3, 1.0)
-        first = int(at * RATE)
-        out[first : first + len(g)] += g[: len(out) - first]
-    return out[: int(seconds * RATE)]
+def _tone(frequency: np.ndarray | float, count: int, start: float = 0.0) -> np.ndarray:
+    """A sine of constant or changing frequency in Hz, (count,)."""
+    return np.sin(2 * np.pi * (np.cumsum(np.broadcast_to(frequency, count)) / RATE + start))
 
 
-def _repeat(grain: Callable[[int], np.ndarray], period: float, times: int) -> np.ndarray:
-    """`times` grains, `period` seconds apart."""
-    parts = [grain(i) for i in range(times)]
-    out = np.zeros(int(period * RATE * (times - 1)) + max(map(len, parts)))
-    for i, part in enumerate(parts):
-        first = int(i * period * RATE)
-        out[first : first + len(part)] += part
-    return out
+def _harmonics(pitch: np.ndarray, weights: Sequence[float]) -> np.ndarray:
+    """Harmonics of a pitch curve (n,) with the given amplitudes; those beyond 7.8 kHz are left out."""
+    weights = np.asarray(weights[: max(1, int(0.975 * _NYQUIST / pitch.max()))], dtype=float)
+    # One cycle as a table: a lookup costs the same however many harmonics there are.
+    cycle = np.fft.irfft(np.concatenate([[0.0], -1j * weights]), _TABLE) * (_TABLE / 2)
+    return cycle[(np.cumsum(pitch) * (_TABLE / RATE)).astype(np.int64) % _TABLE]
 
 
-def dog_bark(rng: Generator) -> np.ndarray:
-    t, base = _time(rng.uniform(0.2, 0.3)), rng.uniform(320, 560)
-    tone = _harmonics(_glide(t, [(0, base), (0.25, base * 1.5), (1, base * 0.7)]), 0.8 ** np.arange(14))
-    rough = tone * (1 + 0.6 * _low(_noise(rng, len(t)), 120) * 8) + 0.6 * _noise(rng, len(t))
-    return _formants(rough, [700, 1500, 2600], 0.35) * _envelope(t, 0.015, 0.08)
+def _voice(pitch: np.ndarray, formants: Sequence[tuple], tilt: float = 0.5, top: float = 6000.0) -> np.ndarray:
+    """A throat: harmonics of `pitch` (n,) shaped by formants (centre Hz or curve (n,), width Hz, gain)."""
+    turn = np.exp(2j * np.pi * np.cumsum(pitch) / RATE)
+    at, power, total = np.arange(0, len(pitch), _GRID), np.ones_like(turn), np.zeros(len(pitch))
+    for number in range(1, max(2, int(min(top, 0.95 * _NYQUIST) / pitch.max()) + 1)):
+        power = power * turn
+        place, gain = number * pitch[at], np.full(len(at), 0.01)
+        for centre, width, height in formants:
+            centre = centre[at] if isinstance(centre, np.ndarray) else centre
+            gain = gain + height * np.exp(-0.5 * ((place - centre) / width) ** 2)
+        total += np.interp(np.arange(len(pitch)), at, gain) * number**-tilt * power.imag
+    return total
 
 
-def cat_meow(rng: Generator) -> np.ndarray:
-    t, base = _time(rng.uniform(0.6, 0.9)), rng.uniform(480, 700)
-    phase = _glide(t, [(0, base * 0.8), (0.3, base * 1.35), (1, base * 0.75)]) + 0.3 * np.sin(2 * np.pi * 6 * t)
-    tone = _harmonics(phase, 0.75 ** np.arange(10))
-    mouth = np.sin(np.pi * t / t[-1])
-    return (tone * (0.3 + 0.7 * mouth) + _band(tone, 1800, 3200) * mouth) * np.minimum(1, 8 * (1 - t / t[-1]))
+def _resonate(samples: np.ndarray, frequency: float, width: float) -> np.ndarray:
+    """A two-pole resonance at `frequency`, `width` Hz wide, of about unit gain at its peak."""
+    radius, angle = np.exp(-np.pi * width / RATE), 2 * np.pi * frequency / RATE
+    peak = (1 - radius) * np.abs(1 - radius * np.exp(-2j * angle))
+    return lfilter([peak], [1, -2 * radius * np.cos(angle), radius**2], samples)
 
 
-def rooster(rng: Generator) -> np.ndarray:
-    base = rng.uniform(650, 850)
-    parts = [(0.12, 1.0, 1.1), (0.1, 1.2, 1.2), (0.16, 1.3, 1.5), (0.45, 1.6, 1.0)]
-    out = []
-    for seconds, start, end in parts:
-        t = _time(seconds)
-        out += [_harmonics(_glide(t, [(0, base * start), (1, base * end)]), 0.85 ** np.arange(8)) * np.sin(np.pi * t / seconds) ** 0.4, np.zeros(int(0.03 * RATE))]
-    return np.concatenate(out)
-
-
-def frog(rng: Generator) -> np.ndarray:
-    pulse, centre = rng.uniform(28, 40), rng.uniform(700, 1100)
-    t = _time(0.35)
-    buzz = np.maximum(0, np.sin(2 * np.pi * pulse * t)) ** 3
-    return buzz * np.sin(2 * np.pi * centre * t + np.sin(2 * np.pi * 2 * centre * t)) * np.sin(np.pi * t / 0.35)
-
-
-def cow(rng: Generator) -> np.ndarray:
-    t, base = _time(rng.uniform(0.9, 1.2)), rng.uniform(105, 150)
-    tone = _harmonics(_glide(t, [(0, base), (0.4, base * 1.3), (1, base * 0.9)]), 0.93 ** np.arange(24))
-    return _formants(tone, [380, 800, 2300], 0.3) * np.sin(np.pi * t / t[-1]) ** 0.5
-
-
-def sheep(rng: Generator) -> np.ndarray:
-    t, base = _time(rng.uniform(0.6, 0.9)), rng.uniform(300, 420)
-    tone = _harmonics(_glide(t, [(0, base), (1, base * 0.9)]), 0.9 ** np.arange(14))
-    tremble = 1 + 0.8 * np.sin(2 * np.pi * rng.uniform(7, 10) * t)
-    return _formants(tone * tremble, [900, 1700, 2800], 0.3) * np.sin(np.pi * t / t[-1]) ** 0.4
-
-
-def owl(rng: Generator) -> np.ndarray:
-    base = rng.uniform(330, 420)
-
-    def hoot(i: int) -> np.ndarray:
-        t = _time(0.28)
-        return np.sin(_glide(t, [(0, base * 0.92), (0.4, base), (1, base * 0.9)])) * np.sin(np.pi * t / 0.28)
-
-    return _repeat(hoot, 0.4, 2)
-
-
-def duck(rng: Generator) -> np.ndarray:
-    base = rng.uniform(220, 290)
-
-    def quack(i: int) -> np.ndarray:
-        t = _time(0.17)
-        tone = _harmonics(_glide(t, [(0, base * 1.15), (1, base * 0.85)]), np.ones(16))
-        return _formants(tone, [1250, 2300], 0.2) * _envelope(t, 0.01, 0.07)
-
-    return _repeat(quack, 0.24, int(rng.integers(2, 4)))
-
-
-def bird_chirp(rng: Generator) -> np.ndarray:
-    top = rng.uniform(3200, 4800)
-
-    def tweet(i: int) -> np.ndarray:
-        t = _time(0.07)
-        return np.sin(_glide(t, [(0, top), (0.5, top * 1.3), (1, top * 0.85)])) * np.sin(np.pi * t / 0.07)
-
-    return _repeat(tweet, rng.uniform(0.09, 0.13), int(rng.integers(3, 6)))
-
-
-def bell(rng: Generator) -> np.ndarray:
-    t, base = _time(1.1), rng.uniform(500, 950)
-    ratios, decay = np.array([0.5, 1, 1.19, 1.5, 2, 2.74, 3.76]), rng.uniform(0.3, 0.5)
-    return sum(np.sin(2 * np.pi * base * r * t) * np.exp(-t * (0.6 + 0.4 * r) / decay) / (1 + 0.4 * i) for i, r in enumerate(ratios)) * np.minimum(t / 0.002, 1)
-
-
-def door_knock(rng: Generator) -> np.ndarray:
-    pitch = rng.uniform(140, 230)
-
-    def knock(i: int) -> np.ndarray:
-        t = _time(0.12)
-        return (np.sin(2 * np.pi * pitch * t) + 0.5 * _band(_noise(rng, len(t)), 300, 1400)) * _envelope(t, 0.001, 0.025)
-
-    return _repeat(knock, rng.uniform(0.15, 0.2), 3)
-
-
-def clock_tick(rng: Generator) -> np.ndarray:
-    tone = rng.uniform(2200, 3000)
-
-    def tick(i: int) -> np.ndarray:
-        t = _time(0.04)
-        return (np.sin(2 * np.pi * tone * (1 - 0.2 * (i % 2)) * t) + _high(_noise(rng, len(t)), 3000)) * _envelope(t, 0.0005, 0.006)
-
-    return _repeat(tick, rng.uniform(0.22, 0.28), 4)
-
-
-def water_drop(rng: Generator) -> np.ndarray:
-    base = rng.uniform(700, 1200)
-
-    def drop(i: int) -> np.ndarray:
-        t = _time(0.12)
-        return np.sin(_glide(t, [(0, base), (1, base * 2.2)])) * _envelope(t, 0.002, 0.03)
-
-    return _repeat(drop, 0.22, int(rng.integers(1, 3)))
-
-
-def car_horn(rng: Generator) -> np.ndarray:
-    t, base = _time(rng.uniform(0.45, 0.8)), rng.uniform(340, 440)
-    tone = sum(_harmonics(2 * np.pi * f * t, 0.85 ** np.arange(12)) for f in (base, base * 1.26))
-    return np.tanh(tone) * np.minimum(1, np.minimum(t / 0.02, (t[-1] - t) / 0.04))
-
-
-def train_horn(rng: Generator) -> np.ndarray:
-    t, base = _time(1.1), rng.uniform(230, 290)
-    chord = sum(_harmonics(2 * np.pi * base * r * t, 0.7 ** np.arange(8)) for r in (1, 1.2, 1.5, 1.78))
-    return (chord + 0.4 * _band(_noise(rng, len(t)), 500, 3000)) * np.minimum(1, np.minimum(t / 0.12, (t[-1] - t) / 0.25))
-
-
-def whistle(rng: Generator) -> np.ndarray:
-    t, base = _time(rng.uniform(0.4, 0.6)), rng.uniform(2300, 2900)
-    trill = base * (1 + 0.03 * np.sin(2 * np.pi * rng.uniform(22, 32) * t))
-    tone = np.sin(2 * np.pi * np.cumsum(trill) / RATE)
-    return (tone + 0.1 * _noise(rng, len(t))) * np.minimum(1, np.minimum(t / 0.02, (t[-1] - t) / 0.03))
-
-
-def footsteps(rng: Generator) -> np.ndarray:
-    def step(i: int) -> np.ndarray:
-        t = _time(0.14)
-        heel = _low(_noise(rng, len(t)), 500) * _envelope(t, 0.002, 0.02) * 4
-        return heel + np.roll(_band(_noise(rng, len(t)), 1500, 4500) * _envelope(t, 0.003, 0.02), 700) * 0.6
-
-    return _repeat(step, rng.uniform(0.4, 0.5), 3)
-
-
-def alarm_beep(rng: Generator) -> np.ndarray:
-    tone = rng.uniform(1800, 2300)
-
-    def beep(i: int) -> np.ndarray:
-        t = _time(0.09)
-        return np.sign(np.sin(2 * np.pi * tone * t)) * np.minimum(1, np.minimum(t, 0.09 - t) / 0.004)
-
-    return _repeat(beep, 0.15, 4)
-
-
-def phone_ring(rng: Generator) -> np.ndarray:
-    t = _time(0.9)
-    gate = 1 / (1 + np.exp(-20 * np.sin(2 * np.pi * rng.uniform(18, 24) * t)))
-    tone = np.sin(2 * np.pi * 1000 * t) + np.sin(2 * np.pi * rng.uniform(1230, 1350) * t) + 0.4 * np.sin(2 * np.pi * 3100 * t)
-    return tone * gate
-
-
-def glass_break(rng: Generator) -> np.ndarray:
-    t = _time(0.8)
-    crash = _high(_noise(rng, len(t)), 2500) * _envelope(t, 0.001, 0.06)
-    shards = np.zeros(len(t))
-    for _ in range(25):
-        at, f = int(rng.exponential(0.15) * RATE), rng.uniform(2500, 7000)
-        piece = np.sin(2 * np.pi * f * t) * np.exp(-t / rng.uniform(0.01, 0.05)) * rng.uniform(0.1, 0.6)
-        if at < len(t):
-            shards[at:] += piece[: len(t) - at]
-    return crash + shards
-
-
-def gunshot(rng: Generator) -> np.ndarray:
-    t = _time(0.6)
-    return _low(_noise(rng, len(t)), 3500) * _envelope(t, 0.0005, 0.03) * 3 + _low(_noise(rng, len(t)), 400) * _envelope(t, 0.005, 0.15) * 4
-
-
-def camera_click(rng: Generator) -> np.ndarray:
-    def click(i: int) -> np.ndarray:
-        t = _time(0.03)
-        return _band(_noise(rng, len(t)), 1200 + 1500 * i, 6000) * _envelope(t, 0.0005, 0.006)
-
-    return _repeat(click, rng.uniform(0.07, 0.1), 2)
-
-
-def hand_saw(rng: Generator) -> np.ndarray:
-    period = rng.uniform(0.28, 0.36)
-
-    def stroke(i: int) -> np.ndarray:
-        t = _time(period * 0.85)
-        teeth = 1 + 0.9 * np.sign(np.sin(_glide(t, [(0, 60), (0.5, 130), (1, 60)])))
-        return _band(_noise(rng, len(t)), 1200 + 700 * (i % 2), 5000) * teeth * np.sin(np.pi * t / t[-1])
-
-    return _repeat(stroke, period, 3)
-
-
-def drill(rng: Generator) -> np.ndarray:
-    t, base = _time(rng.uniform(0.7, 1.0)), rng.uniform(150, 210)
-    whine = _harmonics(_glide(t, [(0, base * 0.6), (0.2, base), (1, base * 1.05)]), np.ones(22))
-    return (whine + 0.8 * _high(_noise(rng, len(t)), 2000)) * np.minimum(1, np.minimum(t / 0.1, (t[-1] - t) / 0.1))
-
-
-def cough(rng: Generator) -> np.ndarray:
-    def burst(i: int) -> np.ndarray:
-        t = _time(0.22)
-        return _formants(_noise(rng, len(t)), [600, 1300, 2500], 0.4) * _envelope(t, 0.006, 0.05)
-
-    return _repeat(burst, rng.uniform(0.26, 0.34), 2)
-
-
-def snore(rng: Generator) -> np.ndarray:
-    t, rate = _time(1.1), rng.uniform(22, 32)
-    flutter = np.maximum(0, np.sin(2 * np.pi * rate * t)) ** 2
-    return _low(_noise(rng, len(t)), 900) * flutter * np.sin(np.pi * t / t[-1]) + 0.3 * _low(_noise(rng, len(t)), 1500) * np.sin(np.pi * t / t[-1])
-
-
-def heartbeat(rng: Generator) -> np.ndarray:
-    def beat(i: int) -> np.ndarray:
-        t = _time(0.14)
-        return np.sin(2 * np.pi * (62 - 8 * (i % 2)) * t) * _envelope(t, 0.015, 0.035) + 0.1 * _low(_noise(rng, len(t)), 250)  * _envelope(t, 0.01, 0.03)
-
-    return np.concatenate([_repeat(beat, 0.2, 2), np.zeros(int(0.3 * RATE)), _repeat(beat, 0.2, 2)])
-
-
-def zipper(rng: Generator) -> np.ndarray:
-    t = _time(rng.uniform(0.4, 0.6))
-    teeth = np.maximum(0, np.sin(_glide(t, [(0, 70), (1, rng.uniform(160, 240))]))) ** 4
-    return _high(_noise(rng, len(t)), 3500) * (0.2 + teeth) * np.sin(np.pi * t / t[-1]) ** 0.3
-
-
-def coin(rng: Generator) -> np.ndarray:
-    base = rng.uniform(3800, 4800)
-
-    def bounce(i: int) -> np.ndarray:
-        t = _time(0.3)
-        return sum(np.sin(2 * np.pi * base * r * t) for r in (1, 1.34, 1.57)) * _envelope(t, 0.0005, 0.05) * 0.7**i
-
-    return np.concatenate([_repeat(bounce, 0.16, 2), _repeat(lambda i: bounce(i + 2), 0.09, 3)])
-
-
-def laser(rng: Generator) -> np.ndarray:
-    t, top = _time(rng.uniform(0.25, 0.4)), rng.uniform(2500, 3800)
-    return np.sign(np.sin(_glide(t, [(0, top), (0.4, top * 0.3), (1, 150)]))) * _envelope(t, 0.002, 0.15)
-
-
-def rain(rng: Generator, seconds: float) -> np.ndarray:
-    hiss = _high(_noise(rng, int(seconds * RATE)), rng.uniform(1500, 2500))
-    drops = _grains(rng, seconds, 60, lambda: _band(_noise(rng, 200), 2000, 6500) * np.exp(-np.arange(200) / 40) * 4)
-    return hiss * 0.5 + drops
-
-
-def wind(rng: Generator, seconds: float) -> np.ndarray:
-    count = int(seconds * RATE)
-    t = np.arange(count) / RATE
-    gust = 0.55 + 0.45 * np.sin(2 * np.pi * rng.uniform(0.2, 0.4) * t + rng.uniform(0, 6))
-    x = _noise(rng, count)
-    return _band(x, 150, 500) * (1 - gust) + _band(x, 400, 900) * gust * 1.3
-
-
-def fire(rng: Generator, seconds: float) -> np.ndarray:
-    crackle = _grains(rng, seconds, 16, lambda: _band(_noise(rng, 160), 900, 6000) * np.exp(-np.arange(160) / rng.uniform(8, 40)) * 7)
-    return crackle + 0.35 * _low(_noise(rng, int(seconds * RATE)), 220) * 3
-
-
-def engine(rng: Generator, seconds: float) -> np.ndarray:
-    t, base = _time(seconds), rng.uniform(32, 55)
-    phase = 2 * np.pi * base * t + 0.5 * np.sin(2 * np.pi * 0.7 * t)
-    return _low(np.maximum(0, np.sin(phase)) ** 6 * (1 + 0.5 * _noise(rng, len(t))), 1200) + 0.3 * np.sin(2 * phase)
-
-
-def siren(rng: Generator, seconds: float) -> np.ndarray:
-    t, sweep = _time(seconds), rng.uniform(0.4, 0.9)
-    frequency = 950 + 350 * np.sin(2 * np.pi * sweep * t + rng.uniform(0, 6))
-    return _harmonics(2 * np.pi * np.cumsum(frequency) / RATE, 0.5 ** np.arange(5))
-
-
-def crickets(rng: Generator, seconds: float) -> np.ndarray:
-    t, tone, rate = _time(seconds), rng.uniform(4200, 5200), rng.uniform(2.2, 3.2)
-    chirp = (np.sin(2 * np.pi * rate * t) > 0.2) * (0.5 + 0.5 * np.sin(2 * np.pi * 32 * t))
-    return np.sin(2 * np.pi * tone * t) * chirp + 0.4 * np.sin(2 * np.pi * tone * 1.06 * t) * np.roll(chirp, 2500)
-
-
-def bees(rng: Generator, seconds: float) -> np.ndarray:
-    t = _time(seconds)
-    out = np.zeros(len(t))
-    for _ in range(4):
-        base = rng.uniform(190, 250)
-        drift = base * (1 + 0.04 * np.sin(2 * np.pi * rng.uniform(1, 4) * t + rng.uniform(0, 6)))
-        out += _harmonics(2 * np.pi * np.cumsum(drift) / RATE, 0.8 ** np.arange(9))
-    return out
-
-
-def vacuum(rng: Generator, seconds: float) -> np.ndarray:
-    t, base = _time(seconds), rng.uniform(270, 340)
-    return _band(_noise(rng, len(t)), 500, 4000) + 0.5 * _harmonics(2 * np.pi * base * t, np.array([1, 0.2, 0.8, 0.1, 0.5]))
-
-
-def stream(rng: Generator, seconds: float) -> np.ndarray:
-    def bubble() -> np.ndarray:
-        t, base = _time(0.06), rng.uniform(500, 1600)
-        return np.sin(_glide(t, [(0, base), (1, base * 1.5)])) * np.exp(-t / 0.015)
-
-    return _grains(rng, seconds, 70, bubble) + 0.25 * _band(_noise(rng, int(seconds * RATE)), 600, 3000)
-
-
-def train_rails(rng: Generator, seconds: float) -> np.ndarray:
-    period, count = rng.uniform(0.55, 0.75), int(seconds * RATE)
-    out = 1.2 * _low(_noise(rng, count), 300)
-    for start in np.arange(0.1, seconds - 0.2, period):
-        for shift in (0, 0.13):
-            t = _time(0.12)
-            clack = _band(_noise(rng, len(t)), 250, 2500) * _envelope(t, 0.002, 0.025) * 4
-            first = int((start + shift) * RATE)
-            out[first : first + len(clack)] += clack[: max(0, count - first)]
-    return out
-
-
-def waves(rng: Generator, seconds: float) -> np.ndarray:
-    t = _time(seconds)
-    swell = np.sin(np.pi * (t / rng.uniform(1.6, 2.2) + rng.uniform(0, 1))) ** 2
-    x = _noise(rng, len(t))
-    return _low(x, 700) * (0.3 + swell) + _band(x, 1000, 5000) * swell**3 * 0.8
-
-
-def helicopter(rng: Generator, seconds: float) -> np.ndarray:
-    t, rate = _time(seconds), rng.uniform(11, 15)
-    chop = np.maximum(0, np.sin(2 * np.pi * rate * t)) ** 5
-    return _low(_noise(rng, len(t)), 700) * chop * 3 + 0.25 * _band(_noise(rng, len(t)), 1500, 2500)
-
-
-def applause(rng: Generator, seconds: float) -> np.ndarray:
-    return _grains(rng, seconds, 110, lambda: _band(_noise(rng, 320), 700, 3000) * np.exp(-np.arange(320) / 60))
-
-
-def hum(rng: Generator, seconds: float) -> np.ndarray:
-    t, base = _time(seconds), rng.choice([50.0, 60.0])
-    return _harmonics(2 * np.pi * base * t, np.array([0.6, 1, 0.1, 0.7, 0.1, 0.4])) + 0.03 * _noise(rng, len(t))
-
-
-def geiger(rng: Generator, seconds: float) -> np.ndarray:
-    return _grains(rng, seconds, rng.uniform(9, 14), lambda: np.sin(2 * np.pi * 1500 * np.arange(120) / RATE) * np.exp(-np.arange(120) / 20) * 5)
-
-
-def smoothed(x: np.ndarray) -> np.ndarray:
-    """Without the steps at both ends that would click: 3 ms ramps, and no offset."""
-    x = lfilter([1, -1], [1, -0.999], x)
-    ramp = np.minimum(1, np.arange(len(x)) / 48)
-    return x * ramp * ramp[::-1]
+def _band(samples: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Second-order band pass; `low` 0 makes it a low pass, `high` 8000 a high pass."""
+    if low <= 0:
+        return sosfilt(butter(2, high, "lowpass", fs=RATE, output="sos"), samples)
+    if high >= _NYQUIST:
+        return sosfilt(butter(2, low, "highpass", fs=RATE, output="sos"), samples)
+    return sosfilt(butter(2, (low, high), "bandpass", fs=RATE, output="sos"), samples)
+
+
+def _unit(samples: np.ndarray) -> np.ndarray:
+    """Scaled to RMS 1."""
+    return samples / (np.sqrt(np.mean(samples**2)) + 1e-12)
+
+
+def _loud(samples: np.ndarray) -> np.ndarray:
+    """Scaled to peak 1."""
+    return samples / (np.max(np.abs(samples)) + 1e-12)
+
+
+def _modes(count: int, partials: Sequence[tuple[float, float, float]]) -> np.ndarray:
+    """A struck body: decaying sines (Hz, decay time in s, gain), (count,)."""
+    time, total = np.arange(count) / RATE, np.zeros(count)
+    for frequency, tau, gain in partials:
+        if frequency < 0.975 * _NYQUIST:
+            total += gain * np.sin(2 * np.pi * frequency * time) * np.exp(-time / tau)
+    return total
+
+
+def _place(total: np.ndarray, part: np.ndarray, at: float, gain: float = 1.0) -> None:
+    """Add `part` to `total` from `at` seconds on, cut at the end."""
+    first = round(at * RATE)
+    room_left = total[first : first + len(part)]
+    room_left += gain * part[: len(room_left)]
+
+
+def _burst(rng: np.random.Generator, seconds: float, tau: float, low: float, high: float) -> np.ndarray:
+    """A decaying burst of band-limited noise with peak 1."""
+    count = _length(seconds)
+    return _loud(_band(rng.standard_normal(count) * _decay(count, tau), low, high))
+
+
+def _impulses(rng: np.random.Generator, count: int, rate: float) -> np.ndarray:
+    """(count,) zeros with `rate` random impulses a second on average, exponential in size, of either sign."""
+    number = rng.poisson(rate * count / RATE)
+    total = np.zeros(count)
+    np.add.at(total, rng.integers(0, count, number), rng.exponential(1.0, number) * rng.choice((-1, 1), number))
+    return total
+
+
+def _pulses(rng: np.random.Generator, rate: np.ndarray, jitter: float = 0.0) -> np.ndarray:
+    """(n,) one impulse a cycle of the rate curve in Hz; sizes vary by `jitter`."""
+    phase = np.floor(np.cumsum(rate) / RATE)
+    at = np.flatnonzero(np.diff(phase, prepend=-1.0) > 0)
+    total = np.zeros(len(rate))
+    total[at] = 1 + jitter * rng.uniform(-1, 1, len(at))
+    return total
+
+
+# --- events: animals ------------------------------------------------------------------------------------------
+
+
+def dog_bark(rng: np.random.Generator) -> np.ndarray:
+    """One abrupt bark of a small or a large dog: the pitch jumps up and falls, half voice, half breath."""
+    size, count = _between(rng, 0.75, 1.5), _length(_between(rng, 0.16, 0.28))
+    pitch = _between(rng, 260, 420) * size * _curve(count, 0.8, 1.35, 1.2, 0.9, 0.6)
+    formants = [(rng.uniform(650, 850) * size, 260, 1.0), (rng.uniform(1400, 1700) * size, 300, 0.6)]
+    breath = sum(g * _unit(_resonate(rng.standard_normal(count), f, w)) for f, w, g in formants)
+    voiced = _unit(_voice(pitch, formants, 0.2))
+    bark = voiced + rng.uniform(0.3, 0.7) * breath
+    return bark * _shape(count, 0.008, 0.6 * count / RATE)
+
+
+def cat_meow(rng: np.random.Generator) -> np.ndarray:
+    """A long gliding vowel, from closed over open to closed mouth."""
+    count = _length(_between(rng, 0.55, 1.05))
+    pitch = _between(rng, 480, 800) * _curve(count, 0.85, rng.uniform(1.1, 1.35), 1.15, 1.0, rng.uniform(0.65, 0.85))
+    pitch *= 1 + 0.015 * _tone(rng.uniform(5, 9), count)
+    opening = _curve(count, 600, 1300, 1500, 1200, 700)
+    formants = [(opening, 350, 1.0), (opening * rng.uniform(1.9, 2.3), 450, 0.8), (4200, 500, 0.2)]
+    meow = _unit(_voice(pitch, formants, 0.1, 7000)) + 0.05 * rng.standard_normal(count)
+    return meow * _shape(count, 0.08, 0.25)
+
+
+def rooster_crow(rng: np.random.Generator) -> np.ndarray:
+    """Cock-a-doodle-doo: three short rough calls and a long falling one."""
+    base, scale, total, at = _between(rng, 600, 950), rng.uniform(0.9, 1.05), np.zeros(_length(1.2)), 0.0
+    for seconds, rise in ((0.1, 0.7), (0.09, 0.9), (0.14, 1.05), (0.75, 1.25)):
+        count = _length(seconds * scale)
+        pitch = base * rise * _curve(count, 0.85, 1.0, 1.02, 0.95, 0.7 if seconds > 0.5 else 0.9)
+        pitch *= 1 + rng.uniform(0.01, 0.03) * np.interp(np.arange(count), np.arange(0, count, 40),
+                                                          rng.standard_normal(len(range(0, count, 40))))
+        call = _voice(pitch, [(1800, 700, 1.0), (3200, 600, 0.7)], 0.0, 7500)
+        _place(total, _unit(call) * _shape(count, 0.015, 0.04 if seconds < 0.5 else 0.3), at)
+        at += seconds * scale + 0.025
+    return total[: _length(at)]
+
+
+def frog_croak(rng: np.random.Generator) -> np.ndarray:
+    """A train of damped pulses; some frogs croak in two syllables with rising pitch."""
+    tone, rate = _between(rng, 450, 1000), _between(rng, 30, 60)
+    syllables = (0.14, 0.16) if rng.random() < 0.5 else (_between(rng, 0.3, 0.55),)
+    total, at = np.zeros(_length(0.65)), 0.0
+    for number, seconds in enumerate(syllables):
+        count = _length(seconds)
+        pulses = _pulses(rng, np.full(count, rate * 1.25**number), 0.2)
+        call = _resonate(pulses, tone * 1.2**number, rng.uniform(60, 120))
+        call += 0.5 * _resonate(pulses, 2.1 * tone * 1.2**number, 200)
+        _place(total, _loud(call) * _shape(count, 0.03, 0.04), at)
+        at += seconds + 0.05
+    return total[: _length(at - 0.05)]
+
+
+def bird_chirp(rng: np.random.Generator) -> np.ndarray:
+    """A few quick whistled sweeps high up, all alike."""
+    number, seconds, gap = int(rng.integers(2, 6)), _between(rng, 0.045, 0.1), rng.uniform(0.03, 0.07)
+    count, low = _length(seconds), _between(rng, 3000, 4600)
+    sweep = low * _curve(count, *rng.permutation([1.0, rng.uniform(1.2, 1.5), 1.05]))
+    chirp = (_tone(sweep, count) + 0.1 * _tone(np.minimum(2 * sweep, 7800), count)) * np.hanning(count)
+    total = np.zeros(_length(number * (seconds + gap)))
+    for i in range(number):
+        _place(total, chirp, i * (seconds + gap), rng.uniform(0.7, 1.0))
+    return total
+
+
+def cow_moo(rng: np.random.Generator) -> np.ndarray:
+    """A long low vowel that opens."""
+    count = _length(_between(rng, 0.8, 1.2))
+    pitch = _between(rng, 95, 150) * _curve(count, 0.85, 1.1, 1.15, 1.1, 0.8)
+    pitch *= 1 + _drift(rng, count, 12, -0.02, 0.02)
+    opening = _curve(count, 260, 420, rng.uniform(520, 650), 500)
+    moo = _voice(pitch, [(opening, 130, 1.0), (opening * 1.9, 160, 0.45), (2300, 250, 0.06)], 0.3, 3000)
+    return moo * _shape(count, 0.1, 0.25)
+
+
+def owl_hoot(rng: np.random.Generator) -> np.ndarray:
+    """One or two soft, nearly pure hoots."""
+    base, total, at = _between(rng, 330, 560), np.zeros(_length(1.1)), 0.0
+    for seconds in ((rng.uniform(0.12, 0.18), 0.5) if rng.random() < 0.5 else (rng.uniform(0.4, 0.7),)):
+        count = _length(seconds)
+        pitch = base * _curve(count, 0.92, 1.0, 1.0, 0.93) * (1 + 0.01 * _tone(6, count))
+        hoot = _harmonics(pitch, (1, 0.12, 0.05)) + 0.03 * _resonate(rng.standard_normal(count), base, 200)
+        _place(total, hoot * _shape(count, 0.06, 0.1), at)
+        at += seconds + 0.09
+    return total[: _length(at - 0.09)]
+
+
+def sheep_bleat(rng: np.random.Generator) -> np.ndarray:
+    """Baa: a nasal vowel that shakes strongly."""
+    count = _length(_between(rng, 0.55, 1.0))
+    shake = _tone(rng.uniform(7.5, 11), count)
+    pitch = _between(rng, 190, 300) * _curve(count, 1.0, 1.1, 1.0, 0.85) * (1 + 0.05 * shake)
+    formants = [(rng.uniform(750, 900), 200, 1.0), (rng.uniform(1700, 2000), 250, 0.9), (3000, 350, 0.5)]
+    baa = _unit(_voice(pitch, formants, 0.1)) + 0.1 * rng.standard_normal(count)
+    return baa * (1 + 0.75 * shake) * _shape(count, 0.04, 0.12)
+
+
+def duck_quack(rng: np.random.Generator) -> np.ndarray:
+    """A short buzzing reed-like call of constant colour."""
+    count = _length(_between(rng, 0.17, 0.3))
+    pulses = _pulses(rng, _between(rng, 130, 210) * _curve(count, 1.1, 1.0, 0.85), 0.3)
+    call = sum(g * _resonate(pulses, f * rng.uniform(0.93, 1.07), 180) for f, g in ((1250, 1), (2500, 0.9), (3700, 0.5)))
+    return call * _shape(count, 0.015, 0.09)
+
+
+# --- events: people and what they handle ----------------------------------------------------------------------
+
+
+def cough(rng: np.random.Generator) -> np.ndarray:
+    """An explosive breath followed by a hoarse voiced rest."""
+    count = _length(_between(rng, 0.3, 0.45))
+    tract = [(rng.uniform(600, 900), 350), (rng.uniform(1400, 1900), 450), (rng.uniform(2600, 3300), 600)]
+    breath = sum(_unit(_resonate(rng.standard_normal(count), f, w)) for f, w in tract)
+    pitch = _between(rng, 110, 260) * _curve(count, 1.2, 1.0, 0.75) * (1 + _drift(rng, count, 60, -0.12, 0.12))
+    voiced = _unit(_voice(pitch, [(f, w / 2, 1.0) for f, w in tract], 0.5, 4000))
+    rest = np.clip((np.arange(count) / RATE - 0.06) / 0.03, 0, 1)
+    push = _decay(count, 0.035) + 0.22 * _shape(count, 0.06, 0.15)
+    return (breath * push + 0.35 * voiced * rest * _shape(count, 0.06, 0.15)) * _shape(count, 0.004, 0.06)
+
+
+def snore(rng: np.random.Generator) -> np.ndarray:
+    """A long rattling intake of breath."""
+    count = _length(_between(rng, 0.75, 1.15))
+    rattle = lfilter([1], [1, -0.985], _pulses(rng, _between(rng, 24, 38) * _curve(count, 0.8, 1.0, 1.15), 0.4))
+    breath = _band(rng.standard_normal(count), 150, rng.uniform(700, 1200))
+    breath = breath + 0.5 * _resonate(rng.standard_normal(count), rng.uniform(350, 600), 150)
+    return _unit(breath) * (0.1 + _loud(rattle)) * _shape(count, 0.3, 0.2)
+
+
+def heartbeat(rng: np.random.Generator) -> np.ndarray:
+    """Lub-dub: two soft low thumps."""
+    gap, total = rng.uniform(0.24, 0.34), np.zeros(_length(0.65))
+    for at, tone, gain in ((0.0, 1.0, 1.0), (gap, rng.uniform(1.15, 1.4), rng.uniform(0.5, 0.8))):
+        count = _length(0.16)
+        sweep = _between(rng, 55, 75) * tone * _curve(count, 1.3, 1.0, 0.9)
+        _place(total, _tone(sweep, count) * np.hanning(count) ** 1.5, at, gain)
+    return total
+
+
+def footstep(rng: np.random.Generator) -> np.ndarray:
+    """Heel and toe on a hard or a gritty floor."""
+    total, grit = np.zeros(_length(0.42)), rng.random()
+    roll = rng.uniform(0.08, 0.15)
+    heel = _modes(_length(0.15), [(_between(rng, 70, 130), 0.025, 1.0), (_between(rng, 200, 300), 0.012, 0.5)])
+    _place(total, heel, 0.0)
+    _place(total, _burst(rng, 0.08, 0.012, 900, 4000), 0.0, rng.uniform(0.25, 0.5))
+    scrape = _impulses(rng, _length(0.2), 400 + 1600 * grit) * np.hanning(_length(0.2))
+    _place(total, _loud(_band(scrape, 1500, 6500)), roll - 0.05, rng.uniform(0.35, 0.7))
+    _place(total, _burst(rng, 0.1, 0.02, 300, 2000), roll, rng.uniform(0.3, 0.5))
+    return total
+
+
+def door_knock(rng: np.random.Generator) -> np.ndarray:
+    """One knuckle on wood: a few low damped modes."""
+    base = _between(rng, 170, 330)
+    partials = [(base * r * rng.uniform(0.95, 1.05), t * rng.uniform(0.8, 1.3), g)
+                for r, t, g in ((1, 0.035, 1.0), (1.6, 0.025, 0.8), (2.4, 0.016, 0.6), (3.7, 0.008, 0.4))]
+    total = _modes(_length(0.24), partials)
+    _place(total, _burst(rng, 0.02, 0.003, 800, 3500), 0.0, 0.3)
+    return total
+
+
+def whistle(rng: np.random.Generator) -> np.ndarray:
+    """A referee's whistle: a high tone that its pea makes trill."""
+    count, tone = _length(_between(rng, 0.35, 0.95)), _between(rng, 2300, 3300)
+    trill = _tone(_between(rng, 28, 48), count)
+    pitch = tone * (1 + rng.uniform(0.015, 0.03) * trill) * _curve(count, 0.97, 1, 1, 1, 0.98)
+    blow = _tone(pitch, count) + 0.6 * _tone(pitch * rng.uniform(1.08, 1.12), count)
+    breath = _unit(_band(rng.standard_normal(count), 1500, 5500))
+    return (blow + 0.15 * breath) * (1 + 0.6 * trill) * _shape(count, 0.02, 0.05)
+
+
+def camera_click(rng: np.random.Generator) -> np.ndarray:
+    """A shutter that opens and closes, and the motor that winds on."""
+    gap, total = rng.uniform(0.07, 0.14), np.zeros(_length(rng.uniform(0.32, 0.5)))
+    for at, gain in ((0.0, 1.0), (gap, rng.uniform(0.7, 1.1))):
+        _place(total, _burst(rng, 0.05, 0.007, 1800, 7000), at, gain)
+        _place(total, _burst(rng, 0.05, 0.01, 500, 1500), at + 0.004, 0.4)
+    count = len(total) - _length(gap + 0.03)
+    motor = _harmonics(_between(rng, 240, 420) * _curve(count, 0.7, 1, 1), np.ones(12) * 0.5) + 0.5 * rng.standard_normal(count)
+    _place(total, _loud(_band(motor, 1200, 5000)) * _shape(count, 0.02, 0.05), gap + 0.03, rng.uniform(0.12, 0.22))
+    return total
+
+
+def zipper(rng: np.random.Generator) -> np.ndarray:
+    """Teeth that close ever faster, ever higher."""
+    count, rate = _length(_between(rng, 0.35, 0.8)), _between(rng, 70, 120)
+    teeth = _pulses(rng, rate * _curve(count, 0.6, 1.0, 1.7), 0.5)
+    grain = fftconvolve(teeth, rng.standard_normal(60) * _decay(60, 0.001))[:count]
+    low, high = _resonate(grain, rng.uniform(1800, 2400), 700), _resonate(grain, rng.uniform(4200, 5500), 900)
+    move = _curve(count, 0, 1)
+    return (_unit(low) * (1 - move) + _unit(high) * move) * _shape(count, 0.03, 0.03)
+
+
+def coin_drop(rng: np.random.Generator) -> np.ndarray:
+    """A coin that falls on a table and bounces ever faster; each bounce rings with the same clear tones."""
+    base, total = _between(rng, 2600, 3600), np.zeros(_length(1.0))
+    ring = [(base * r, t, g) for r, t, g in ((1.0, 0.09, 1.0), (1.62, 0.07, 0.8), (2.05, 0.05, 0.5))]
+    at, gap, gain = 0.0, rng.uniform(0.18, 0.26), 1.0
+    while at < 0.9 and gain > 0.08:
+        _place(total, _modes(_length(0.35), ring), at, gain)
+        at, gap, gain = at + gap, gap * rng.uniform(0.68, 0.78), gain * 0.75
+    return total
+
+
+# --- events: things -------------------------------------------------------------------------------------------
+
+
+def bell(rng: np.random.Generator) -> np.ndarray:
+    """A struck bell with the usual hum, third and fifth."""
+    base, ring = _between(rng, 420, 1000), _between(rng, 0.25, 0.6)
+    ratios = ((0.5, 1.2, 0.4), (1, 1, 1), (1.19, 0.8, 0.7), (1.5, 0.6, 0.5), (2, 0.6, 0.8), (2.63, 0.4, 0.5),
+              (3.01, 0.35, 0.4), (4.1, 0.25, 0.3))  # fmt: skip
+    partials = [(base * r * rng.uniform(0.99, 1.01), ring * t, g * rng.uniform(0.6, 1.2)) for r, t, g in ratios]
+    count = _length(rng.uniform(0.9, 1.2))
+    return _modes(count, partials) * _shape(count, 0.001, 0.1)
+
+
+def clock_tick(rng: np.random.Generator) -> np.ndarray:
+    """One dry tick of a small mechanism."""
+    total = np.zeros(_length(0.16))
+    base = _between(rng, 2200, 3600)
+    tick = [(base, 0.006, 1.0), (base * rng.uniform(1.4, 1.6), 0.004, 0.7), (base * 0.45, 0.008, 0.35)]
+    _place(total, _modes(_length(0.08), tick), 0.0)
+    _place(total, _modes(_length(0.08), tick), rng.uniform(0.012, 0.03), rng.uniform(0.3, 0.6))
+    return total
+
+
+def water_drop(rng: np.random.Generator) -> np.ndarray:
+    """A bubble whose pitch shoots up while it dies away, sometimes with a smaller one behind it."""
+    total, base = np.zeros(_length(0.34)), _between(rng, 500, 1100)
+    for at, high, gain in ((0.0, 1.0, 1.0), (rng.uniform(0.09, 0.15), rng.uniform(1.2, 1.5), rng.choice((0.0, 0.5)))):
+        count = _length(0.2)
+        sweep = base * high * (1 + np.arange(count) / RATE * rng.uniform(6, 14))
+        _place(total, _tone(sweep, count) * _decay(count, rng.uniform(0.025, 0.045)), at, gain)
+    return total
+
+
+def car_horn(rng: np.random.Generator) -> np.ndarray:
+    """Two bright reeds a third apart, steady."""
+    count, base = _length(_between(rng, 0.35, 0.9)), _between(rng, 340, 460)
+    weights = [np.exp(-0.5 * ((k * base - 2000) / 1300) ** 2) + 0.25 for k in range(1, 19)]
+    horn = _harmonics(np.full(count, base), weights)
+    horn = horn + _harmonics(np.full(count, base * rng.uniform(1.18, 1.27)), weights)
+    return horn * _shape(count, 0.015, 0.03)
+
+
+def ship_horn(rng: np.random.Generator) -> np.ndarray:
+    """A deep steady drone."""
+    count = _length(_between(rng, 0.9, 1.2))
+    pitch = _between(rng, 62, 92) * _curve(count, 0.95, 1, 1, 1, 1)
+    horn = _harmonics(pitch, [1 / (1 + (k / 6) ** 3) for k in range(1, 24)])
+    horn = _unit(horn) + 0.6 * _unit(_harmonics(pitch * 1.5, [1 / (1 + (k / 5) ** 3) for k in range(1, 16)]))
+    return horn * _shape(count, 0.12, 0.15)
+
+
+def gunshot(rng: np.random.Generator) -> np.ndarray:
+    """A crack and the hiss of its echo."""
+    count = _length(_between(rng, 0.5, 0.95))
+    echo = _band(rng.standard_normal(count), 250, rng.uniform(2500, 4500)) * _decay(count, rng.uniform(0.08, 0.18))
+    shot = 0.35 * _unit(echo)
+    _place(shot, _burst(rng, 0.12, rng.uniform(0.012, 0.025), 150, 8000), 0.0, 3.0)
+    return shot * _shape(count, 0.001, 0.1)
+
+
+def explosion(rng: np.random.Generator) -> np.ndarray:
+    """A deep boom that rolls on."""
+    count = _length(_between(rng, 0.95, 1.2))
+    deep = _band(rng.standard_normal(count), 0, rng.uniform(90, 180)) * _decay(count, rng.uniform(0.35, 0.6))
+    debris = _band(rng.standard_normal(count), 150, rng.uniform(600, 1000)) * _decay(count, rng.uniform(0.12, 0.25))
+    roll = _unit(deep) * _drift(rng, count, 14, 0.4, 1.0) + rng.uniform(0.3, 0.5) * _unit(debris)
+    return roll * _shape(count, 0.012, 0.2)
+
+
+def glass_break(rng: np.random.Generator) -> np.ndarray:
+    """A crash and falling splinters, each with tones of its own."""
+    total = np.zeros(_length(_between(rng, 0.7, 1.1)))
+    _place(total, _burst(rng, 0.2, rng.uniform(0.025, 0.05), 2000, 8000), 0.0, 1.2)
+    for at in np.minimum(rng.exponential(0.22, int(rng.integers(28, 46))), len(total) / RATE - 0.02):
+        tones = [(f, rng.uniform(0.008, 0.035), 1.0) for f in rng.uniform(2200, 7600, 3)]
+        _place(total, _modes(_length(0.12), tones), float(at), rng.uniform(0.08, 0.3))
+    return total
+
+
+def alarm_beep(rng: np.random.Generator) -> np.ndarray:
+    """One beep of an electronic alarm: a hard-edged tone."""
+    count, tone = _length(_between(rng, 0.16, 0.35)), _between(rng, 900, 1700)
+    weights = [1 / k if k % 2 else rng.uniform(0, 0.1) for k in range(1, 8)]
+    return _harmonics(np.full(count, tone), weights) * _shape(count, 0.004, 0.006)
+
+
+def telephone_ring(rng: np.random.Generator) -> np.ndarray:
+    """A clapper between two small gongs, or the warble of an electronic set."""
+    count, base, rate = _length(_between(rng, 0.6, 1.05)), _between(rng, 1050, 1500), _between(rng, 18, 26)
+    if rng.random() < 0.4:
+        high = (np.arange(count) * rate / RATE) % 1 < 0.5
+        return _harmonics(np.where(high, base * 1.25, base), (1, 0.4, 0.5, 0.2)) * _shape(count, 0.01, 0.03)
+    strokes, total = _pulses(rng, np.full(count, rate), 0.2), np.zeros(count)
+    for gong in (base, base * rng.uniform(1.2, 1.3)):
+        for ratio, gain in ((1, 1.0), (2.32, 0.9), (4.25, 0.5)):
+            if gong * ratio < 7500:
+                total += gain * _unit(_resonate(np.roll(strokes, int(rng.integers(300))), gong * ratio, 12))
+    return total * _shape(count, 0.02, 0.1)
+
+
+def laser_zap(rng: np.random.Generator) -> np.ndarray:
+    """A steep fall of a buzzing tone, as in old video games."""
+    count = _length(_between(rng, 0.2, 0.45))
+    high, low = _between(rng, 3000, 5000), _between(rng, 150, 400)
+    sweep = low + (high - low) * np.exp(-np.arange(count) / count * rng.uniform(3, 5))
+    sweep *= 1 + rng.uniform(0, 0.1) * _tone(rng.uniform(20, 40), count)
+    zap = _tone(sweep, count) + rng.uniform(0.2, 0.5) * _tone(np.minimum(2 * sweep, 7800), count)
+    return zap * _shape(count, 0.003, 0.4 * count / RATE)
+
+
+def drill(rng: np.random.Generator) -> np.ndarray:
+    """A power drill that spins up: a whine with its harmonics over grinding noise."""
+    count, spin = _length(_between(rng, 0.6, 1.15)), rng.uniform(0.08, 0.2)
+    pitch = _between(rng, 380, 620) * (1 - 0.55 * np.exp(-np.arange(count) / RATE / spin))
+    whine = _harmonics(pitch, [1, 0.8, 0.9, 0.6, 0.7, 0.4, 0.5, 0.3, 0.3, 0.2])
+    grind = _band(rng.standard_normal(count), 1500, 6000) * (1 + 0.5 * _tone(pitch / 8, count))
+    return (_unit(whine) + rng.uniform(0.3, 0.6) * _unit(grind)) * _shape(count, 0.05, 0.05)
+
+
+# --- textures -------------------------------------------------------------------------------------------------
+
+
+def rain(seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """Dense hiss with drops that stand out."""
+    count = _length(seconds)
+    hiss = _unit(_band(rng.standard_normal(count), rng.uniform(1000, 1800), 8000))
+    drops = _unit(_band(_impulses(rng, count, _between(rng, 60, 250)), 1800, 6500))
+    return hiss + rng.uniform(0.25, 0.6) * drops
+
+
+def wind(seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """Gusts: broad low noise and hollow howling that come and go."""
+    count = _length(seconds)
+    total = 0.5 * _unit(_band(rng.standard_normal(count), 0, 250)) * _drift(rng, count, 1.2, 0.4, 1.0)
+    for centre in np.sort(rng.uniform(300, 1000, 3)):
+        howl = _unit(_resonate(rng.standard_normal(count), centre, 0.12 * centre))
+        total = total + howl * _drift(rng, count, 1.5, 0.1, 1.0)
+    return total
+
+
+def fire(seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """Crackles of all sizes over a soft roar."""
+    count = _length(seconds)
+    roar = _unit(_band(rng.standard_normal(count), 60, rng.uniform(300, 500))) * _drift(rng, count, 4, 0.5, 1.0)
+    crackle = np.zeros(count)
+    for frequency in rng.uniform(1200, 5500, 3):
+        snaps = _impulses(rng, count, _between(rng, 4, 9))
+        crackle += _resonate(snaps * np.abs(snaps), float(frequency), rng.uniform(400, 900))
+    fine = _band(_impulses(rng, count, 60), 2500, 7000)
+    return 0.25 * roar + _unit(crackle) + 0.25 * _unit(fine)
+
+
+def engine_noise(seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """An idling motor: uneven firing pulses through a pipe."""
+    count = _length(seconds)
+    firing = _pulses(rng, _between(rng, 22, 46) * _drift(rng, count, 3, 0.96, 1.04), 0.35)
+    pipe = sum(g * _resonate(firing, rng.uniform(0.85, 1.15) * f, w) for f, w, g in
+               ((90, 40, 1.0), (190, 60, 0.7), (420, 120, 0.4), (900, 300, 0.3)))
+    chug = _band(rng.standard_normal(count), 150, 1200) * lfilter([1], [1, -0.985], firing)
+    return _unit(pipe) + rng.uniform(0.2, 0.4) * _unit(chug)
+
+
+def sirens(seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """Wailing, yelping or two-tone."""
+    count, rate = _length(seconds), rng.uniform(0.3, 0.6)
+    time, low = np.arange(count) / RATE + rng.uniform(0, 3), _between(rng, 550, 700)
+    kind = rng.integers(3)
+    if kind == 0:
+        move = 0.5 - 0.5 * np.cos(2 * np.pi * rate * time)
+    elif kind == 1:
+        move = (time * _between(rng, 2.2, 3.6)) % 1
+    else:
+        move = 0.45 * ((time * rng.uniform(0.8, 1.2)) % 1 < 0.5)
+    pitch = low * (1 + rng.uniform(0.9, 1.2) * move)
+    return _harmonics(pitch, (1, 0.5, 0.5, 0.3, 0.2)) + 0.02 * rng.standard_normal(count)
+
+
+def crickets(seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """Two to four crickets, each with its tone and its chirps of a few pulses."""
+    count = _length(seconds)
+    time, total = np.arange(count) / RATE, np.zeros(count)
+    for gain in (1.0, 0.6, 0.4, 0.3)[: int(rng.integers(2, 5))]:
+        pulse, chirp = _between(rng, 24, 36), _between(rng, 1.6, 3.0)
+        on = ((time + rng.random()) * chirp) % 1 < rng.uniform(0.4, 0.6)
+        beat = np.maximum(np.sin(2 * np.pi * pulse * time), 0)
+        total += gain * np.sin(2 * np.pi * _between(rng, 4000, 5200) * time) * beat * on
+    return total + 0.01 * rng.standard_normal(count)
+
+
+def vacuum_cleaning(seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """A steady motor whine in rushing air."""
+    count, whine = _length(seconds), _between(rng, 210, 300)
+    pitch = whine * _drift(rng, count, 0.8, 0.985, 1.015)
+    motor = _harmonics(pitch, [1, 0.9, 0.6, 0.7, 0.4, 0.5, 0.3, 0.3])
+    motor = _unit(motor) + 0.5 * _unit(_harmonics(pitch * rng.uniform(9.5, 12.5), (1.0, 0.3)))
+    air = _unit(_band(rng.standard_normal(count), 400, rng.uniform(2500, 4000)))
+    return motor + rng.uniform(0.9, 1.3) * air * _drift(rng, count, 1.0, 0.85, 1.0)
+
+
+def running_water(seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """Bubbling: a great many short rising tones over a murmur."""
+    count = _length(seconds)
+    total = 0.35 * _unit(_band(rng.standard_normal(count), 400, 1500))
+    length, bubbles = _length(0.06), np.zeros(count + _length(0.06))
+    time = np.arange(length) / RATE
+    for at in rng.integers(0, count, int(seconds * _between(rng, 45, 80))):
+        tone, size = 500 * 4.5 ** rng.random(), rng.exponential(1.0)
+        phase = 2 * np.pi * tone * time * (1 + rng.uniform(1, 6) * time)
+        bubbles[at : at + length] += size * np.sin(phase) * np.exp(-time / 0.014)
+    return total + _unit(bubbles[:count])
+
+
+def bees(seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """A few wings buzzing near, each wandering in pitch and distance."""
+    count, base, total = _length(seconds), _between(rng, 170, 240), np.zeros(_length(seconds))
+    for _ in range(int(rng.integers(3, 5))):
+        pitch = base * rng.uniform(0.88, 1.12) * _drift(rng, count, 5, 0.95, 1.05)
+        weights = [1 / (1 + ((k - 3) / 4) ** 2) for k in range(1, 14)]
+        total += _harmonics(pitch, weights) * _drift(rng, count, 2.5, 0.1, 1.0)
+    return total
+
+
+def sawing(seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """Strokes of a hand saw, to and fro."""
+    count, stroke, at, way = _length(seconds), _between(rng, 0.28, 0.45), 0.0, 0
+    total, tone = np.zeros(count), _between(rng, 1300, 2200)
+    while at < seconds:
+        length = _length(stroke * rng.uniform(0.9, 1.1))
+        teeth = _pulses(rng, _between(rng, 90, 130) * _curve(length, 0.6, 1.2, 0.7), 0.6)
+        rasp = _resonate(teeth + 0.1 * rng.standard_normal(length), tone * (1.35 if way else 1.0), 600)
+        _place(total, _unit(rasp) * np.hanning(length) ** 0.7, at, 0.7 if way else 1.0)
+        at, way = at + length / RATE * 1.08, 1 - way
+    return total
+
+
+def train_wheels(seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """Pairs of wheels over the gaps of the rails, above a rumble."""
+    count, period = _length(seconds), _between(rng, 0.42, 0.75)
+    total = 0.5 * _unit(_band(rng.standard_normal(count), 50, 400)) + 0.12 * _unit(_band(rng.standard_normal(count), 400, 2500))
+    clank = [(f * rng.uniform(0.9, 1.1), t, g) for f, t, g in ((160, 0.05, 1), (480, 0.035, 0.8), (1300, 0.02, 0.6), (2600, 0.012, 0.4))]
+    at, pair = rng.uniform(0, 0.2), period * rng.uniform(0.25, 0.33)
+    while at < seconds:
+        for offset, gain in ((0.0, 1.0), (pair, 0.85)):
+            _place(total, _modes(_length(0.2), clank), at + offset, 3.0 * gain * rng.uniform(0.85, 1.1))
+        at += period * rng.uniform(0.98, 1.02)
+    return total

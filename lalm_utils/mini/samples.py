@@ -1,37 +1,111 @@
-"""Recorded sounds that ship in the pip package pygame-ce, read as data: none of its code is imported."""
+"""Recorded sounds: the example sounds inside `pygame-ce`, and the effects of the General MIDI font.
+
+Packages are read as data; none of their code is imported. Each call varies a recording by small draws of speed,
+colour and length. In: a generator. Out: 16 kHz mono float arrays (n,) at an arbitrary level. The module does not
+know labels.
+"""
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.metadata import PackageNotFoundError, files
+import functools
+from importlib import metadata
+from pathlib import Path
 
 import numpy as np
+import soundfile
+import soxr
+from scipy.signal import lfilter
 
-from lalm_utils.audio import read_clip
+from lalm_utils.mini import font
+from lalm_utils.mini.font import Note
 from lalm_utils.mini.scene import RATE
 
 PACKAGE = "pygame-ce"
-RECORDED = {"explosion": "boom.wav", "car door": "car_door.wav", "punch": "punch.wav"}
-LONGEST = 1.2  # seconds
+FOLDER = "pygame/examples/data"
+SEA_WAVES, BIRD, TELEPHONE, HELICOPTER, APPLAUSE, GUNSHOT = range(122, 128)  # General MIDI programs, from 0
 
 
-def recorded(label: str, rng: np.random.Generator) -> np.ndarray:
-    """A recording (n,), its speed drawn within +-12 % by linear interpolation."""
-    samples = _read(RECORDED[label])
-    speed = rng.uniform(0.88, 1.12)
-    places = np.arange(0, len(samples) - 1, speed)
-    return np.interp(places, np.arange(len(samples)), samples)[: int(LONGEST * RATE)]
-
-
-@cache
-def _read(name: str) -> np.ndarray:
-    """The file's samples without leading silence. FileNotFoundError names the package if it is missing."""
+def path(name: str) -> Path:
+    """The file of one recording. Raises ModuleNotFoundError or FileNotFoundError, both naming the package."""
     try:
-        listed = [path for path in files(PACKAGE) or () if path.name == name and "data" in path.parts]
-    except PackageNotFoundError:
-        listed = []
-    if not listed:
-        raise FileNotFoundError(f"{name} of package {PACKAGE} not found: pip install {PACKAGE}==2.5.8")
-    samples = read_clip(listed[0].locate()).samples
-    loud = np.flatnonzero(np.abs(samples) > 0.02 * np.max(np.abs(samples)))
-    return samples[loud[0] :]
+        files = metadata.files(PACKAGE) or []
+    except metadata.PackageNotFoundError:
+        raise ModuleNotFoundError(
+            f"the recording {name!r} comes with the package {PACKAGE}, which is not installed; pip install {PACKAGE}"
+        ) from None
+    found = [file for file in files if file.as_posix() == f"{FOLDER}/{name}"]
+    if not found or not Path(found[0].locate()).is_file():
+        raise FileNotFoundError(
+            f"{PACKAGE} {metadata.version(PACKAGE)} has no {FOLDER}/{name}; reinstall it: "
+            f"pip install --force-reinstall '{PACKAGE}>=2.5.5,<2.6'"
+        )
+    return Path(found[0].locate())
+
+
+@functools.lru_cache(maxsize=16)
+def recording(name: str) -> np.ndarray:
+    """One recording as float64 (n,), mono, 16 kHz, without its silent ends, peak 1; read-only."""
+    samples, rate = soundfile.read(path(name), dtype="float64", always_2d=True)
+    samples = soxr.resample(samples.mean(axis=1), rate, RATE)
+    loud = np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max())
+    samples = samples[loud[0] : loud[-1] + 1] / np.abs(samples).max()
+    samples.flags.writeable = False
+    return samples
+
+
+def vary(samples: np.ndarray, rng: np.random.Generator, *, speed: tuple[float, float]) -> np.ndarray:
+    """`samples` (n,) played at a drawn speed, tilted towards treble or bass and shortened by up to a tenth."""
+    drawn = rng.uniform(*speed)
+    changed = np.asarray(soxr.resample(samples, RATE * drawn, RATE, quality="MQ"))
+    tilt = rng.uniform(-0.35, 0.35)
+    changed = lfilter([1.0, tilt], [1.0], changed)[: int(len(changed) * rng.uniform(0.9, 1.0))]
+    fade = min(len(changed), RATE // 50)
+    changed[-fade:] *= np.linspace(1, 0, fade)
+    return changed
+
+
+def boom(rng: np.random.Generator) -> np.ndarray:
+    return vary(recording("boom.wav"), rng, speed=(0.9, 1.25))
+
+
+def car_door(rng: np.random.Generator) -> np.ndarray:
+    return vary(recording("car_door.wav"), rng, speed=(0.75, 1.2))
+
+
+def punch(rng: np.random.Generator) -> np.ndarray:
+    return vary(recording("punch.wav"), rng, speed=(0.75, 1.25))
+
+
+def swing(rng: np.random.Generator) -> np.ndarray:
+    return vary(recording("whiff.wav"), rng, speed=(0.75, 1.3))
+
+
+def effect(program: int, seconds: float, rng: np.random.Generator, *, pitches: tuple[int, int], layers: int) -> np.ndarray:
+    """A looped effect of the font for `seconds`, as `layers` notes of drawn pitches that begin at drawn times.
+
+    The first second, in which the notes enter one by one, is cut off.
+    """
+    notes = [
+        Note(pitch=int(rng.integers(pitches[0], pitches[1] + 1)), start=float(rng.uniform(0, 0.9)),
+             seconds=seconds + 1.0, velocity=int(rng.integers(80, 121)), program=program)
+        for _ in range(layers)
+    ]  # fmt: skip
+    return font.render(notes, seconds=seconds + 1.0)[RATE : RATE + max(1, round(seconds * RATE))].astype(np.float64)
+
+
+def gunshot(rng: np.random.Generator) -> np.ndarray:
+    """The font's gunshot, 0.7 s."""
+    note = Note(pitch=int(rng.integers(52, 68)), start=0.0, seconds=0.7, program=GUNSHOT)
+    return font.render([note], seconds=0.7).astype(np.float64)
+
+
+def sea_waves(seconds: float, rng: np.random.Generator) -> np.ndarray:
+    return effect(SEA_WAVES, seconds, rng, pitches=(54, 68), layers=2)
+
+
+def helicopter(seconds: float, rng: np.random.Generator) -> np.ndarray:
+    return effect(HELICOPTER, seconds, rng, pitches=(54, 66), layers=1)
+
+
+def applause(seconds: float, rng: np.random.Generator) -> np.ndarray:
+    return effect(APPLAUSE, seconds, rng, pitches=(56, 66), layers=2)

@@ -1,115 +1,168 @@
-"""The benchmark's sounds: their labels, what is known of them, and their rendering at one level.
+"""The everyday sounds of the embedded benchmark: which there are, what is known about them, how they sound.
 
-Facts answer the two-hop questions; their values come from small shared vocabularies, so that another sound's
-fact is a fair distractor. Synthesised sounds come from `dsp`, General MIDI effects from the font.
+`event` and `texture` render one at a common loudness, deterministically from the generator passed. Classes of
+`IDK_SOUNDS` and `TEST_SOUNDS` never occur in training. Questions and clips are not this module's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from lalm_utils.mini import dsp
-from lalm_utils.mini.samples import RECORDED, recorded
-from lalm_utils.mini.scene import active_rms
+from lalm_utils.mini import dsp, samples
+from lalm_utils.mini.dsp import noise, room
+from lalm_utils.mini.scene import RATE, active_rms
 
-ACTIVE_RMS, PEAK = 0.1, 0.95
+__all__ = ["IDK_SOUNDS", "SOUNDS", "TEST_SOUNDS", "TRAIN_SOUNDS", "Sound", "event", "mix_at_snr", "noise", "room", "texture"]
+
+LOUDNESS = 0.1  # active RMS of everything rendered
+PEAK = 0.95
+SHORTEST, LONGEST = 0.15, 1.2  # seconds of an event
+FADE = 0.01  # seconds
+TAIL_DB = -45.0  # what lies further below an event's peak is no longer part of it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sound:
-    """A class of sounds: an "event" has an onset and lasts 0.1 to 1.3 s, a "texture" goes on for any time."""
+    """One class of sounds.
+
+    `kind` is "event" (0.15-1.2 s with a distinct onset) or "texture" (steady, of any length). `fact` answers
+    second hops: "made_by" and "place" for every sound, from vocabularies that classes share.
+    """
 
     label: str
     kind: str
-    made_by: str
-    place: str
-
-    @property
-    def fact(self) -> Mapping[str, str]:
-        return {"made_by": self.made_by, "place": self.place}
+    family: str
+    fact: Mapping[str, str]
+    make: Callable[..., np.ndarray] = field(repr=False, compare=False)
 
 
-_TABLE = (
-    # label, kind, made by, place, synthesiser
-    ("dog bark", "event", "an animal", "a yard", dsp.dog_bark),
-    ("cat meow", "event", "an animal", "a living room", dsp.cat_meow),
-    ("rooster", "event", "an animal", "a farm", dsp.rooster),
-    ("frog", "event", "an animal", "a pond", dsp.frog),
-    ("cow", "event", "an animal", "a farm", dsp.cow),
-    ("bird chirp", "event", "an animal", "a forest", dsp.bird_chirp),
-    ("bell", "event", "a metal object", "a church", dsp.bell),
-    ("door knock", "event", "a person", "a living room", dsp.door_knock),
-    ("clock tick", "event", "a machine", "a living room", dsp.clock_tick),
-    ("water drop", "event", "water", "a bathroom", dsp.water_drop),
-    ("car horn", "event", "a vehicle", "a street", dsp.car_horn),
-    ("whistle", "event", "a person", "a sports field", dsp.whistle),
-    ("footsteps", "event", "a person", "a street", dsp.footsteps),
-    ("alarm beep", "event", "a machine", "a bedroom", dsp.alarm_beep),
-    ("phone ring", "event", "a machine", "an office", dsp.phone_ring),
-    ("glass break", "event", "a glass object", "a kitchen", dsp.glass_break),
-    ("hand saw", "event", "a tool", "a workshop", dsp.hand_saw),
-    ("drill", "event", "a tool", "a workshop", dsp.drill),
-    ("cough", "event", "a person", "a hospital", dsp.cough),
-    ("explosion", "event", "a weapon", "a battlefield", None),
-    ("rain", "texture", "the weather", "outdoors", dsp.rain),
-    ("wind", "texture", "the weather", "a mountain top", dsp.wind),
-    ("engine", "texture", "a vehicle", "a street", dsp.engine),
-    ("siren", "texture", "a vehicle", "a street", dsp.siren),
-    ("crickets", "texture", "an animal", "a meadow", dsp.crickets),
-    ("vacuum cleaner", "texture", "a machine", "a living room", dsp.vacuum),
-    ("sea waves", "texture", "water", "a beach", dsp.waves),
-    ("helicopter", "texture", "a vehicle", "an airport", dsp.helicopter),
-    ("applause", "texture", "a person", "a theatre", dsp.applause),
-    # novel in idk
-    ("sheep", "event", "an animal", "a farm", dsp.sheep),
-    ("train horn", "event", "a vehicle", "a railway station", dsp.train_horn),
-    ("coin", "event", "a metal object", "a shop", dsp.coin),
-    ("camera click", "event", "a machine", "a studio", dsp.camera_click),
-    ("snore", "event", "a person", "a bedroom", dsp.snore),
-    ("punch", "event", "a person", "a boxing ring", None),
-    ("bees", "texture", "an animal", "a meadow", dsp.bees),
-    # novel in test
-    ("owl", "event", "an animal", "a forest", dsp.owl),
-    ("duck", "event", "an animal", "a pond", dsp.duck),
-    ("gunshot", "event", "a weapon", "a battlefield", dsp.gunshot),
-    ("zipper", "event", "a metal object", "a bedroom", dsp.zipper),
-    ("heartbeat", "event", "a person", "a hospital", dsp.heartbeat),
-    ("car door", "event", "a vehicle", "a street", None),
-    ("fire", "texture", "fire", "a camp site", dsp.fire),
-)
-SOUNDS = {
-    label: Sound(label=label, kind=kind, made_by=maker, place=place) for label, kind, maker, place, _ in _TABLE
-}
-_MAKE = {label: make for label, _, _, _, make in _TABLE}
-_LABELS = tuple(SOUNDS)
-TRAIN_SOUNDS = _LABELS[: _LABELS.index("sheep")]
-IDK_SOUNDS = _LABELS[_LABELS.index("sheep") : _LABELS.index("owl")]
-TEST_SOUNDS = _LABELS[_LABELS.index("owl") :]
+def _either(*makers: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """One of several ways to make the same sound, drawn per call."""
+    return lambda *arguments: makers[int(arguments[-1].integers(len(makers)))](*arguments)
+
+
+def _sound(kind: str, label: str, family: str, made_by: str, place: str, make: Callable) -> Sound:
+    return Sound(label=label, kind=kind, family=family, fact={"made_by": made_by, "place": place}, make=make)
+
+
+_ROWS = {
+    "train": (
+        ("event", "dog bark", "animal", "an animal", "a home with pets", dsp.dog_bark),
+        ("event", "cat meow", "animal", "an animal", "a home with pets", dsp.cat_meow),
+        ("event", "rooster crow", "animal", "an animal", "a farm", dsp.rooster_crow),
+        ("event", "frog croak", "animal", "an animal", "a pond", dsp.frog_croak),
+        ("event", "bird chirp", "animal", "an animal", "a forest", dsp.bird_chirp),
+        ("event", "cough", "human", "a person", "a doctor's office", dsp.cough),
+        ("event", "footstep", "human", "a person", "a staircase", dsp.footstep),
+        ("event", "door knock", "human", "a person", "a front door", dsp.door_knock),
+        ("event", "whistle", "human", "a person", "a sports field", dsp.whistle),
+        ("event", "bell", "impact", "a piece of metal", "a church", dsp.bell),
+        ("event", "glass break", "impact", "a glass object", "a kitchen", dsp.glass_break),
+        ("event", "clock tick", "household", "a small mechanism", "a watchmaker's shop", dsp.clock_tick),
+        ("event", "camera click", "household", "a small mechanism", "a photo studio", dsp.camera_click),
+        ("event", "water drop", "household", "a body of water", "a bathroom", dsp.water_drop),
+        ("event", "car horn", "vehicle", "a vehicle", "a busy street", dsp.car_horn),
+        ("event", "alarm beep", "electronic", "an electronic device", "a bedroom", dsp.alarm_beep),
+        ("event", "telephone ring", "electronic", "an electronic device", "an office", dsp.telephone_ring),
+        ("event", "laser zap", "electronic", "an electronic device", "a video arcade", dsp.laser_zap),
+        ("event", "gunshot", "weapon", "a weapon", "a battlefield", _either(dsp.gunshot, samples.gunshot)),
+        ("event", "explosion", "weapon", "a weapon", "a battlefield", _either(dsp.explosion, samples.boom)),
+        ("event", "sword swing", "weapon", "a weapon", "a battlefield", samples.swing),
+        ("texture", "rain", "weather", "the weather", "a storm", dsp.rain),
+        ("texture", "wind", "weather", "the weather", "a storm", dsp.wind),
+        ("texture", "fire", "nature", "burning wood", "a campsite", dsp.fire),
+        ("texture", "running water", "nature", "a body of water", "a river bank", dsp.running_water),
+        ("texture", "sea waves", "nature", "a body of water", "a beach", samples.sea_waves),
+        ("texture", "crickets", "animal", "an animal", "a meadow at night", dsp.crickets),
+        ("texture", "engine noise", "vehicle", "a vehicle", "a busy street", dsp.engine_noise),
+        ("texture", "sirens", "alarm", "a vehicle", "a busy street", dsp.sirens),
+        ("texture", "vacuum cleaning", "household", "an electric motor", "a carpeted room", dsp.vacuum_cleaning),
+        ("texture", "applause", "human", "a person", "a theatre", samples.applause),
+    ),
+    "idk": (
+        ("event", "cow moo", "animal", "an animal", "a farm", dsp.cow_moo),
+        ("event", "owl hoot", "animal", "an animal", "a forest", dsp.owl_hoot),
+        ("event", "ship horn", "vehicle", "a vehicle", "a harbour", dsp.ship_horn),
+        ("event", "coin drop", "impact", "a piece of metal", "a shop", dsp.coin_drop),
+        ("event", "zipper", "household", "a small mechanism", "a changing room", dsp.zipper),
+        ("event", "punch", "human", "a person", "a boxing ring", samples.punch),
+        ("texture", "bees", "animal", "an animal", "a flower garden", dsp.bees),
+        ("texture", "sawing", "tool", "a hand tool", "a workshop", dsp.sawing),
+    ),
+    "test": (
+        ("event", "sheep bleat", "animal", "an animal", "a farm", dsp.sheep_bleat),
+        ("event", "duck quack", "animal", "an animal", "a pond", dsp.duck_quack),
+        ("event", "heartbeat", "human", "a person", "a doctor's office", dsp.heartbeat),
+        ("event", "snore", "human", "a person", "a bedroom", dsp.snore),
+        ("event", "car door", "vehicle", "a vehicle", "a car park", samples.car_door),
+        ("event", "drill", "tool", "an electric motor", "a workshop", dsp.drill),
+        ("texture", "train wheels", "vehicle", "a vehicle", "a railway line", dsp.train_wheels),
+        ("texture", "helicopter blades", "vehicle", "a vehicle", "an airfield", samples.helicopter),
+    ),
+}  # fmt: skip
+SOUNDS: Mapping[str, Sound] = {row[1]: _sound(*row) for rows in _ROWS.values() for row in rows}
+TRAIN_SOUNDS, IDK_SOUNDS, TEST_SOUNDS = (tuple(row[1] for row in _ROWS[group]) for group in ("train", "idk", "test"))
 
 
 def event(label: str, rng: np.random.Generator) -> np.ndarray:
-    """One rendering (n,) float32 of an event at ACTIVE_RMS, 0.1 to 1.3 s. ValueError if `label` is no event."""
-    _demand(label, "event")
-    return _levelled(recorded(label, rng) if label in RECORDED else _MAKE[label](rng))
+    """One occurrence of an event: float32 (n,), 16 kHz, 0.15-1.2 s, active RMS 0.1, peak at most 0.95."""
+    drawn = _trim(np.asarray(_find(label, "event").make(rng), dtype=np.float64))
+    return _level(_fade(drawn, attack=0.0))
 
 
 def texture(label: str, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """`seconds` of a texture (n,) float32 at ACTIVE_RMS. ValueError if `label` is no texture."""
-    _demand(label, "texture")
-    return _levelled(_MAKE[label](rng, seconds))
+    """`seconds` of a texture: float32 (round(seconds * 16000),), active RMS 0.1, peak at most 0.95."""
+    sound = _find(label, "texture")
+    if not 0.1 <= seconds <= 60:
+        raise ValueError(f"{label}: a length of {seconds!r} s is outside 0.1..60; choose a value inside")
+    return _level(_fade(np.asarray(sound.make(seconds, rng), dtype=np.float64), attack=FADE))
 
 
-def _demand(label: str, kind: str) -> None:
-    if label not in SOUNDS or SOUNDS[label].kind != kind:
-        known = ", ".join(s.label for s in SOUNDS.values() if s.kind == kind)
-        raise ValueError(f"no {kind} {label!r}; the {kind}s are: {known}")
+def mix_at_snr(foreground: np.ndarray, background: np.ndarray, snr_db: float, *, at: float = 0.0) -> np.ndarray:
+    """`background` (n,) plus `foreground` (m,) from `at` seconds on: float32 (max(n, at + m),).
+
+    The background is scaled so that its active RMS lies `snr_db` below the foreground's; pauses do not count.
+    """
+    first = round(at * RATE)
+    total = np.zeros(max(len(background), first + len(foreground)), np.float32)
+    total[: len(background)] = background * (active_rms(foreground) / active_rms(background) * 10 ** (-snr_db / 20))
+    total[first : first + len(foreground)] += foreground
+    return total
 
 
-def _levelled(samples: np.ndarray) -> np.ndarray:
-    samples = dsp.smoothed(samples)
-    samples = samples * (ACTIVE_RMS / active_rms(samples))
-    peak = float(np.max(np.abs(samples)))
-    return (samples * min(1.0, PEAK / peak)).astype(np.float32)
+def _find(label: str, kind: str) -> Sound:
+    known = [sound.label for sound in SOUNDS.values() if sound.kind == kind]
+    if label not in known:
+        raise ValueError(f"no {kind} called {label!r}; choose one of {', '.join(known)}")
+    return SOUNDS[label]
+
+
+def _trim(samples: np.ndarray) -> np.ndarray:
+    """From the onset to where the sound has died away, within the bounds of an event."""
+    level = np.abs(samples)
+    heard = np.flatnonzero(level > level.max() * 10 ** (TAIL_DB / 20))
+    samples = samples[heard[0] : heard[-1] + 1][: int(LONGEST * RATE)]
+    return np.pad(samples, (0, max(0, round(SHORTEST * RATE) - len(samples))))
+
+
+def _fade(samples: np.ndarray, *, attack: float) -> np.ndarray:
+    """Without clicks at the ends; an event keeps its onset."""
+    samples = samples.copy()
+    count = min(round(FADE * RATE), len(samples) // 2)
+    samples[-count:] *= np.linspace(1, 0, count)
+    if attack:
+        samples[:count] *= np.linspace(0, 1, count)
+    return samples
+
+
+def _level(samples: np.ndarray) -> np.ndarray:
+    """At the common loudness; rare peaks beyond PEAK are bent down softly rather than the whole made quieter."""
+    for _ in range(3):
+        samples = samples * (LOUDNESS / active_rms(samples))
+        if np.abs(samples).max() <= PEAK:
+            break
+        samples = PEAK * np.tanh(samples / PEAK)
+    return np.clip(samples, -PEAK, PEAK).astype(np.float32)
