@@ -1,7 +1,7 @@
 """Each clip through the audio tower once: its embeddings, kept within a budget of bytes.
 
-In: clips. Out: (tokens, width) embeddings as the language model reads them, and prompts with them in place. It
-knows the layout of transformers' Qwen2-Audio (audio_tower, multi_modal_projector), and nothing of replies.
+In: clips. Out: (tokens, width) embeddings as the language model reads them, and prompts with them in place.
+It knows the layout of transformers' Qwen2-Audio (audio_tower, multi_modal_projector), and nothing of replies.
 
 A clip costs the tower a whole window however short it is, and is asked about many times: by every method,
 sample and agent step. The plain forward runs the tower every time.
@@ -69,7 +69,7 @@ class AudioEmbeddings:
         return [embedding[:count].clone() for embedding, count in zip(embeddings, counts.tolist())]
 
     def _mask(self, frames: torch.Tensor, features: torch.Tensor) -> torch.Tensor | None:
-        """What the tower's attention sees: of each window, the first `frames` positions after the convolutions."""
+        """What the tower's attention sees: the first `frames` positions of each window."""
         config = self.core.audio_tower.config
         places = torch.arange(config.max_source_positions)[None, :] < frames[:, None]
         shape = features.new_zeros((*places.shape, 1))

@@ -1,7 +1,7 @@
 """Batches that survive their worst member.
 
-In: a list, and a function that works on lists of such things. Out: one result each, in order, where a thing that
-cannot be worked on yields a `Failure` and costs the others nothing. It knows nothing of models.
+In: a list, and a function that works on lists of such things. Out: one result each, in order, where a thing
+that cannot be worked on yields a `Failure` and costs the others nothing. It knows nothing of models.
 """
 
 from __future__ import annotations

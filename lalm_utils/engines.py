@@ -2,7 +2,8 @@
 
 In: prompts made ready (`Asked`) and how to decode. Out: token ids, or log-likelihoods. `SharedEngine` needs
 Qwen2-Audio's layout; `PlainEngine` takes any class whose processor and `generate` follow the usual contract.
-They give the same replies up to numerical ties. Neither knows of files, failures or replies.
+In float32 they give the same replies; in bfloat16 only the sharing one has unrounded logits. Neither knows
+of files, failures or replies.
 """
 
 from __future__ import annotations
@@ -50,12 +51,31 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How replies are chosen. `samples` are their numbers; at temperature 0 there is one reply."""
+    """How replies are chosen. ValueError for a setting out of its range."""
 
-    samples: tuple[int, ...]
+    n: int
+    first_sample: int
     temperature: float
     max_new_tokens: int
     seed: int
+
+    def __post_init__(self) -> None:
+        if (
+            self.n < 1
+            or self.first_sample < 0
+            or self.max_new_tokens < 1
+            or not 0 <= self.temperature < np.inf
+        ):
+            raise ValueError(
+                f"n={self.n}, first_sample={self.first_sample}, temperature={self.temperature}, "
+                f"max_new_tokens={self.max_new_tokens}: n and max_new_tokens are at least 1, first_sample is "
+                "at least 0, and temperature is finite and not negative."
+            )
+
+    @property
+    def samples(self) -> range:
+        """The numbers of the samples to draw; at temperature 0 there is one reply."""
+        return range(self.first_sample, self.first_sample + self.n) if self.temperature else range(1)
 
     def uniform(self, batch: Sequence[Asked], device: torch.device) -> torch.Tensor | None:
         """(batch, samples, max_new_tokens) numbers to draw at, or None if nothing is drawn."""
@@ -76,7 +96,7 @@ class Written:
 
 
 class SharedEngine:
-    """Qwen2-Audio with the tower's output kept per clip, one prefill per prompt, and the head on last positions."""
+    """Qwen2-Audio with embeddings kept per clip, one prefill per prompt, and the head where it is needed."""
 
     def __init__(
         self, model: PreTrainedModel, processor: ProcessorMixin, *, ends: Sequence[int], audio_budget: int
@@ -84,7 +104,7 @@ class SharedEngine:
         core = model.model
         self.model, self.pad = model, model.generation_config.pad_token_id
         self.audio = AudioEmbeddings(core, processor.feature_extractor, audio_budget)
-        self.decoder = decoding.Decoder(body=core.language_model, head=model.lm_head)
+        self.decoder = decoding.Decoder(body=core.language_model, head=decoding.unrounded(model.lm_head))
         self.ends = torch.tensor(ends, device=model.device)
 
     @torch.inference_mode()
@@ -128,13 +148,13 @@ class SharedEngine:
 
 
 class PlainEngine:
-    """Any model by its own processor, `forward` and `generate`; a prompt is read once per sample and option."""
+    """Any model by its own processor, forward and generate; a prompt is read per sample and option."""
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, *, ends: Sequence[int]) -> None:
         self.model, self.processor, self.ends = model, processor, set(ends)
 
     def tensors(self, batch: Sequence[Asked], texts: Sequence[str]) -> dict[str, torch.Tensor]:
-        """What the processor makes of the texts and their clips, left-padded, each clip checked to be heard."""
+        """What the processor makes of texts and clips, left-padded; ModelError for a clip without tokens."""
         arrays = [clip.samples for asked in batch for clip in asked.clips]
         audio = {"audio": arrays, "sampling_rate": RATE} if arrays else {}
         made = self.processor(text=list(texts), padding=True, return_tensors="pt", **audio)
@@ -216,8 +236,13 @@ class _Draw(LogitsProcessor):
 def engine_for(
     model: PreTrainedModel, processor: ProcessorMixin, **settings: Any
 ) -> SharedEngine | PlainEngine:
-    """The sharing engine for Qwen2-Audio, the plain one for any other class."""
+    """The sharing engine for Qwen2-Audio, the plain one for any other class.
+
+    And for attention that takes no mask of our own (flash attention), or that forgets (sliding windows).
+    """
     if model.config.model_type == "qwen2_audio":
-        return SharedEngine(model, processor, **settings)
+        attention = set(getattr(model.config.text_config, "layer_types", None) or ["full_attention"])
+        if model.config._attn_implementation in ("sdpa", "eager") and attention == {"full_attention"}:
+            return SharedEngine(model, processor, **settings)
     settings.pop("audio_budget")
     return PlainEngine(model, processor, **settings)

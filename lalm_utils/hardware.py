@@ -2,10 +2,10 @@
 
 In: "auto" or an explicit choice. Out: what torch should use. It knows nothing of models.
 
-The thread count matters more than anything else on a CPU: every operation ends in a barrier that waits for the
-slowest thread, so one thread too many on a machine with other work makes small operations some 20 times slower
-(measured: 16 ms instead of 0.7 ms for an elementwise one). `pick_threads` therefore counts the cores that are
-idle at the moment. LALM_UTILS_THREADS, else OMP_NUM_THREADS, overrides it.
+The thread count matters more than anything else on a CPU: every operation ends in a barrier that waits for
+the slowest thread, so one thread too many on a machine with other work makes small operations some 20 times
+slower (measured: 16 ms instead of 0.7 ms for an elementwise one). `pick_threads` therefore counts the cores
+that are idle at the moment. LALM_UTILS_THREADS, else OMP_NUM_THREADS, overrides it.
 """
 
 from __future__ import annotations
@@ -29,16 +29,24 @@ def pick_device(device: str = "auto") -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.device(device)
-    except RuntimeError as error:
-        raise ModelError(f"device {device!r}: {error}. Give 'auto', 'cpu', 'cuda' or 'cuda:1'.") from error
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"device {device!r}: {reason}. Give 'auto', 'cpu', 'cuda' or 'cuda:1'.") from error
+    return torch.device(device)
+
+
+def device_name(device: torch.device) -> str:
+    """What to call a device where a number is reported: a GPU by its model."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
 
 def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """`dtype`, or for "auto" the fastest format that the processor computes in and that is safe from overflow.
+    """`dtype`, or for "auto" the fastest format that the processor computes in and that is safe from
+    overflow.
 
-    bfloat16 on a GPU that has it (float16 on older ones) and on a CPU with AMX-BF16 or AVX512-BF16, where it is
-    about three times faster than float32; float32 elsewhere, since emulated bfloat16 is slower still.
+    bfloat16 on a GPU that has it (float16 on older ones) and on a CPU with AMX-BF16 or AVX512-BF16, where it
+    is about three times faster than float32; float32 elsewhere, since emulated bfloat16 is slower still.
     """
     if isinstance(dtype, torch.dtype):
         return dtype
@@ -63,8 +71,8 @@ def cpu_flags() -> set[str]:
 def pick_threads(watch_seconds: float = 0.2) -> int:
     """How many threads to compute with: what the environment says, else the idle cores, from 1 to 16.
 
-    Cores are watched for `watch_seconds`, so work that starts later is not seen: set LALM_UTILS_THREADS=1 where
-    other jobs will share the machine.
+    Cores are watched for `watch_seconds`, so work that starts later is not seen: set LALM_UTILS_THREADS=1
+    where other jobs will share the machine.
     """
     for name in ("LALM_UTILS_THREADS", "OMP_NUM_THREADS"):
         if chosen := os.environ.get(name):
@@ -87,7 +95,7 @@ def _usable_cores() -> set[int]:
 
 
 def _idle_cores(usable: set[int], watch_seconds: float) -> float:
-    """Sum over the usable cores of the share of time they were idle; all of them where that cannot be seen."""
+    """The sum over usable cores of the share of time each was idle; their number if that cannot be seen."""
     before = _idle_and_total()
     time.sleep(watch_seconds if before else 0)
     after = _idle_and_total()

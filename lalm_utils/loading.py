@@ -1,12 +1,14 @@
 """From files to a model in memory, with the facts of its processor that asking depends on.
 
-In: the folders that `weights` found, dtype, device and attention. Out: `Parts`. It knows classes of transformers
-and peft, and the traps in their defaults, but nothing of prompts.
+In: the folders that `weights` found, dtype, device and attention. Out: `Parts`. It knows classes of
+transformers and peft, and the traps in their defaults, but nothing of prompts.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +21,11 @@ from transformers import (
     PreTrainedModel,
     ProcessorMixin,
 )
+from transformers.utils import logging
 
 from lalm_utils.audio import RATE
 from lalm_utils.models import ModelError
+from lalm_utils.progress import watched
 from lalm_utils.weights import Weights
 
 WINDOW_SECONDS = 30.0  # where a feature extractor does not say how much it hears
@@ -31,7 +35,7 @@ MARK = "lalm-utils-mark"
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """A loaded model. Its generation config is ours: greedy, no penalty, every end token, and nothing else."""
+    """A loaded model. Its generation config is ours: greedy, no penalty, every end token, nothing else."""
 
     model: PreTrainedModel
     processor: ProcessorMixin
@@ -44,9 +48,10 @@ class Parts:
 
 
 def load(weights: Weights, *, dtype: torch.dtype, device: torch.device, attn: str) -> Parts:
-    """The model in evaluation mode and its processor; safetensors only, and no code from the weights' folder."""
+    """The model in evaluation mode and its processor; safetensors only, and no code from the folder."""
     processor = _processor(weights)
-    model = _model(weights, dtype, attn).to(device).eval()
+    with _quiet_unless_watched():
+        model = _model(weights, dtype, attn).to(device).eval()
     stored = model.generation_config
     end_of_turn = _end_of_turn(processor)
     ends = _ends(processor, stored, end_of_turn)
@@ -93,6 +98,19 @@ def _model(weights: Weights, dtype: torch.dtype, attn: str) -> PreTrainedModel:
     return _with_adapter(model, weights).to(dtype) if weights.adapter else model
 
 
+@contextmanager
+def _quiet_unless_watched() -> Iterator[None]:
+    """Without the bars that transformers draws while loading, which fill logs and executed notebooks."""
+    if watched() or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
+
+
 def _with_adapter(model: PreTrainedModel, weights: Weights) -> PreTrainedModel:
     """`model` itself, its layers wrapped in those of the adapter."""
     from peft import PeftModel
@@ -121,7 +139,7 @@ def _processor(weights: Weights) -> ProcessorMixin:
         raise ModelError(
             f"{weights.folder}: hears {rate} Hz, and clips are read at {RATE} Hz; it is not supported."
         )
-    # a new row's token must follow its prompt at once; the processor leaves the side to the tokenizer's default
+    # a reply must follow its prompt at once; the processor leaves the side to the tokenizer's default
     processor.tokenizer.padding_side = "left"
     if processor.tokenizer.pad_token_id is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
@@ -139,7 +157,10 @@ def _end_of_turn(processor: ProcessorMixin) -> int:
         {"role": "user", "content": [{"type": "text", "text": "?"}]},
         {"role": "assistant", "content": [{"type": "text", "text": MARK}]},
     ]
-    after = processor.apply_chat_template(turns, tokenize=False).rpartition(MARK)[2]
+    try:
+        after = processor.apply_chat_template(turns, tokenize=False).rpartition(MARK)[2]
+    except ValueError as error:
+        raise ModelError(f"the processor cannot render a conversation: {error}") from error
     ids = processor.tokenizer(after, add_special_tokens=False).input_ids
     if ids and ids[0] in processor.tokenizer.all_special_ids:
         return ids[0]

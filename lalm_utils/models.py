@@ -1,7 +1,8 @@
 """What a model is asked, what it returns, and where models come from.
 
-In: a model's name. Out: an object that keeps the `Model` protocol: prompts in, replies or log-likelihoods out.
-This module knows neither weights nor tensors, and nothing of items, methods or answers: a reply is raw text.
+In: a model's name. Out: an object that keeps the `Model` protocol: prompts in, replies or log-likelihoods
+out. This module knows neither weights nor tensors, and nothing of items, methods or answers: a reply is raw
+text.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 class ModelError(RuntimeError):
-    """A model cannot be loaded, or cannot do what it is asked. The message names what, why and the next step."""
+    """A model cannot be loaded, or cannot do what it is asked. The message says what, why and what next."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +53,9 @@ class Prompt:
 class Reply:
     """What came back for one prompt.
 
-    `text` is raw, without the end-of-turn token, which `n_tokens` does not count either. `finish`: "stop", the
-    model ended its turn; "length", it was cut at the token limit; "failed", there is no answer, and `error`
-    says why. `truncated`: a clip was longer than the model's window, and its tail was not heard.
+    `text` is raw, without the end-of-turn token, which `n_tokens` does not count either. `finish`: "stop",
+    the model ended its turn; "length", it was cut at the token limit; "failed", there is no answer, and
+    `error` says why. `truncated`: a clip was longer than the model's window, and its tail was not heard.
     """
 
     text: str
@@ -91,8 +92,8 @@ class Model(Protocol):
     ) -> list[list[Reply]]:
         """One list of `n` replies per prompt, in order: samples `first_sample` to `first_sample + n - 1`.
 
-        Greedy at temperature 0, where `seed` has no effect and the `n` replies are equal. A prompt that cannot
-        be answered gets failed replies; it neither stops the others nor raises.
+        Greedy at temperature 0, where `seed` has no effect and the `n` replies are equal. A prompt that
+        cannot be answered gets failed replies; it neither stops the others nor raises.
         """
 
     def option_logprobs(self, prompts: Sequence[Prompt]) -> list[np.ndarray]:
@@ -100,23 +101,24 @@ class Model(Protocol):
         over its tokens and the end of the turn. NaN throughout where the prompt failed."""
 
 
-def load_model(name: str | Path, **options: Any) -> Model:
+def load_model(name: str | Path, /, **options: Any) -> Model:
     """The model called `name`: "mini", a folder of a model or of a peft adapter, or a hub id "owner/name".
 
     `options` go to `TransformersModel` (dtype, device, batch_size, attn, ...; for an adapter also `base`). No
     remote code is run, and only safetensors are read. Raises `ModelError` for a name that is none of these.
     """
+    import lalm_utils.progress  # noqa: F401, first: it silences a warning that transformers sets off in notebooks
     from lalm_utils.transformers_model import TransformersModel  # torch takes seconds to import
 
     if str(name) == MINI:
         return TransformersModel(mini_dir(), **{"name": MINI} | options)
-    if Path(name).expanduser().is_dir():
+    if str(name).strip() and Path(name).expanduser().is_dir():  # Path("") would be the current folder
         return TransformersModel(Path(name).expanduser(), **options)
     if HUB_ID.fullmatch(str(name)):
         return TransformersModel(str(name), **options)
     raise ModelError(
-        f"there is no model {str(name)!r}: it is not {MINI!r}, not an existing folder, and not a hub id of the "
-        "form owner/name. Check the spelling, or give a folder that holds config.json and safetensors."
+        f"there is no model {str(name)!r}: it is not {MINI!r}, not an existing folder, and not a hub id of "
+        "the form owner/name. Check the spelling, or give a folder that holds config.json and safetensors."
     )
 
 

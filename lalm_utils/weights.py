@@ -1,7 +1,7 @@
 """Where a model's files are, and what they are: a fingerprint by content.
 
-In: a folder or a hub id. Out: the folder of the model, that of its adapter if it is one, and a SHA-256 over all
-in them that decides replies. It reads bytes and JSON only; what weights mean is not known here.
+In: a folder or a hub id. Out: the folder of the model, that of its adapter if it is one, and a SHA-256 over
+all in them that decides replies. It reads bytes and JSON only; what weights mean is not known here.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ class Weights:
     adapter: Path | None = None  # adapter_config.json, adapter_model.safetensors
 
     def name(self, asked_for: str | Path) -> str:
-        """A short name for results: a hub id as it is, a folder by its last part, an adapter with its base."""
+        """A name for results: a hub id as it is, a folder by its last part, an adapter with its base."""
         if self.adapter is None or HUB_ID.fullmatch(str(asked_for)):
             return str(asked_for) if not Path(asked_for).expanduser().is_dir() else self.folder.resolve().name
         return f"{self.folder.resolve().name}+{self.adapter.resolve().name}"
@@ -67,7 +68,8 @@ def find(
     base: str | None = None,
     revision: str | None = None,
 ) -> Weights:
-    """The files of `name`: a model's folder or hub id, or those of a peft adapter, whose base is found as well.
+    """The files of `name`: a model's folder or hub id, or those of a peft adapter, whose base is found as
+    well.
 
     The base of an adapter is `base`, else what its configuration names ("mini" included). Hub ids are fetched
     into the hub's own cache, safetensors only. Raises ModelError where something is missing.
@@ -90,7 +92,8 @@ def find(
 def fingerprint(weights: Weights, dtype: str) -> str:
     """SHA-256 (hex) over weights, configuration, tokenizer and processor files, and the dtype computed in.
 
-    The dtype counts because bfloat16 and float32 give different replies. Names, dates and version notes do not.
+    The dtype counts because bfloat16 and float32 give different replies. Names, dates and version notes do
+    not.
     """
     digest = hashlib.sha256(f"dtype {dtype}\n".encode())
     for part, folder in (("model", weights.folder), ("adapter", weights.adapter)):
@@ -115,7 +118,8 @@ def _folder(name: str | Path, revision: str | None) -> Path:
     except Exception as error:  # its errors share no base class
         raise ModelError(
             f"{name}: no such folder here, and it cannot be fetched from the hub "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}). Correct the name, go online, or give a folder."
+            f"({type(error).__name__}: {str(error).splitlines()[0]}). Correct the name, go online, or give a "
+            "folder."
         ) from error
 
 
@@ -163,7 +167,7 @@ def _essential(value: Any) -> Any:
 
 
 def _remembered_sha256(path: Path) -> str:
-    """`sha256_of(path)`, read again only if the file's size or date has changed: gigabytes take half a minute."""
+    """`sha256_of(path)`, read again only if size or date have changed: gigabytes take half a minute."""
     facts = path.stat()
     if facts.st_size < REMEMBERED_BYTES:
         return sha256_of(path)
@@ -186,4 +190,5 @@ def _write(path: Path, value: dict[str, str]) -> None:
         scratch.write_text(json.dumps(value, indent=1), encoding="utf-8")
         scratch.replace(path)
     except OSError:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):
+            scratch.unlink()

@@ -1,6 +1,7 @@
 """A model without weights for the tests of the store: it logs what it is asked, and replies at once.
 
-Also run as a program, as a process to be killed or to compete: `fake_model.py STORE LOG N_PROMPTS CHUNK [TAG]`.
+Also run as a program, as a process to be killed or to compete: `fake_model.py STORE LOG N_PROMPTS CHUNK
+[TAG]`.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from lalm_utils.store import Store
 
 
 class FakeModel:
-    """Keeps the `Model` protocol. `answer(text, sample)` gives a reply; `asked` lists (text, sample) in order."""
+    """Keeps the `Model` protocol. `answer(text, sample)` is the reply; `asked` lists (text, sample)."""
 
-    def __init__(self, answer: Callable[[str, int], Reply | str] | None = None, fingerprint: str = "f" * 64) -> None:
+    def __init__(
+        self, answer: Callable[[str, int], Reply | str] | None = None, fingerprint: str = "f" * 64
+    ) -> None:
         self.name, self.fingerprint = "fake", fingerprint
         self.description: dict[str, Any] = {}
         self.answer = answer or (lambda text, sample: f"{text} {sample}")

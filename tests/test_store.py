@@ -135,7 +135,9 @@ def test_failed_and_empty_replies_are_returned_as_failed_and_asked_anew(store, c
 
 
 def test_one_failed_sample_among_good_ones_is_asked_anew_alone(store):
-    store.ask(FakeModel(lambda text, s: failed("no") if s == 2 else f"{s}"), questions(1), n=3, temperature=1.0)
+    store.ask(
+        FakeModel(lambda text, s: failed("no") if s == 2 else f"{s}"), questions(1), n=3, temperature=1.0
+    )
     model = FakeModel()
     (replies,) = store.ask(model, questions(1), n=3, temperature=1.0)
     assert [reply.text for reply in replies] == ["0", "1", "question 0 2"]
@@ -184,7 +186,11 @@ def make_future(path):
 
 
 FILES = [
-    ("a text file", lambda path: path.write_text("my notes, do not lose"), "not a store, the file starts with b'my no"),
+    (
+        "a text file",
+        lambda path: path.write_text("my notes, do not lose"),
+        "not a store, the file starts with b'my no",
+    ),
     ("another program's database", make_foreign, "a database, but not a store of replies"),
     ("a later schema", make_future, f"schema {SCHEMA + 1}, and this version reads schema {SCHEMA}"),
     ("a folder", lambda path: path.mkdir(), "is a folder"),
@@ -205,7 +211,7 @@ def test_what_is_not_a_store_is_refused_and_left_as_it_is(tmp_path, case, make, 
 def test_a_damaged_store_is_reported(tmp_path):
     path = tmp_path / "replies.db"
     path.write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 40)
-    with pytest.raises(StoreError, match=r"cannot be used as a store .* mend the file or give another path"):
+    with pytest.raises(StoreError, match=r"cannot be used as a store .* mend it or give another"):
         Store(path)
 
 
@@ -221,12 +227,19 @@ def test_folders_on_the_way_are_made(tmp_path):
         assert len(store) == 0
 
 
-def test_progress_is_shown_on_request_and_not_into_a_pipe(store, capsys):
-    store.ask(FakeModel(), questions(2), progress="baseline")
-    assert "baseline: 100%" in capsys.readouterr().err
-    store.ask(FakeModel(), questions(4))
-    store.ask(FakeModel(), questions(6), progress=False)
+def test_progress_is_shown_on_request_and_not_into_a_pipe(store, capsys, monkeypatch):
+    monkeypatch.delenv("LALM_UTILS_PROGRESS", raising=False)
+    store.ask(FakeModel(), questions(2), progress=True)
+    assert "fake: 100%" in capsys.readouterr().err
+    store.ask(FakeModel(), questions(4), progress="baseline")
+    store.ask(FakeModel(), questions(6))
     assert capsys.readouterr().err == ""
+    monkeypatch.setenv("LALM_UTILS_PROGRESS", "1")
+    store.ask(FakeModel(), questions(8), progress="baseline")
+    assert "baseline: 100%" in capsys.readouterr().err
+    store.ask(FakeModel(), questions(9), progress=False)
+    store.ask(FakeModel(), questions(9), progress=True)
+    assert capsys.readouterr().err == "", "nothing was left to do"
 
 
 def spawn(*arguments: object) -> subprocess.Popen:

@@ -1,6 +1,7 @@
 """A Qwen2-Audio of a few thousand random weights, for unit tests: made in milliseconds, nothing downloaded.
 
-It is no model to measure anything with. Real classes, a word-level tokenizer of the words below, a 2 s window.
+It is no model to measure anything with. Real classes, a tokenizer of the words below, a 2 s
+window.
 """
 
 from __future__ import annotations
@@ -33,15 +34,16 @@ SPECIAL = (
     "<|audio_eos|>",
     "[UNK]",
 )
-WORDS = (
-    "system user assistant You are a helpful . Audio 1 2 3 : What do you hear ? Which sound is it dog bell cat "
-    "rain the second first one loud quiet Reply with option of animal barks meows rings and then"
-).split()
+TEXTS = (
+    "system user assistant You are a helpful . Audio 1 2 3 : What do you hear ?",
+    "Which sound is it dog bell cat rain the second first one loud quiet",
+    "Reply with option of animal barks meows rings and then",
+)
 WINDOW_SECONDS = 2
 
 
 def save_tiny(folder: Path, *, seed: int = 0, deaf: bool = False) -> Path:
-    """Save model and processor into `folder`. `deaf`: the projector is zero, so that audio changes nothing."""
+    """Save model and processor into `folder`. `deaf`: a projector of zeros, so that audio changes nothing."""
     tokenizer = tiny_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -71,7 +73,7 @@ def save_tiny(folder: Path, *, seed: int = 0, deaf: bool = False) -> Path:
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """Word level; pads to the right unless told otherwise, as a fresh tokenizer does."""
-    words = [*SPECIAL, *dict.fromkeys(WORDS)]
+    words = [*SPECIAL, *dict.fromkeys(" ".join(TEXTS).split())]
     backend = Tokenizer(
         models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]")
     )

@@ -38,7 +38,7 @@ TARGETS = (
     r"|model\.audio_tower\.layers\.\d+\.(self_attn\.(q_proj|k_proj|v_proj|out_proj)|fc1|fc2)"
 )
 HELD_OUT_CHUNK = 9_000  # rendered like the others, never trained on: the gates' clips
-GATE_ITEMS = 300
+GATE_ITEMS = 180
 QUESTIONS_PER_CLIP = 4
 PERCEIVE = (
     "Sound event", "Background sound", "Loudness trajectory", "Event count", "Instrument", "Tempo", "Dynamics",
@@ -49,7 +49,10 @@ PERCEIVE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A step of the curriculum: which clips, how often each form is asked, passes over the clips, learning rates."""
+    """A step of the curriculum: which clips, how often each form is asked, passes over the clips, learning rates.
+
+    `unanswerable` is the number of unanswerable clips added for each answerable one.
+    """
 
     name: str
     wants: Callable[[Heard], bool]
@@ -57,26 +60,27 @@ class Stage:
     passes: float
     rate: float
     projector_rate: float
+    unanswerable: float = 0.0
 
 
 STAGES = (
     Stage(
         name="perceive",
-        wants=lambda h: not h.item.reason and h.item.task in PERCEIVE and h.item.level != "hard",
+        wants=lambda h: h.item.task in PERCEIVE and h.item.level != "hard",
         forms={"choice": 0.6, "account": 0.4},
-        passes=0.8, rate=6e-4, projector_rate=2e-4,
+        passes=0.1, rate=8e-4, projector_rate=2e-4,
     ),
     Stage(
         name="reason",
-        wants=lambda h: not h.item.reason,
+        wants=lambda h: True,
         forms={"choice": 0.7, "account": 0.18, "stepwise": 0.12},
-        passes=1.0, rate=6e-4, projector_rate=1e-4,
+        passes=0.13, rate=8e-4, projector_rate=1e-4,
     ),
     Stage(
         name="instruct",
         wants=lambda h: True,
         forms={"choice": 0.5, "permitted": 0.2, "stepwise": 0.14, "account": 0.08, "kind": 0.08},
-        passes=0.5, rate=3e-4, projector_rate=5e-5,
+        passes=0.06, rate=4e-4, projector_rate=5e-5, unanswerable=0.12,
     ),
 )  # fmt: skip
 
@@ -122,7 +126,7 @@ def hear(model: PeftModel, clips: Sequence[Heard], held_out: Sequence[Heard], fo
         loss, counts = hearing.hearing_loss(project(inner, batch, args, rng), batch, labels)
         loss.backward()
         master.step()
-        if step % 100 == 99 or step + 1 == len(plan):
+        if step % 150 == 149 or step + 1 == len(plan):
             log(folder, stage="hear", step=step + 1, loss=round(loss.item(), 3), held_out=listen(inner, held_out, labels, args))
             torch.save({"master": master.state(), "trained": trained_state(model)}, folder / "hear.pt")
     fit_projector(inner, held_out, labels, args)
@@ -184,13 +188,23 @@ def examples(heard: Heard, stage: Stage, rng: np.random.Generator) -> list[Examp
     return [FORMS[name](heard.item, rng) for name in chosen]
 
 
-def tune(model: PeftModel, stage: Stage, clips: Sequence[Heard], features, gate: Gate, folder: Path, args) -> None:
+def draw_clips(clips: Sequence[Heard], stage: Stage, scale: float, rng: np.random.Generator) -> list[int]:
+    """Indices of the clips a stage visits: `passes` times those it wants, and its share of unanswerable ones."""
+    wanted = [i for i, heard in enumerate(clips) if not heard.item.reason and stage.wants(heard)]
+    count = int(len(wanted) * stage.passes * scale)
+    rounds = [rng.permutation(wanted) for _ in range(count // len(wanted) + 1)]
+    hopeless = rng.permutation([i for i, heard in enumerate(clips) if heard.item.reason])
+    drawn = [*np.concatenate(rounds)[:count], *hopeless[: int(count * stage.unanswerable)]]
+    return [int(i) for i in drawn]
+
+
+def tune(model: PeftModel, stage: Stage, clips: Sequence[Heard], gate: Gate, folder: Path, args) -> None:
     """Stages 2 to 4. Resumes from `<stage>.pt`; checkpoints and gates every `args.every` steps."""
     inner = model.base_model.model
     rng = np.random.default_rng([args.seed, len(stage.name)])
-    wanted = [i for i, heard in enumerate(clips) if stage.wants(heard)]
-    count = int(len(wanted) * stage.passes * args.scale)
-    chosen = np.concatenate([rng.permutation(wanted) for _ in range(int(stage.passes * args.scale) + 1)])[:count]
+    chosen = draw_clips(clips, stage, args.scale, rng)
+    used = sorted(set(chosen))
+    features = dict(zip(used, tuning.tower_outputs(inner, [clips[i] for i in used])))
     sequences = [tuning.sequence(args.tokenizer, examples(clips[i], stage, rng), features[i]) for i in chosen]
     if stage.name == "instruct":
         sequences += [tuning.sequence(args.tokenizer, [chat], None) for chat in args.chats]
@@ -289,12 +303,11 @@ def run(args: argparse.Namespace) -> None:
         hear(model, [h for h in clips if h.marks], held_out[:640], folder, args)
         save_file(trained_state(model), folder / "hear.done")
     restore(model, load_file(folder / "hear.done"))
-    features = tuning.tower_outputs(inner, clips, progress=lambda r: tqdm(r, desc="tower outputs", mininterval=10))
     gate_clips = [h for h in held_out if not h.item.reason][:GATE_ITEMS]
     gate = Gate(inner, gate_clips, tuning.tower_outputs(inner, gate_clips), args.tokenizer)
     for stage in STAGES:
         if not done(folder, stage.name):
-            tune(model, stage, clips, features, gate, folder, args)
+            tune(model, stage, clips, gate, folder, args)
             save_file(trained_state(model), folder / f"{stage.name}.done")
         restore(model, load_file(folder / f"{stage.name}.done"))
     save_adapter(model, folder / "adapter")
@@ -307,7 +320,7 @@ def main() -> None:
     parser.add_argument("--hear-passes", type=int, default=3, help="passes over the clips in stage 1")
     parser.add_argument("--hear-rate", type=float, default=1e-3)
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the passes of stages 2 to 4")
-    parser.add_argument("--every", type=int, default=150, help="steps between checkpoints in stages 2 to 4")
+    parser.add_argument("--every", type=int, default=100, help="steps between checkpoints in stages 2 to 4")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
     args = parser.parse_args()

@@ -6,6 +6,7 @@ that carry a label reach the vocabulary head; that and batches of like length ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -63,12 +64,11 @@ def sequence(tokenizer, examples: Sequence[Example], features: torch.Tensor | No
 
 
 @torch.no_grad()
-def tower_outputs(model: nn.Module, clips: Sequence[Heard], *, batch: int = 32, progress=None) -> list[torch.Tensor]:
+def tower_outputs(model: nn.Module, clips: Sequence[Heard], *, batch: int = 32) -> list[torch.Tensor]:
     """The frozen tower's output (tokens, d_model) bfloat16 for each clip, batched by length."""
     order = np.argsort([heard.frames for heard in clips])
     outputs: list[torch.Tensor | None] = [None] * len(clips)
-    starts = range(0, len(clips), batch)
-    for first in progress(starts) if progress else starts:
+    for first in range(0, len(clips), batch):
         rows = [int(i) for i in order[first : first + batch]]
         mel, frames = pad([clips[i] for i in rows])
         hidden = encode(model.model.audio_tower, mel.to(torch.bfloat16), frames)
@@ -171,7 +171,7 @@ class Master:
         torch.nn.utils.clip_grad_norm_([p for p in self.live if p.grad is not None], 1.0)
         self.step_number += 1
         warm = min(1.0, self.step_number / self.warmup)
-        cool = 0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * min(1.0, self.step_number / self.steps)))
+        cool = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step_number / self.steps)))
         for group, rate in zip(self.optimizer.param_groups, self.rates):
             group["lr"] = rate * warm * cool
         for live, copy in zip(self.live, self.copies):

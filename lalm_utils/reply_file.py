@@ -1,0 +1,164 @@
+"""The file that replies are kept in: one SQLite database in WAL mode, shared by any number of processes.
+
+In: a path, then keys and rows. Out: replies by key. It does not know how keys are made or replies come about.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lalm_utils.models import Reply
+
+SCHEMA = 1
+APPLICATION = 0x4C414C4D  # "LALM", in the file's header
+PATIENCE_SECONDS = 60.0  # how long a process waits while another one writes
+AT_ONCE = 500  # keys a query: SQLite bounds the number of parameters
+
+TABLE = """
+create table replies (
+    key text primary key,      -- SHA-256, see `keys`
+    fingerprint text not null, -- the rest is for people who look into the file, and for `Reply`
+    model text not null,
+    prompt text not null,
+    clips text not null,       -- SHA-256 of the files, JSON list
+    decoding text not null,    -- JSON object
+    sample integer not null,
+    text text not null,
+    n_tokens integer not null,
+    finish text not null,
+    truncated integer not null,
+    stored_at text not null default (datetime('now'))
+) without rowid
+"""
+
+
+COLUMNS = (
+    *("key", "fingerprint", "model", "prompt", "clips", "decoding", "sample"),
+    *("text", "n_tokens", "finish", "truncated"),
+)
+
+
+class StoreError(RuntimeError):
+    """The file is not a store of this version, or the model broke its contract. Nothing has been changed."""
+
+
+class ReplyFile:
+    """Rows of `COLUMNS` under their keys. The first row under a key stays; none is ever changed."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create. StoreError for a file that is no store of this schema, which is left as it is."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = _connect(path)
+
+    def find(self, keys: Iterable[str]) -> dict[str, Reply]:
+        """The replies that are there, by key."""
+        wanted, found = list(keys), {}
+        for start in range(0, len(wanted), AT_ONCE):
+            some = wanted[start : start + AT_ONCE]
+            marks = ",".join("?" * len(some))
+            query = f"select key, text, n_tokens, finish, truncated from replies where key in ({marks})"
+            for key, text, n_tokens, finish, truncated in self._connection.execute(query, some):
+                found[key] = Reply(text=text, n_tokens=n_tokens, finish=finish, truncated=bool(truncated))
+        return found
+
+    def write(self, rows: Iterable[tuple[object, ...]]) -> None:
+        """Add rows in one transaction, on the disk when this returns; keys already there keep their reply."""
+        columns, marks = ",".join(COLUMNS), ",".join("?" * len(COLUMNS))
+        insert = f"insert or ignore into replies ({columns}) values ({marks})"
+        with _transaction(self._connection):
+            self._connection.executemany(insert, rows)
+
+    def __len__(self) -> int:
+        return self._connection.execute("select count(*) from replies").fetchone()[0]
+
+    def close(self) -> None:
+        """Close the file. Nothing is lost without it."""
+        self._connection.close()
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of it or, on any exception, nothing. The write lock is taken at the start, not midway."""
+    connection.execute("begin immediate")
+    try:
+        yield
+        connection.execute("commit")
+    except BaseException:
+        if connection.in_transaction:  # a full disk has undone it already
+            connection.execute("rollback")
+        raise
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """The file, checked before it is touched, then made a store if it is new."""
+    _check_header(path)
+    connection = sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None)
+    try:
+        _check_schema(connection, path)
+        _make_wal(connection)
+        connection.execute("pragma synchronous=full")
+        with _transaction(connection):
+            if _check_schema(connection, path):  # another process may have been faster
+                connection.execute(TABLE)
+                connection.execute(f"pragma application_id={APPLICATION}")
+                connection.execute(f"pragma user_version={SCHEMA}")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise StoreError(
+            f"{path}: cannot be used as a store ({error}). Nothing was changed: mend it or give another."
+        ) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_header(path: Path) -> None:
+    if path.is_dir():
+        raise StoreError(f"{path}: is a folder; a store is a file. Give the path of a file in it.")
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb") as file:
+        start = file.read(16)
+    if start != b"SQLite format 3\0":
+        raise StoreError(
+            f"{path}: not a store, the file starts with {start!r}. Nothing was changed; give another path."
+        )
+
+
+def _check_schema(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the database is new; StoreError if it is another program's or of another version."""
+    application, version, tables = (
+        connection.execute(query).fetchone()[0]
+        for query in ("pragma application_id", "pragma user_version", "select count(*) from sqlite_master")
+    )
+    if application == version == tables == 0:
+        return True
+    if application != APPLICATION:
+        raise StoreError(
+            f"{path}: a database, but not a store of replies (application id {application}). Nothing was "
+            "changed; give another path."
+        )
+    if version != SCHEMA:
+        raise StoreError(
+            f"{path}: a store of schema {version}, and this version reads schema {SCHEMA}. Nothing was "
+            "changed; move the file aside, or use the version of lalm_utils that wrote it."
+        )
+    return False
+
+
+def _make_wal(connection: sqlite3.Connection) -> None:
+    """Switch to WAL; the switch itself does not wait for other processes, so this does."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            connection.execute("pragma journal_mode=wal")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)

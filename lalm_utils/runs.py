@@ -1,0 +1,77 @@
+"""One run: a model asked about items by a method, through the store, graded into an outcome table.
+
+In: a model, items, the name of a method. Out: the table of `outcomes`. The notebooks' one line for "ask".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lalm_utils import outcomes, prompts
+from lalm_utils.audio import RATE, check_clip, write_clip
+from lalm_utils.cache import cache_dir
+from lalm_utils.items import Item
+from lalm_utils.models import Model
+from lalm_utils.store import Store
+
+MAX_NEW_TOKENS = {"plain": 32, "idk": 32, "stepwise": 128, "audio_type": 8}
+
+
+def default_store() -> Store:
+    """The store all notebooks share, in the user's cache."""
+    folder = cache_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    return Store(folder / "replies.sqlite")
+
+
+def ask(
+    model: Model,
+    items: Sequence[Item],
+    method: str = "plain",
+    *,
+    store: Store,
+    audio: bool = True,
+    seed: int = 0,
+    label: str | None = None,
+) -> pd.DataFrame:
+    """Ask `model` about `items` by `method`, greedily; the outcome table of that run.
+
+    `audio=False` leaves the clip out of the prompt. `label` names the run in the table's `method` column
+    (default: the method). Replies already stored are not asked for again.
+    """
+    asked = [prompts.render(item, method, audio=audio) for item in items]
+    replies = store.ask(model, asked, max_new_tokens=MAX_NEW_TOKENS[method], seed=seed)
+    first = [several[0] for several in replies]
+    return outcomes.table(items, first, model=model.name, method=label or method, seed=seed)
+
+
+def with_clips(items: Sequence[Item], clips: Sequence[Path]) -> list[Item]:
+    """The same questions on other clips: the silence and swapped-clip controls."""
+    return [replace(item, clip=clip) for item, clip in zip(items, clips, strict=True)]
+
+
+def swapped(items: Sequence[Item]) -> list[Item]:
+    """Each question with the clip of another item of its modality; its gold option stays what it was."""
+    clips: dict[str, Path] = {}
+    for modality in dict.fromkeys(item.modality for item in items):
+        group = [item for item in items if item.modality == modality]
+        clips |= {item.id: other.clip for item, other in zip(group, group[1:] + group[:1])}
+    return with_clips(items, [clips[item.id] for item in items])
+
+
+def silenced(items: Sequence[Item]) -> list[Item]:
+    """Each question with digital silence as long as its clip (to 0.1 s), kept in the user's cache."""
+    folder = cache_dir() / "silence"
+    folder.mkdir(parents=True, exist_ok=True)
+    clips = []
+    for item in items:
+        tenths = max(1, round(check_clip(item.clip) * 10))
+        clips.append(folder / f"{tenths / 10:.1f}s.wav")
+        if not clips[-1].exists():
+            write_clip(clips[-1], np.zeros(tenths * RATE // 10, np.float32))
+    return with_clips(items, clips)

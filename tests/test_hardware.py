@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lalm_utils import hardware
+from lalm_utils.models import ModelError
+
+CPU = torch.device("cpu")
+FLAGS = [
+    ("AVX512-BF16", "flags\t\t: fpu avx512f avx512_bf16 amx_int8", torch.bfloat16),
+    ("AMX", "processor : 0\nflags : fpu amx_bf16 amx_tile", torch.bfloat16),
+    ("AVX512 without bfloat16", "flags : fpu avx512f avx512bw", torch.float32),
+    ("an ARM processor", "Features : fp asimd", torch.float32),
+]
+
+
+@pytest.mark.parametrize("case, cpuinfo, dtype", FLAGS, ids=[row[0] for row in FLAGS])
+def test_bfloat16_is_computed_in_only_where_the_processor_has_it(tmp_path, monkeypatch, case, cpuinfo, dtype):
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    monkeypatch.setattr(hardware, "CPUINFO", tmp_path / "cpuinfo")
+    assert hardware.pick_dtype("auto", CPU) is dtype, case
+
+
+def test_an_explicit_dtype_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(hardware, "CPUINFO", tmp_path / "no such file")
+    assert hardware.pick_dtype("auto", CPU) is torch.float32
+    assert hardware.pick_dtype("bfloat16", CPU) is torch.bfloat16
+    assert hardware.pick_dtype(torch.float16, CPU) is torch.float16
+
+
+def ticks(*idle_shares: float) -> str:
+    """/proc/stat after 100 ticks a core, of which the given share was idle."""
+    lines = [f"cpu{i} {100 - 100 * s:.0f} 0 0 {100 * s:.0f} 0 0 0 0 0 0" for i, s in enumerate(idle_shares)]
+    return "\n".join(["cpu  1 2 3 4 5 6 7 8 9 10", *lines, "intr 1 2 3"])
+
+
+NOTHING = ticks(*[0] * 64).replace("100 0 0 0", "0 0 0 0")
+CORES = [
+    ("an idle machine", (1.0, 1.0), "max 100000", 2),
+    ("another job on one of two cores", (1.0, 0.0), "max 100000", 1),
+    ("another job on every core", (0.0, 0.0), "max 100000", 1),
+    ("a little noise", (0.97, 0.93), "max 100000", 2),
+    ("a container with a quota of one core", (1.0, 1.0, 1.0, 1.0), "100000 100000", 1),
+    ("a container with half a core", (1.0, 1.0), "50000 100000", 1),
+    ("a large server", (1.0,) * 64, "max 100000", hardware.MAX_THREADS),
+    ("a large server, mostly busy", (1.0,) * 3 + (0.0,) * 61, "max 100000", 3),
+]
+
+
+@pytest.mark.parametrize("case, idle, quota, threads", CORES, ids=[row[0] for row in CORES])
+def test_threads_are_as_many_as_cores_are_idle(tmp_path, monkeypatch, case, idle, quota, threads):
+    for name in ("LALM_UTILS_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    stat = tmp_path / "stat"
+    stat.write_text(NOTHING)
+    (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr(hardware, "STAT", stat)
+    monkeypatch.setattr(hardware, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(hardware, "_usable_cores", lambda: set(range(len(idle))))
+    monkeypatch.setattr(hardware.time, "sleep", lambda seconds: stat.write_text(ticks(*idle)))
+    assert hardware.pick_threads() == threads, case
+
+
+def test_without_proc_all_usable_cores_are_taken(tmp_path, monkeypatch):
+    for name in ("LALM_UTILS_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(hardware, "STAT", tmp_path / "none")
+    monkeypatch.setattr(hardware, "QUOTA", tmp_path / "none")
+    monkeypatch.setattr(hardware, "_usable_cores", lambda: {0, 1, 2})
+    assert hardware.pick_threads() == 3
+
+
+def test_the_environment_overrides_the_count(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("LALM_UTILS_THREADS", raising=False)
+    assert hardware.pick_threads() == 3
+    monkeypatch.setenv("LALM_UTILS_THREADS", "5")
+    assert hardware.pick_threads() == 5
+    monkeypatch.setenv("LALM_UTILS_THREADS", "all")
+    with pytest.raises(
+        ModelError, match="LALM_UTILS_THREADS=all: the number of threads is a whole number from 1"
+    ):
+        hardware.pick_threads()
