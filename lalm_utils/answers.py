@@ -101,8 +101,8 @@ _ABBREVIATED = _pattern(r"(?:^|[\s(\"'*])(?:[a-z]|dr|mr|mrs|ms|st|vs|e\.g|i\.e)$
 _CLAUSE = _pattern(r"[.,;:!?\n]|\b(?:but|because|so|and (?:is|was|sounds|seems|feels|looks))\b")
 _DENIAL = _pattern(
     r"(?:\b(?:not|never|no|neither|nor|without|cannot|rather than|instead of|as opposed to|unlike|except|",
-    r"excluding|(?:other|more|less|\w+er) than|similar to|rul(?:e|es|ed|ing) out|if|whether|unless|otherwise)\b|",
-    r"n't\b|",
+    r"excluding|(?:other|more|less|\w+er) than|similar to|rul(?:e|es|ed|ing) out|if|whether|unless|",
+    r"otherwise)\b|n't\b|",
     r"(?:^|(?<=[.,:\n]\s))(?:identify|determine|count)\b)(?!\s+(?:only|just|(?:a\s+)?doubt|question)\b)",
 )
 _DENIED_AFTER = _pattern(
@@ -123,6 +123,9 @@ _ANSWER_WORD = (
 _ANSWER = _pattern(
     rf"{_ANSWER_WORD}(?:[\s*_\"'`)\]}}]*(?:[:=]|[-=]>)|(?:\s+[\w'\"(),-]+){{0,8}}?{_IS})|\bfinal[\s*_]*:|",
     r"\bfinal answer\b[\s*_#]*\n|\bconclusion[\s*_]*[:\n]|<answer>|\\boxed\s*\{(?:\\\w+\{)?|答案\s*[是为:]",
+)
+_ASKED_FOR = _pattern(
+    r"(?<!\bi )\b(?:choose|select|pick|find|give)\s+(?:(?:the|your|correct|right|best|most)\s+)*$"
 )
 _IDLE = _pattern(
     r"\s+(?:based|clear|clearly|obvious|evident|correct|right|supported|because|derived|determined|in|on|from)\b"
@@ -503,6 +506,8 @@ def _explicit(page: _Page) -> Iterator[_Found]:
 def _answered(page: _Page) -> Iterator[_Found]:
     """What follows "Answer:" or "the answer is"; _CLASH if that is nothing on offer."""
     for cue in _recent(_ANSWER, page.text):
+        if _ASKED_FOR.search(page.text[max(0, cue.start() - 40) : cue.start()]):
+            continue  # the prompt repeated: "Choose the correct option: (A) ..."
         start = _DRESS.match(page.text, cue.end()).end()
         said = _said(page, start) if start < len(page.text) else None
         if said or not _IDLE.match(page.text, cue.end()):
@@ -544,12 +549,15 @@ def _alone(page: _Page) -> Iterator[_Found]:
     """Sentences and lines that are nothing but an option; neighbours that differ are a list of options."""
     starts, stops = [0, *(b for _, b in page.ends)], [*(a for a, _ in page.ends), len(page.text)]
     run: list[_Found] = []
+    listing = [page.options.texts.index(text) for text in page.options.texts]
     for start, stop in [*list(zip(starts, stops))[-_RECENT:], (0, 0)]:
         whole = _whole(page.options, page.text[start:stop])
         asked = page.text[stop : stop + 1] == "?" and "?" not in page.options.texts[whole or 0]
         if whole is not None and not asked:
             run.append(_Found(start, stop, whole))
         elif page.text[start:stop].strip() or stop == 0:
+            if len(listing) > 2 and [found.choice for found in run[: len(listing)]] == listing:
+                run = run[len(listing) :]
             yield from run if len({found.choice for found in run}) == 1 else ()
             run = []
 

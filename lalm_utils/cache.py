@@ -19,6 +19,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from lalm_utils.progress import watched
+
 MANIFEST = "manifest.json"
 HASHED_BYTES = (
     16_000_000  # larger files are checked by size alone: hashing weights at every start costs seconds
@@ -61,7 +63,8 @@ def build_once(
     _make_writable(folder.parent)
     with FileLock(folder.parent / f".{name}.lock"):
         if not is_whole(folder):
-            log.warning("%s: %s", folder, notice)
+            # For people who wait; an executed notebook would keep this machine's path.
+            log.log(logging.WARNING if watched() else logging.INFO, "%s: %s", folder, notice)
             _replace(folder, build)
     return folder
 

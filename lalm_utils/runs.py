@@ -56,12 +56,24 @@ def with_clips(items: Sequence[Item], clips: Sequence[Path]) -> list[Item]:
 
 
 def swapped(items: Sequence[Item]) -> list[Item]:
-    """Each question with the clip of another item of its modality; its gold option stays what it was."""
-    clips: dict[str, Path] = {}
-    for modality in dict.fromkeys(item.modality for item in items):
-        group = [item for item in items if item.modality == modality]
-        clips |= {item.id: other.clip for item, other in zip(group, group[1:] + group[:1])}
-    return with_clips(items, [clips[item.id] for item in items])
+    """Each question with another clip, its gold option unchanged.
+
+    The clip is the next item's of the same modality that has another one (items may share a recording), or of
+    any modality where there is none. Raises ValueError if all items share one clip.
+    """
+    return with_clips(items, [_another_clip(items, place) for place in range(len(items))])
+
+
+def _another_clip(items: Sequence[Item], place: int) -> Path:
+    item, following = items[place], [*items[place + 1 :], *items[:place]]
+    for modality in (item.modality, None):
+        for other in following:
+            if other.clip != item.clip and modality in (other.modality, None):
+                return other.clip
+    raise ValueError(
+        f"item {item.id!r}: all {len(items)} items have the clip {item.clip}, and none can be swapped; "
+        "take items with at least two clips"
+    )
 
 
 def silenced(items: Sequence[Item]) -> list[Item]:

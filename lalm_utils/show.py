@@ -38,6 +38,11 @@ def source(*functions: Callable | type) -> Markdown:
     return Markdown(f"```python\n{code}\n```")
 
 
+def shareable(item: Item) -> bool:
+    """Whether a committed notebook may hold the item's clip: synthetic speech alone, nothing from the sound font."""
+    return item.modality == "speech" and item.task != "Sound behind speech"
+
+
 def player(clip: str | Path | np.ndarray, caption: str = "", *, rate: int = RATE) -> HTML:
     """A player for at most MAX_SECONDS of a clip, with its caption.
 

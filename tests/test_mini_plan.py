@@ -14,7 +14,17 @@ import pytest
 from lalm_utils.mini import plan as planning
 from lalm_utils.mini import sounds
 from lalm_utils.mini.draw import Dealer
-from lalm_utils.mini.plan import REASONS, SIZES, SWAPPABLE, Planned, generator, plan, pools, render, unanswerable
+from lalm_utils.mini.plan import (
+    REASONS,
+    SIZES,
+    SWAPPABLE,
+    Planned,
+    generator,
+    plan,
+    pools,
+    render,
+    unanswerable,
+)
 from lalm_utils.mini.scene import LEVELS, MAX_SECONDS, RATE, active_rms, noise_like
 from lalm_utils.mini.voice import IDK_VOICES, TEST_VOICES, TRAIN_VOICES
 
@@ -59,7 +69,9 @@ def labels_of(split: str, *, novel: bool) -> set[str]:
 def shown(item: Planned) -> str:
     """Everything that an item says or plays, as one text: question, options, pool, truth and clip's parameters."""
     draft = item.draft
-    parts = leaves([draft.wordings, draft.options, draft.pool, draft.rationale, dict(draft.truth), draft.build.args])
+    parts = leaves(
+        [draft.wordings, draft.options, draft.pool, draft.rationale, dict(draft.truth), draft.build.args]
+    )
     return " / ".join(part for part in parts if isinstance(part, str))
 
 
@@ -162,7 +174,9 @@ def test_no_item_shows_or_plays_a_label_that_is_novel_elsewhere(split, novel, fo
         assert not pattern.search(shown(item)), (item.id, item.task, pattern.findall(shown(item)))
 
 
-@pytest.mark.xfail(reason="the place of applause is 'a theatre', which idk asks for as a new word", strict=True)
+@pytest.mark.xfail(
+    reason="the place of applause is 'a theatre', which idk asks for as a new word", strict=True
+)
 def test_no_fact_about_a_sound_names_a_novel_word():
     assert not WORDS_IN_FACTS
 
@@ -179,7 +193,8 @@ def test_every_novel_item_is_about_novel_labels(split):
 @pytest.mark.parametrize(
     ("split", "novel", "voices"),
     [
-        ("train", False, TRAIN_VOICES), ("dev", False, TRAIN_VOICES), ("test", False, TRAIN_VOICES), ("idk", True, IDK_VOICES), ("test", True, TEST_VOICES),
+        ("train", False, TRAIN_VOICES), ("dev", False, TRAIN_VOICES), ("test", False, TRAIN_VOICES),
+        ("idk", True, IDK_VOICES), ("test", True, TEST_VOICES),
     ],
 )  # fmt: skip
 def test_each_group_of_items_speaks_with_its_own_voices(split, novel, voices):
@@ -222,7 +237,9 @@ def test_where_the_right_option_was_removed_no_option_is_heard():
     removed = [item for item in items_of("unanswerable") if item.reason == "option_removed"]
     assert {item.task for item in removed} == set(SWAPPABLE)
     for item in removed:
-        heard = {mark.label for mark in render(item).marks if mark.group in ("content", "background", "language")}
+        heard = {
+            mark.label for mark in render(item).marks if mark.group in ("content", "background", "language")
+        }
         options = item.draft.options
         assert heard, item.id
         assert not heard & set(options), (item.id, heard & set(options))
@@ -238,7 +255,9 @@ def test_where_the_category_is_wrong_the_clip_is_a_clean_one_of_another_modality
         assert played == {item.draft.truth["type"]}, item.id
         assert item.modality not in played, item.id
         assert not {mark.label for mark in marks} & set(item.draft.options), item.id
-        assert item.draft.rationale.startswith(("I hear the sound of", "The timbre is", "The speaker says")), item.id
+        assert item.draft.rationale.startswith(
+            ("I hear the sound of", "The timbre is", "The speaker says")
+        ), item.id
 
 
 def test_a_silent_clip_holds_only_a_hiss():
@@ -325,7 +344,9 @@ def surplus(items, key) -> tuple[float, float]:
 @pytest.mark.parametrize("split", ANSWERABLE)
 def test_what_was_right_in_one_half_does_not_tell_what_is_right_in_the_other(split, prior):
     gain, error = surplus(items_of(split), PRIORS[prior])
-    assert gain <= 2 * error, f"{split}: {prior} beats chance by {gain:.3f}, {gain / error:.1f} standard errors"
+    assert gain <= 2 * error, (
+        f"{split}: {prior} beats chance by {gain:.3f}, {gain / error:.1f} standard errors"
+    )
     # Nor by its opposite: a deck of labels makes an option that was right before a wrong one later.
     assert gain >= -3.5 * error, f"{split}: {prior} tells what is wrong, {gain / error:.1f} standard errors"
 
@@ -364,6 +385,5 @@ def test_a_constant_letter_never_beats_its_share(split):
         asked = [item for item in items if len(item.draft.options) > letter]
         share = np.mean([1 / len(item.draft.options) for item in asked])
         hits = np.mean([item.draft.gold == letter for item in asked])
-        # Decks deal each position equally often; only what is left of the last deck can differ, and the novel
-        # items, which draw from the same decks, cannot.
+        # Decks deal each position equally often; only what is left of the last deck can differ.
         assert abs(hits - share) <= 0.012, (letter, hits, share)

@@ -1,10 +1,16 @@
-"""Everyday sounds: ranges, determinism, groups, facts, how well classes can be told apart, and errors."""
+"""The everyday sounds: what is known about each, determinism, ranges, errors, and whether ears could part them."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import subprocess
 import sys
+from collections import Counter
+from functools import cache
+from importlib import metadata
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,210 +21,285 @@ from lalm_utils.mini.sounds import IDK_SOUNDS, SOUNDS, TEST_SOUNDS, TRAIN_SOUNDS
 
 EVENTS = [label for label, sound in SOUNDS.items() if sound.kind == "event"]
 TEXTURES = [label for label, sound in SOUNDS.items() if sound.kind == "texture"]
-RECORDED = ["explosion", "sword swing", "punch", "car door"]
+GROUPS = {"train": TRAIN_SOUNDS, "idk": IDK_SOUNDS, "test": TEST_SOUNDS}
+TRAINED, ASKED = 6, 4  # renderings of each class from which its centroid is made, and which are sorted by it
 
 
-def draw(label: str, seed: int = 0, seconds: float = 1.5) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return sounds.event(label, rng) if label in EVENTS else sounds.texture(label, seconds, rng)
+@cache
+def rendered(label: str, seed: int) -> np.ndarray:
+    rng = np.random.default_rng([seed, 11])
+    return sounds.event(label, rng) if SOUNDS[label].kind == "event" else sounds.texture(label, 1.2, rng)
 
 
-def digest(labels: list[str]) -> str:
-    return hashlib.sha256(b"".join(draw(label, 5).tobytes() for label in labels)).hexdigest()
+# ---- what is known
 
 
-def spectra(clip: np.ndarray) -> np.ndarray:
-    """Log power in 40 bands that are equally wide in mel: (frames, 40), 60 dB deep."""
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(clip, 200), 400)[::160] * np.hanning(400)
-    mel = 2595 * np.log10(1 + np.fft.rfftfreq(400, 1 / RATE) / 700)
-    edges = np.linspace(0, mel[-1], 42)
-    bands = np.maximum(0, 1 - np.abs(mel - edges[1:-1, None]) / edges[1])
-    log = np.log10(np.abs(np.fft.rfft(frames)) ** 2 @ bands.T + 1e-9)
-    return np.maximum(log, log.max() - 6)
+def test_the_three_groups_share_no_sound_and_are_all_there_are():
+    for one, other in combinations(GROUPS.values(), 2):
+        assert not set(one) & set(other)
+    assert sum(map(len, GROUPS.values())) == len(SOUNDS)
+    assert {label for group in GROUPS.values() for label in group} == set(SOUNDS)
+    assert all(sound.label == label for label, sound in SOUNDS.items())
+    assert len({sound.make for sound in SOUNDS.values()}) == len(SOUNDS)
 
 
-def statistics(clip: np.ndarray) -> np.ndarray:
-    """What a nearest-centroid classifier sees: each band's level, spread, peak, movement and onset."""
-    log = spectra(clip)
-    movement = np.abs(np.diff(log, axis=0)).mean(0)
-    return np.concatenate([log.mean(0), log.std(0), log.max(0), movement, log[:12].mean(0)])
+@pytest.mark.parametrize("group", GROUPS)
+def test_each_group_has_enough_sounds_for_a_question_of_four_options(group):
+    kinds = Counter(SOUNDS[label].kind for label in GROUPS[group])
+    assert kinds["event"] >= 5  # three that are heard, one that is not, one to swap in
+    assert kinds["texture"] >= (8 if group == "train" else 1)
 
 
-@pytest.mark.parametrize("label", SOUNDS)
-def test_a_sound_is_in_range_for_many_draws(label):
-    for seed in range(6):
-        clip = draw(label, seed)
-        assert clip.dtype == np.float32
-        assert clip.ndim == 1
-        assert np.isfinite(clip).all()
-        assert np.abs(clip).max() <= sounds.PEAK + 1e-6
-        assert 0.08 <= active_rms(clip) <= 0.101
+def test_every_sound_has_a_maker_a_place_and_a_family():
+    for label, sound in SOUNDS.items():
+        assert sound.kind in ("event", "texture"), label
+        assert set(sound.fact) == {"made_by", "place"}, label
+        assert all(fact.startswith(("a ", "an ", "the ", "burning ")) for fact in sound.fact.values()), label
+        assert sound.family, label
+
+
+@pytest.mark.parametrize("key", ["made_by", "place"])
+def test_facts_are_shared_between_sounds_so_that_no_option_names_one_of_them(key):
+    facts = Counter(sound.fact[key] for sound in SOUNDS.values())
+    trained = {SOUNDS[label].fact[key] for label in TRAIN_SOUNDS}
+    assert max(facts.values()) >= 3
+    assert 5 <= len(trained) < len(TRAIN_SOUNDS)
+    assert not any(label in fact for label in SOUNDS for fact in facts)
+
+
+def test_no_sound_is_called_like_an_instrument_or_a_spoken_word():
+    groups = (words.TRAIN, words.IDK, words.TEST)
+    spoken = {word for group in groups for kind in group.values() for word in kind} | set(words.NUMBERS)
+    assert not set(SOUNDS) & (spoken | set(font.INSTRUMENTS))
+
+
+# ---- how they sound
 
 
 @pytest.mark.parametrize("label", EVENTS)
-def test_an_event_lasts_as_long_as_promised_and_begins_with_its_onset(label):
-    for seed in range(6):
-        clip = draw(label, seed)
-        assert round(0.15 * RATE) <= len(clip) <= round(1.2 * RATE)
-        assert np.abs(clip[: RATE // 10]).max() > 0.02 * np.abs(clip).max()
+def test_an_event_is_short_begins_at_once_and_has_the_common_loudness(label):
+    for seed in range(4):
+        heard = rendered(label, seed)
+        check_level(label, heard)
+        assert 0.15 <= len(heard) / RATE <= 1.2, label
+        onset = np.flatnonzero(np.abs(heard) > 0.01 * np.abs(heard).max())[0] / RATE
+        assert onset < 0.05, (label, onset)
 
 
-@pytest.mark.parametrize("seconds", [0.1, 1.23456, 6.0])
 @pytest.mark.parametrize("label", TEXTURES)
-def test_a_texture_is_as_long_as_asked_for(label, seconds):
-    assert len(draw(label, seconds=seconds)) == round(seconds * RATE)
+def test_a_texture_has_the_length_asked_for_and_goes_on_to_its_end(label):
+    for seconds in (0.1, 1.2, 4.5):
+        heard = sounds.texture(label, seconds, np.random.default_rng(3))
+        check_level(label, heard)
+        assert len(heard) == round(seconds * RATE), label
+    thirds = [np.sqrt(np.mean(np.square(part))) for part in np.array_split(heard, 3)]
+    assert min(thirds) > 0.1 * max(thirds), (label, thirds)
+
+
+def check_level(label: str, heard: np.ndarray) -> None:
+    assert heard.dtype == np.float32, label
+    assert heard.ndim == 1, label
+    assert np.isfinite(heard).all(), label
+    assert np.abs(heard).max() <= 0.95, label
+    # Peaks that were bent down cost a little loudness.
+    assert 0.075 <= active_rms(heard) <= 0.105, (label, active_rms(heard))
+    assert abs(heard[-1]) < 0.02, label  # no click at the end
 
 
 @pytest.mark.parametrize("label", SOUNDS)
-def test_the_same_generator_gives_the_same_bytes_and_another_gives_others(label):
-    assert draw(label, 3).tobytes() == draw(label, 3).tobytes()
-    assert draw(label, 3).tobytes() != draw(label, 4).tobytes()
+def test_one_seed_gives_one_sound_and_another_seed_another(label):
+    first, other = rendered(label, 0), rendered(label, 1)
+    rng = np.random.default_rng([0, 11])
+    again = sounds.event(label, rng) if SOUNDS[label].kind == "event" else sounds.texture(label, 1.2, rng)
+    assert np.array_equal(first, again)
+    count = min(len(first), len(other))
+    likeness = np.corrcoef(first[:count], other[:count])[0, 1]
+    assert first.shape != other.shape or likeness < 0.98, label
 
 
-def test_a_fresh_process_renders_the_same_bytes_in_another_order():
-    code = "import hashlib, numpy as np\nfrom lalm_utils.mini import sounds\nparts = {}\n"
-    code += "for label, sound in reversed(sounds.SOUNDS.items()):\n    rng = np.random.default_rng(5)\n"
-    code += (
-        "    made = sounds.event(label, rng) if sound.kind == 'event' else sounds.texture(label, 1.5, rng)\n"
-    )
-    code += "    parts[label] = made.tobytes()\n"
-    code += "print(hashlib.sha256(b''.join(parts[label] for label in sounds.SOUNDS)).hexdigest())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == digest(list(SOUNDS)), done.stderr
-
-
-def test_global_random_state_is_neither_read_nor_moved():
+def test_the_global_random_state_is_neither_read_nor_moved():
     np.random.seed(1)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002
-    first = digest(list(SOUNDS))
+    first = [rendered.__wrapped__(label, 9) for label in SOUNDS]
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
     np.random.seed(2)  # noqa: NPY002
-    assert digest(list(SOUNDS)) == first
+    assert all(np.array_equal(rendered.__wrapped__(label, 9), one) for label, one in zip(SOUNDS, first))
 
 
-def test_groups_share_no_sound_and_leave_none_out():
-    groups = (TRAIN_SOUNDS, IDK_SOUNDS, TEST_SOUNDS)
-    assert sum(map(len, groups)) == len(set().union(*groups)) == len(SOUNDS)
+PRINT_DIGEST = """
+import hashlib, numpy as np
+from lalm_utils.mini import sounds
+total = hashlib.sha256()
+for label in reversed({labels!r}):
+    rng = np.random.default_rng([5, 11])
+    kind = sounds.SOUNDS[label].kind
+    heard = sounds.event(label, rng) if kind == "event" else sounds.texture(label, 1.2, rng)
+    total.update(hashlib.sha256(heard.tobytes()).digest())
+print(total.hexdigest())
+"""
 
 
-@pytest.mark.parametrize(
-    "name, group, events, textures",
-    [("train", TRAIN_SOUNDS, 18, 9), ("idk", IDK_SOUNDS, 5, 1), ("test", TEST_SOUNDS, 5, 1)],
-)
-def test_a_group_has_enough_sounds_for_its_questions(name, group, events, textures):
-    assert sum(SOUNDS[label].kind == "event" for label in group) >= events
-    assert sum(SOUNDS[label].kind == "texture" for label in group) >= textures
+def test_another_process_makes_the_same_sounds_in_another_order():
+    labels = ["dog bark", "sea waves", "gunshot", "sword swing", "rain", "heartbeat", "applause"]
+    here = {label: hashlib.sha256(rendered(label, 5).tobytes()).digest() for label in labels}
+    expected = hashlib.sha256(b"".join(here[label] for label in reversed(labels))).hexdigest()
+    assert printed_by(PRINT_DIGEST.format(labels=labels)) == expected
 
 
-def test_every_sound_has_its_facts_and_vocabularies_are_shared():
-    for label, sound in SOUNDS.items():
-        assert sound.label == label == label.lower()
-        assert sound.kind in ("event", "texture")
-        assert sound.family
-        assert set(sound.fact) >= {"made_by", "place"}
-        assert all(value.startswith(("a ", "an ", "the ", "burning ")) for value in sound.fact.values())
-    for key, largest in (("made_by", 13), ("place", 36)):
-        values = [sound.fact[key] for sound in SOUNDS.values()]
-        assert 4 <= len(set(values)) <= largest < len(values)
+def printed_by(code: str) -> str:
+    """What a fresh Python prints that runs `code`."""
+    command, folder = [sys.executable, "-c", code], Path(__file__).parents[1]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, cwd=folder)
+    return found.stdout.strip()
 
 
-def test_no_label_names_an_instrument_a_drum_or_a_spoken_word():
-    spoken = {
-        word for group in (words.TRAIN, words.IDK, words.TEST) for row in group.values() for word in row
-    }
-    assert not set(SOUNDS) & (spoken | set(words.NUMBERS) | set(font.INSTRUMENTS) | set(font.DRUMS))
+def statistics(heard: np.ndarray) -> np.ndarray:
+    """Mean, spread and mean change of 40 log-mel bands, and the length: (121,)."""
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(heard, 200), 400)[::160]
+    power = np.abs(np.fft.rfft(frames * np.hanning(400), 512)) ** 2
+    level = np.log10(power @ bands() + 1e-6)
+    return np.concatenate(
+        [level.mean(0), level.std(0), np.abs(np.diff(level, axis=0)).mean(0), [len(heard) / RATE]]
+    )
 
 
-def test_classes_can_be_told_apart_by_their_nearest_centroid():
-    known = np.array([[statistics(draw(label, seed)) for seed in range(8)] for label in SOUNDS])
-    fresh = np.array([[statistics(draw(label, 100 + seed)) for seed in range(4)] for label in SOUNDS])
-    scale = known.reshape(-1, known.shape[-1]).std(0) + 1e-6
-    distance = ((fresh[:, :, None] - known.mean(1)) / scale) ** 2
-    right = distance.sum(-1).argmin(-1) == np.arange(len(SOUNDS))[:, None]
-    assert right.mean() >= 0.75, {label: row.mean() for label, row in zip(SOUNDS, right) if not row.all()}
+@cache
+def bands() -> np.ndarray:
+    """Triangles on the mel scale, (257, 40)."""
+    mel = 2595 * np.log10(1 + np.linspace(0, 8000, 257) / 700)
+    corners = np.linspace(mel[2], mel[-1], 42)
+    low, middle, high = corners[:-2], corners[1:-1], corners[2:]
+    rise, fall = (mel[:, None] - low) / (middle - low), (high - mel[:, None]) / (high - middle)
+    return np.maximum(0, np.minimum(rise, fall))
 
 
-@pytest.mark.parametrize("label", SOUNDS)
-def test_two_draws_of_a_sound_differ_in_more_than_their_samples(label):
-    first, second = (statistics(draw(label, seed)) for seed in (1, 2))
-    assert np.abs(first - second).mean() > 0.01
+def test_a_centroid_per_class_tells_the_sounds_apart():
+    points = np.array([[statistics(rendered(label, s)) for s in range(TRAINED + ASKED)] for label in SOUNDS])
+    points = points / points[:, :TRAINED].reshape(-1, points.shape[-1]).std(0)
+    centroids, asked = points[:, :TRAINED].mean(1), points[:, TRAINED:]
+    nearest = np.square(asked[:, :, None] - centroids).sum(-1).argmin(-1)
+    right = nearest == np.arange(len(SOUNDS))[:, None]
+    missed = [label for label, good in zip(SOUNDS, right.mean(1)) if good == 0]
+    print(f"nearest centroid: {right.mean():.3f} of {right.size} renderings of {len(SOUNDS)} classes")
+    assert right.mean() >= 0.75
+    assert len(missed) <= 1, missed  # gunshots are made in two ways, between which their centroid lies
+    # Two classes that sound alike are taken for each other half of the time.
+    taken = np.stack([np.bincount(row, minlength=len(SOUNDS)) for row in nearest])
+    mixed = np.argwhere(np.triu(taken + taken.T, 1) >= ASKED)
+    names = list(SOUNDS)
+    assert not mixed.size, [(names[i], names[j]) for i, j in mixed]
 
 
-@pytest.mark.parametrize("snr_db", [-5.0, 0.0, 20.0])
-def test_a_background_lies_below_the_active_foreground(snr_db):
-    front, back = np.pad(draw("bell"), (0, 2 * RATE)), draw("rain", seconds=4.0)
-    behind = sounds.mix_at_snr(front, back, snr_db) - np.pad(front, (0, len(back) - len(front)))
-    assert 20 * np.log10(active_rms(front) / active_rms(behind)) == pytest.approx(snr_db, abs=0.05)
+# ---- material
 
 
-def test_a_foreground_may_begin_later_and_outlast_its_background():
-    front, back = draw("bell"), draw("rain", seconds=0.5)
-    mixed = sounds.mix_at_snr(front, back, 10.0, at=0.25)
-    assert len(mixed) == round(0.25 * RATE) + len(front)
-    np.testing.assert_array_equal(mixed[len(back) :], front[len(back) - round(0.25 * RATE) :])
+@pytest.mark.parametrize(("kind", "slope"), [("white", 0.0), ("pink", -3.0), ("brown", -6.0)])
+def test_noise_falls_as_its_colour_says(kind, slope):
+    heard = sounds.noise(kind, 8.0, np.random.default_rng(0))
+    power = np.abs(np.fft.rfft(heard)) ** 2
+    frequency = np.fft.rfftfreq(len(heard), 1 / RATE)
+    octaves = [
+        10 * np.log10(power[(frequency > f) & (frequency < 2 * f)].mean()) for f in (250, 500, 1000, 2000)
+    ]
+    assert np.diff(octaves).mean() == pytest.approx(slope, abs=0.5)
+    assert np.sqrt(np.mean(heard**2)) == pytest.approx(1, rel=1e-3)
 
 
-@pytest.mark.parametrize("kind, slope", [("white", 0.0), ("pink", -3.0), ("brown", -6.0)])
-def test_noise_falls_by_its_slope_in_db_an_octave(kind, slope):
-    noise = sounds.noise(kind, 4.0, np.random.default_rng(0))
-    power, frequency = np.abs(np.fft.rfft(noise)) ** 2, np.fft.rfftfreq(len(noise), 1 / RATE)
-    levels = [10 * np.log10(power[(frequency >= f) & (frequency < 1.1 * f)].mean()) for f in (250, 4000)]
-    assert (levels[1] - levels[0]) / 4 == pytest.approx(slope, abs=0.3)
-    assert np.sqrt(np.mean(noise**2)) == pytest.approx(1.0, abs=1e-3)
-
-
-@pytest.mark.parametrize("rt60", [0.3, 1.5])
-def test_a_room_decays_by_60_db_in_its_reverberation_time(rt60):
-    click = np.zeros(100, np.float32)
+def test_a_room_rings_for_the_time_asked_for():
+    click = np.zeros(RATE, np.float32)
     click[0] = 1.0
-    wet = sounds.room(click, rt60, np.random.default_rng(0))
-    assert wet.dtype == np.float32
-    assert len(wet) == 100 + round(rt60 * RATE)
-    tail, count = wet[100:], round(rt60 * RATE)
-    levels = [10 * np.log10(np.mean(tail[int(a * count) : int((a + 0.1) * count)] ** 2)) for a in (0.1, 0.8)]
-    assert (levels[0] - levels[1]) / 0.7 == pytest.approx(60.0, abs=4.0)
+    heard = sounds.room(click, 0.5, np.random.default_rng(0))
+    tail = heard[160:8000].astype(float)
+    levels = [10 * np.log10(np.mean(np.square(part))) for part in np.array_split(tail, 10)]
+    assert len(heard) == RATE + 8000
+    assert np.polyfit(np.arange(10) * 0.049, levels, 1)[0] == pytest.approx(-120, rel=0.05)
+    assert np.abs(heard[8001:]).max() < 1e-6
+
+
+@pytest.mark.parametrize("snr_db", [-6.0, 0.0, 12.0])
+def test_a_mix_keeps_its_ratio_over_the_sounding_parts(snr_db):
+    rng = np.random.default_rng(0)
+    front = np.concatenate([sounds.event("car horn", rng), np.zeros(RATE, np.float32)])
+    back = sounds.texture("rain", 4.0, rng)
+    mixed = sounds.mix_at_snr(front, back, snr_db, at=1.0)
+    behind = mixed.copy()
+    behind[RATE : RATE + len(front)] -= front
+    assert len(mixed) == 4 * RATE
+    assert 20 * np.log10(active_rms(front) / active_rms(behind)) == pytest.approx(snr_db, abs=0.1)
+    assert len(sounds.mix_at_snr(front, back[:RATE], snr_db, at=2.0)) == 2 * RATE + len(front)
+
+
+# ---- errors
 
 
 @pytest.mark.parametrize(
-    "case, call, arguments, message",
+    ("case", "call", "message"),
     [
-        ("unknown event", sounds.event, ("unicorn",), "no event called 'unicorn'.*dog bark"),
-        ("a texture as event", sounds.event, ("rain",), "no event called 'rain'; choose one of"),
-        ("an event as texture", sounds.texture, ("bell", 1.0), "no texture called 'bell'.*wind"),
-        ("too short a texture", sounds.texture, ("rain", 0.0), r"rain: a length of 0.0 s is outside 0.1..60"),
-        ("unknown noise", dsp.noise, ("blue", 1.0), "no noise called 'blue'.*white, pink, brown"),
-        ("no reverberation", dsp.room, (np.zeros(9), 0.0), r"time of 0.0 s is outside 0..10; choose"),
+        (
+            "an unknown event",
+            lambda rng: sounds.event("dragon", rng),
+            "no event called 'dragon'; choose one of dog",
+        ),
+        ("a texture asked for as an event", lambda rng: sounds.event("rain", rng), "no event called 'rain'"),
+        (
+            "an event asked for as a texture",
+            lambda rng: sounds.texture("bell", 1, rng),
+            "no texture called 'bell'",
+        ),
+        (
+            "a texture too short",
+            lambda rng: sounds.texture("rain", 0.05, rng),
+            r"0\.05 s is outside 0\.1\.\.60",
+        ),
+        (
+            "a texture too long",
+            lambda rng: sounds.texture("rain", 61, rng),
+            r"61 s is outside 0\.1\.\.60; choose",
+        ),
+        (
+            "an unknown noise",
+            lambda rng: dsp.noise("blue", 1, rng),
+            "'blue'; choose one of white, pink, brown",
+        ),
+        ("a room without walls", lambda rng: dsp.room(np.ones(9), 0, rng), r"0 s is outside 0\.\.10"),
     ],
 )
-def test_an_impossible_wish_is_refused_with_what_is_possible(case, call, arguments, message):
+def test_a_wrong_argument_is_named_with_its_rule(case, call, message):
     with pytest.raises(ValueError, match=message):
-        call(*arguments, np.random.default_rng(0))
+        call(np.random.default_rng(0))
 
 
-@pytest.fixture
-def no_recordings_kept():
-    """Recordings are read afresh in this test and in those after it."""
-    samples.recording.cache_clear()
-    yield
-    samples.recording.cache_clear()
+def not_installed(name: str):
+    raise metadata.PackageNotFoundError(name)
 
 
-def test_a_missing_package_is_named_with_the_way_out(monkeypatch, no_recordings_kept):
-    monkeypatch.setitem(sys.modules, "pygame", None)
+def test_without_the_package_of_recordings_the_error_names_it(monkeypatch):
+    # Absent both for its metadata and for the import system.
+    monkeypatch.setattr(metadata, "files", not_installed)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    expected = (
+        r"'boom\.wav' comes with the package pygame-ce, which is not installed[;:] pip install pygame-ce$"
+    )
+    with pytest.raises(ModuleNotFoundError, match=expected):
+        samples.path("boom.wav")
+
+
+def test_a_recording_that_its_package_lacks_is_named_with_the_way_out():
     with pytest.raises(
-        ModuleNotFoundError, match=r"'punch.wav' comes with the package pygame-ce.*pip install"
+        FileNotFoundError, match=r"pygame-ce.* has no .*meow\.wav;.*pip install --force-reinstall"
     ):
-        draw("punch")
+        samples.path("meow.wav")
 
 
-def test_a_recording_that_its_package_lacks_is_named():
-    with pytest.raises(FileNotFoundError, match=r"pygame-ce has no recording .*meow\.wav; install it anew"):
-        samples.recording("meow.wav")
+def test_recordings_are_read_without_running_their_package():
+    code = "import sys; from lalm_utils.mini import samples; samples.recording('boom.wav')"
+    assert printed_by(f"{code}; print('pygame' in sys.modules)") == "False"
 
 
-def test_recordings_are_read_without_importing_their_package():
-    code = "import sys, numpy as np\nfrom lalm_utils.mini import sounds\n"
-    code += f"for l in {RECORDED!r}:\n  for s in range(4): sounds.event(l, np.random.default_rng(s))\n"
-    code += "print('pygame' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "False", done.stderr
+@pytest.mark.parametrize("name", ["boom.wav", "car_door.wav", "punch.wav", "whiff.wav"])
+def test_a_recording_is_trimmed_scaled_and_cannot_be_changed(name):
+    heard = samples.recording(name)
+    assert np.abs(heard).max() == pytest.approx(1.0)
+    assert abs(heard[0]) > 0.009
+    with pytest.raises(ValueError, match="read-only"):
+        heard[0] = 0.0

@@ -37,7 +37,9 @@ def measure(model: Model, store: Store, *, n: int | None = None) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
-def _row(claim: str, group: str, value: float, low: float, high: float, n: int, bound: str, met: bool | None) -> dict:
+def _row(
+    claim: str, group: str, value: float, low: float, high: float, n: int, bound: str, met: bool | None
+) -> dict:
     return {"claim": claim, "group": group, "value": round(value, 4), "low": round(low, 4), "high": round(high, 4),
             "n": int(n), "bound": bound, "met": met}  # fmt: skip
 
@@ -59,30 +61,84 @@ def _accuracy(plain: pd.DataFrame) -> list[dict]:
     ordered = levels.loc["easy", "value"] > levels.loc["medium", "value"] > levels.loc["hard", "value"]
     for name in ("easy", "medium", "hard"):
         r = levels.loc[name]
-        rows.append(_row("accuracy", name, r["value"], r["low"], r["high"], r["n"], "easy > medium > hard", bool(ordered)))
+        rows.append(
+            _row(
+                "accuracy",
+                name,
+                r["value"],
+                r["low"],
+                r["high"],
+                r["n"],
+                "easy > medium > hard",
+                bool(ordered),
+            )
+        )
     for novel, part in plain.groupby("novel"):
         r = tables.values(metrics.evaluate(part, by=None), "accuracy").iloc[0]
-        rows.append(_row("accuracy", "novel content" if novel else "known content", r["value"], r["low"], r["high"], r["n"], "", None))
+        rows.append(
+            _row(
+                "accuracy",
+                "novel content" if novel else "known content",
+                r["value"],
+                r["low"],
+                r["high"],
+                r["n"],
+                "",
+                None,
+            )
+        )
     for task, part in plain.groupby("task"):
         r = tables.values(metrics.evaluate(part, by=None), "accuracy").iloc[0]
-        rows.append(_row("accuracy by task", task, r["value"], r["low"], r["high"], r["n"], f"chance {part['chance'].mean():.3f}", None))
+        rows.append(
+            _row(
+                "accuracy by task",
+                task,
+                r["value"],
+                r["low"],
+                r["high"],
+                r["n"],
+                f"chance {part['chance'].mean():.3f}",
+                None,
+            )
+        )
     return rows
 
 
 def _readable(table: pd.DataFrame, claim: str, least: float) -> list[dict]:
-    return [_share(claim, "overall", table["outcome"].isin(["correct", "wrong", "refused"]), f"at least {least}", least)]
+    return [
+        _share(
+            claim,
+            "overall",
+            table["outcome"].isin(["correct", "wrong", "refused"]),
+            f"at least {least}",
+            least,
+        )
+    ]
 
 
 def _heard(model: Model, test: Sequence[Item], plain: pd.DataFrame, store: Store) -> list[dict]:
     """With silence, and with another item's clip, accuracy must fall to that of the text alone."""
     without = runs.ask(model, test, "plain", store=store, audio=False, label="no audio")
     base = tables.values(metrics.evaluate(without), "accuracy").iloc[-1]
-    rows = [_row("control accuracy", "no audio", base["value"], base["low"], base["high"], base["n"], "", None)]
+    rows = [
+        _row("control accuracy", "no audio", base["value"], base["low"], base["high"], base["n"], "", None)
+    ]
     for name, other in {"silence": runs.silenced(test), "another clip": runs.swapped(test)}.items():
         table = runs.ask(model, other, "plain", store=store, label=name)
         r = tables.values(metrics.evaluate(table), "accuracy").iloc[-1]
         met = abs(r["value"] - base["value"]) <= 0.05
-        rows.append(_row("control accuracy", name, r["value"], r["low"], r["high"], r["n"], "within 0.05 of no audio", bool(met)))
+        rows.append(
+            _row(
+                "control accuracy",
+                name,
+                r["value"],
+                r["low"],
+                r["high"],
+                r["n"],
+                "within 0.05 of no audio",
+                bool(met),
+            )
+        )
     return rows
 
 
@@ -96,9 +152,16 @@ def _stepwise(table: pd.DataFrame) -> list[dict]:
     reasons = table["reply"].str.split("Answer:").str[0].str.strip().str.len() > 0
     reasons &= table["reply"].str.contains("Answer:")
     readable = table["outcome"].isin(["correct", "wrong", "refused"])
-    rows = [_share("step by step: reasons and a readable answer", "overall", reasons & readable, "at least 0.90", 0.9)]
+    rows = [
+        _share(
+            "step by step: reasons and a readable answer", "overall", reasons & readable, "at least 0.90", 0.9
+        )
+    ]
     r = tables.values(metrics.evaluate(table), "accuracy").iloc[-1]
-    return [*rows, _row("step by step: accuracy", "overall", r["value"], r["low"], r["high"], r["n"], "", None)]
+    return [
+        *rows,
+        _row("step by step: accuracy", "overall", r["value"], r["low"], r["high"], r["n"], "", None),
+    ]
 
 
 def _refusals(model: Model, test: Sequence[Item], hopeless: Sequence[Item], store: Store) -> list[dict]:
@@ -113,13 +176,24 @@ def _refusals(model: Model, test: Sequence[Item], hopeless: Sequence[Item], stor
         for sort, gap in {"inaudible": 0.2, "ungrounded": 0.05}.items()
     }
     return [
-        _row("refused under the IDK prompt", sort, r["value"], r["low"], r["high"], r["n"], bounds[sort][0], bool(bounds[sort][1]))
+        _row(
+            "refused under the IDK prompt",
+            sort,
+            r["value"],
+            r["low"],
+            r["high"],
+            r["n"],
+            bounds[sort][0],
+            bool(bounds[sort][1]),
+        )
         for sort, r in frame.iterrows()
     ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lalm_utils.mini.acceptance", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m lalm_utils.mini.acceptance", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--model", default="mini")
     parser.add_argument("--n", type=int, default=None, help="items a split (default: all)")
     parser.add_argument("--json", type=Path, default=None, help="also write the rows here")

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
+import subprocess
+import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lalm_utils.audio import write_clip
+from lalm_utils.audio import check_clip, write_clip
 from lalm_utils.cache import build_once
 from lalm_utils.items import BenchmarkError, Item, from_record
 from lalm_utils.mini.plan import SIZES, Planned, plan, render
-from lalm_utils.mini.scene import RATE
 
 SOURCES = ("scene", "draw", "plan", "words", "tasks_sound", "tasks_music", "tasks_speech", "sounds", "dsp",
            "samples", "font", "soundfont", "voice")  # fmt: skip
@@ -63,30 +63,48 @@ def digest() -> str:
     return total.hexdigest()[:12]
 
 
-def generate(split: str, folder: Path, *, workers: int | None = None) -> None:
-    """Render a split into `folder`. Clips do not depend on the number of workers."""
+def generate(split: str, folder: Path, *, workers: int | None = None, size: int | None = None) -> None:
+    """Render a split into `folder`. Clips do not depend on the number of workers.
+
+    The workers are processes of their own, not multiprocessing's: those would run the caller's script again, and
+    a script without a `__main__` guard would then wait for itself. `size` replaces the split's own, for tests.
+    """
     (folder / "clips").mkdir(parents=True, exist_ok=True)
-    items = plan(split)
+    items = plan(split, size=size)
     workers = workers or min(4, os.cpu_count() or 1)
     if workers == 1:
-        seconds = _render_share(split, folder, 0, 1)
+        render_share(items, folder)
     else:
-        # Spawned, not forked: the caller may be a notebook whose process already runs native threads.
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            shares = [pool.submit(_render_share, split, folder, i, workers) for i in range(workers)]
-            seconds = {name: value for share in shares for name, value in share.result().items()}
-    records = [record(item, seconds[item.id]) for item in items]
+        shares = [_start_share(split, folder, i, workers, len(items)) for i in range(workers)]
+        for share in shares:
+            _finish_share(share, split)
+    seconds = [round(check_clip(folder / "clips" / f"{item.id}.wav"), 3) for item in items]
+    records = [record(item, length) for item, length in zip(items, seconds)]
     (folder / "items.json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
 
 
-def _render_share(split: str, folder: Path, first: int, step: int) -> dict[str, float]:
-    """Render every `step`-th item from `first` on; returns the clips' seconds by id."""
-    seconds = {}
-    for item in plan(split)[first::step]:
-        scene = render(item)
-        write_clip(folder / "clips" / f"{item.id}.wav", scene.samples)
-        seconds[item.id] = round(len(scene.samples) / RATE, 3)
-    return seconds
+def render_share(items: Sequence[Planned], folder: Path) -> None:
+    """Render these items' clips into `folder`/clips."""
+    for item in items:
+        write_clip(folder / "clips" / f"{item.id}.wav", render(item).samples)
+
+
+def _start_share(split: str, folder: Path, first: int, step: int, size: int) -> subprocess.Popen:
+    """A process that renders every `step`-th item from `first` on."""
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    words = [sys.executable, "-m", "lalm_utils.mini.benchmark", split, folder, first, step, size]
+    return subprocess.Popen(
+        list(map(str, words)), env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.PIPE, text=True
+    )
+
+
+def _finish_share(share: subprocess.Popen, split: str) -> None:
+    _, complaint = share.communicate()
+    if share.returncode:
+        raise RuntimeError(
+            f"rendering mini's {split} split failed (exit {share.returncode}):\n{complaint[-2000:]}"
+        )
 
 
 def record(item: Planned, seconds: float) -> dict[str, Any]:
@@ -111,3 +129,7 @@ def record(item: Planned, seconds: float) -> dict[str, Any]:
         "truth": {**draft.truth, "rationale": draft.rationale},
     }
 
+
+if __name__ == "__main__":
+    split, folder, first, step, size = sys.argv[1:]
+    render_share(plan(split, size=int(size))[int(first) :: int(step)], Path(folder))

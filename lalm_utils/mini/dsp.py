@@ -90,7 +90,9 @@ def _harmonics(pitch: np.ndarray, weights: Sequence[float]) -> np.ndarray:
     return cycle[(np.cumsum(pitch) * (_TABLE / RATE)).astype(np.int64) % _TABLE]
 
 
-def _voice(pitch: np.ndarray, formants: Sequence[tuple], tilt: float = 0.5, top: float = 6000.0) -> np.ndarray:
+def _voice(
+    pitch: np.ndarray, formants: Sequence[tuple], tilt: float = 0.5, top: float = 6000.0
+) -> np.ndarray:
     """A throat: harmonics of `pitch` (n,) shaped by formants (centre Hz or curve (n,), width Hz, gain)."""
     turn = np.exp(2j * np.pi * np.cumsum(pitch) / RATE)
     at, power, total = np.arange(0, len(pitch), _GRID), np.ones_like(turn), np.zeros(len(pitch))
@@ -156,7 +158,9 @@ def _impulses(rng: np.random.Generator, count: int, rate: float) -> np.ndarray:
     """(count,) zeros with `rate` random impulses a second on average, exponential in size, of either sign."""
     number = rng.poisson(rate * count / RATE)
     total = np.zeros(count)
-    np.add.at(total, rng.integers(0, count, number), rng.exponential(1.0, number) * rng.choice((-1, 1), number))
+    np.add.at(
+        total, rng.integers(0, count, number), rng.exponential(1.0, number) * rng.choice((-1, 1), number)
+    )
     return total
 
 
@@ -186,7 +190,9 @@ def dog_bark(rng: np.random.Generator) -> np.ndarray:
 def cat_meow(rng: np.random.Generator) -> np.ndarray:
     """A long gliding vowel, from closed over open to closed mouth."""
     count = _length(_between(rng, 0.55, 1.05))
-    pitch = _between(rng, 480, 800) * _curve(count, 0.85, rng.uniform(1.1, 1.35), 1.15, 1.0, rng.uniform(0.65, 0.85))
+    pitch = _between(rng, 480, 800) * _curve(
+        count, 0.85, rng.uniform(1.1, 1.35), 1.15, 1.0, rng.uniform(0.65, 0.85)
+    )
     pitch *= 1 + 0.015 * _tone(rng.uniform(5, 9), count)
     opening = _curve(count, 600, 1300, 1500, 1200, 700)
     formants = [(opening, 350, 1.0), (opening * rng.uniform(1.9, 2.3), 450, 0.8), (4200, 500, 0.2)]
@@ -200,8 +206,9 @@ def rooster_crow(rng: np.random.Generator) -> np.ndarray:
     for seconds, rise in ((0.1, 0.7), (0.09, 0.9), (0.14, 1.05), (0.75, 1.25)):
         count = _length(seconds * scale)
         pitch = base * rise * _curve(count, 0.85, 1.0, 1.02, 0.95, 0.7 if seconds > 0.5 else 0.9)
-        pitch *= 1 + rng.uniform(0.01, 0.03) * np.interp(np.arange(count), np.arange(0, count, 40),
-                                                          rng.standard_normal(len(range(0, count, 40))))
+        pitch *= 1 + rng.uniform(0.01, 0.03) * np.interp(
+            np.arange(count), np.arange(0, count, 40), rng.standard_normal(len(range(0, count, 40)))
+        )
         call = _voice(pitch, [(1800, 700, 1.0), (3200, 600, 0.7)], 0.0, 7500)
         _place(total, _unit(call) * _shape(count, 0.015, 0.04 if seconds < 0.5 else 0.3), at)
         at += seconds * scale + 0.025
@@ -248,7 +255,7 @@ def cow_moo(rng: np.random.Generator) -> np.ndarray:
 def owl_hoot(rng: np.random.Generator) -> np.ndarray:
     """One or two soft, nearly pure hoots."""
     base, total, at = _between(rng, 330, 560), np.zeros(_length(1.1)), 0.0
-    for seconds in ((rng.uniform(0.12, 0.18), 0.5) if rng.random() < 0.5 else (rng.uniform(0.4, 0.7),)):
+    for seconds in (rng.uniform(0.12, 0.18), 0.5) if rng.random() < 0.5 else (rng.uniform(0.4, 0.7),):
         count = _length(seconds)
         pitch = base * _curve(count, 0.92, 1.0, 1.0, 0.93) * (1 + 0.01 * _tone(6, count))
         hoot = _harmonics(pitch, (1, 0.12, 0.05)) + 0.03 * _resonate(rng.standard_normal(count), base, 200)
@@ -271,7 +278,10 @@ def duck_quack(rng: np.random.Generator) -> np.ndarray:
     """A short buzzing reed-like call of constant colour."""
     count = _length(_between(rng, 0.17, 0.3))
     pulses = _pulses(rng, _between(rng, 130, 210) * _curve(count, 1.1, 1.0, 0.85), 0.3)
-    call = sum(g * _resonate(pulses, f * rng.uniform(0.93, 1.07), 180) for f, g in ((1250, 1), (2500, 0.9), (3700, 0.5)))
+    call = sum(
+        g * _resonate(pulses, f * rng.uniform(0.93, 1.07), 180)
+        for f, g in ((1250, 1), (2500, 0.9), (3700, 0.5))
+    )
     return call * _shape(count, 0.015, 0.09)
 
 
@@ -283,7 +293,9 @@ def cough(rng: np.random.Generator) -> np.ndarray:
     count = _length(_between(rng, 0.3, 0.45))
     tract = [(rng.uniform(600, 900), 350), (rng.uniform(1400, 1900), 450), (rng.uniform(2600, 3300), 600)]
     breath = sum(_unit(_resonate(rng.standard_normal(count), f, w)) for f, w in tract)
-    pitch = _between(rng, 110, 260) * _curve(count, 1.2, 1.0, 0.75) * (1 + _drift(rng, count, 60, -0.12, 0.12))
+    pitch = (
+        _between(rng, 110, 260) * _curve(count, 1.2, 1.0, 0.75) * (1 + _drift(rng, count, 60, -0.12, 0.12))
+    )
     voiced = _unit(_voice(pitch, [(f, w / 2, 1.0) for f, w in tract], 0.5, 4000))
     rest = np.clip((np.arange(count) / RATE - 0.06) / 0.03, 0, 1)
     push = _decay(count, 0.035) + 0.22 * _shape(count, 0.06, 0.15)
@@ -293,7 +305,9 @@ def cough(rng: np.random.Generator) -> np.ndarray:
 def snore(rng: np.random.Generator) -> np.ndarray:
     """A long rattling intake of breath."""
     count = _length(_between(rng, 0.75, 1.15))
-    rattle = lfilter([1], [1, -0.985], _pulses(rng, _between(rng, 24, 38) * _curve(count, 0.8, 1.0, 1.15), 0.4))
+    rattle = lfilter(
+        [1], [1, -0.985], _pulses(rng, _between(rng, 24, 38) * _curve(count, 0.8, 1.0, 1.15), 0.4)
+    )
     breath = _band(rng.standard_normal(count), 150, rng.uniform(700, 1200))
     breath = breath + 0.5 * _resonate(rng.standard_normal(count), rng.uniform(350, 600), 150)
     return _unit(breath) * (0.1 + _loud(rattle)) * _shape(count, 0.3, 0.2)
@@ -313,7 +327,9 @@ def footstep(rng: np.random.Generator) -> np.ndarray:
     """Heel and toe on a hard or a gritty floor."""
     total, grit = np.zeros(_length(0.42)), rng.random()
     roll = rng.uniform(0.08, 0.15)
-    heel = _modes(_length(0.15), [(_between(rng, 70, 130), 0.025, 1.0), (_between(rng, 200, 300), 0.012, 0.5)])
+    heel = _modes(
+        _length(0.15), [(_between(rng, 70, 130), 0.025, 1.0), (_between(rng, 200, 300), 0.012, 0.5)]
+    )
     _place(total, heel, 0.0)
     _place(total, _burst(rng, 0.08, 0.012, 900, 4000), 0.0, rng.uniform(0.25, 0.5))
     scrape = _impulses(rng, _length(0.2), 400 + 1600 * grit) * np.hanning(_length(0.2))
@@ -325,8 +341,10 @@ def footstep(rng: np.random.Generator) -> np.ndarray:
 def door_knock(rng: np.random.Generator) -> np.ndarray:
     """One knuckle on wood: a few low damped modes."""
     base = _between(rng, 170, 330)
-    partials = [(base * r * rng.uniform(0.95, 1.05), t * rng.uniform(0.8, 1.3), g)
-                for r, t, g in ((1, 0.035, 1.0), (1.6, 0.025, 0.8), (2.4, 0.016, 0.6), (3.7, 0.008, 0.4))]
+    partials = [
+        (base * r * rng.uniform(0.95, 1.05), t * rng.uniform(0.8, 1.3), g)
+        for r, t, g in ((1, 0.035, 1.0), (1.6, 0.025, 0.8), (2.4, 0.016, 0.6), (3.7, 0.008, 0.4))
+    ]
     total = _modes(_length(0.24), partials)
     _place(total, _burst(rng, 0.02, 0.003, 800, 3500), 0.0, 0.3)
     return total
@@ -349,8 +367,15 @@ def camera_click(rng: np.random.Generator) -> np.ndarray:
         _place(total, _burst(rng, 0.05, 0.007, 1800, 7000), at, gain)
         _place(total, _burst(rng, 0.05, 0.01, 500, 1500), at + 0.004, 0.4)
     count = len(total) - _length(gap + 0.03)
-    motor = _harmonics(_between(rng, 240, 420) * _curve(count, 0.7, 1, 1), np.ones(12) * 0.5) + 0.5 * rng.standard_normal(count)
-    _place(total, _loud(_band(motor, 1200, 5000)) * _shape(count, 0.02, 0.05), gap + 0.03, rng.uniform(0.12, 0.22))
+    motor = _harmonics(
+        _between(rng, 240, 420) * _curve(count, 0.7, 1, 1), np.ones(12) * 0.5
+    ) + 0.5 * rng.standard_normal(count)
+    _place(
+        total,
+        _loud(_band(motor, 1200, 5000)) * _shape(count, 0.02, 0.05),
+        gap + 0.03,
+        rng.uniform(0.12, 0.22),
+    )
     return total
 
 
@@ -383,7 +408,9 @@ def bell(rng: np.random.Generator) -> np.ndarray:
     base, ring = _between(rng, 420, 1000), _between(rng, 0.25, 0.6)
     ratios = ((0.5, 1.2, 0.4), (1, 1, 1), (1.19, 0.8, 0.7), (1.5, 0.6, 0.5), (2, 0.6, 0.8), (2.63, 0.4, 0.5),
               (3.01, 0.35, 0.4), (4.1, 0.25, 0.3))  # fmt: skip
-    partials = [(base * r * rng.uniform(0.99, 1.01), ring * t, g * rng.uniform(0.6, 1.2)) for r, t, g in ratios]
+    partials = [
+        (base * r * rng.uniform(0.99, 1.01), ring * t, g * rng.uniform(0.6, 1.2)) for r, t, g in ratios
+    ]
     count = _length(rng.uniform(0.9, 1.2))
     return _modes(count, partials) * _shape(count, 0.001, 0.1)
 
@@ -401,7 +428,10 @@ def clock_tick(rng: np.random.Generator) -> np.ndarray:
 def water_drop(rng: np.random.Generator) -> np.ndarray:
     """A bubble whose pitch shoots up while it dies away, sometimes with a smaller one behind it."""
     total, base = np.zeros(_length(0.34)), _between(rng, 500, 1100)
-    for at, high, gain in ((0.0, 1.0, 1.0), (rng.uniform(0.09, 0.15), rng.uniform(1.2, 1.5), rng.choice((0.0, 0.5)))):
+    for at, high, gain in (
+        (0.0, 1.0, 1.0),
+        (rng.uniform(0.09, 0.15), rng.uniform(1.2, 1.5), rng.choice((0.0, 0.5))),
+    ):
         count = _length(0.2)
         sweep = base * high * (1 + np.arange(count) / RATE * rng.uniform(6, 14))
         _place(total, _tone(sweep, count) * _decay(count, rng.uniform(0.025, 0.045)), at, gain)
@@ -429,7 +459,9 @@ def ship_horn(rng: np.random.Generator) -> np.ndarray:
 def gunshot(rng: np.random.Generator) -> np.ndarray:
     """A crack and the hiss of its echo."""
     count = _length(_between(rng, 0.5, 0.95))
-    echo = _band(rng.standard_normal(count), 250, rng.uniform(2500, 4500)) * _decay(count, rng.uniform(0.08, 0.18))
+    echo = _band(rng.standard_normal(count), 250, rng.uniform(2500, 4500)) * _decay(
+        count, rng.uniform(0.08, 0.18)
+    )
     shot = 0.35 * _unit(echo)
     _place(shot, _burst(rng, 0.12, rng.uniform(0.012, 0.025), 150, 8000), 0.0, 3.0)
     return shot * _shape(count, 0.001, 0.1)
@@ -439,7 +471,9 @@ def explosion(rng: np.random.Generator) -> np.ndarray:
     """A deep boom that rolls on."""
     count = _length(_between(rng, 0.95, 1.2))
     deep = _band(rng.standard_normal(count), 0, rng.uniform(90, 180)) * _decay(count, rng.uniform(0.35, 0.6))
-    debris = _band(rng.standard_normal(count), 150, rng.uniform(600, 1000)) * _decay(count, rng.uniform(0.12, 0.25))
+    debris = _band(rng.standard_normal(count), 150, rng.uniform(600, 1000)) * _decay(
+        count, rng.uniform(0.12, 0.25)
+    )
     roll = _unit(deep) * _drift(rng, count, 14, 0.4, 1.0) + rng.uniform(0.3, 0.5) * _unit(debris)
     return roll * _shape(count, 0.012, 0.2)
 
@@ -518,7 +552,9 @@ def wind(seconds: float, rng: np.random.Generator) -> np.ndarray:
 def fire(seconds: float, rng: np.random.Generator) -> np.ndarray:
     """Crackles of all sizes over a soft roar."""
     count = _length(seconds)
-    roar = _unit(_band(rng.standard_normal(count), 60, rng.uniform(300, 500))) * _drift(rng, count, 4, 0.5, 1.0)
+    roar = _unit(_band(rng.standard_normal(count), 60, rng.uniform(300, 500))) * _drift(
+        rng, count, 4, 0.5, 1.0
+    )
     crackle = np.zeros(count)
     for frequency in rng.uniform(1200, 5500, 3):
         snaps = _impulses(rng, count, _between(rng, 4, 9))
@@ -531,8 +567,10 @@ def engine_noise(seconds: float, rng: np.random.Generator) -> np.ndarray:
     """An idling motor: uneven firing pulses through a pipe."""
     count = _length(seconds)
     firing = _pulses(rng, _between(rng, 22, 46) * _drift(rng, count, 3, 0.96, 1.04), 0.35)
-    pipe = sum(g * _resonate(firing, rng.uniform(0.85, 1.15) * f, w) for f, w, g in
-               ((90, 40, 1.0), (190, 60, 0.7), (420, 120, 0.4), (900, 300, 0.3)))
+    pipe = sum(
+        g * _resonate(firing, rng.uniform(0.85, 1.15) * f, w)
+        for f, w, g in ((90, 40, 1.0), (190, 60, 0.7), (420, 120, 0.4), (900, 300, 0.3))
+    )
     chug = _band(rng.standard_normal(count), 150, 1200) * lfilter([1], [1, -0.985], firing)
     return _unit(pipe) + rng.uniform(0.2, 0.4) * _unit(chug)
 
@@ -613,8 +651,13 @@ def sawing(seconds: float, rng: np.random.Generator) -> np.ndarray:
 def train_wheels(seconds: float, rng: np.random.Generator) -> np.ndarray:
     """Pairs of wheels over the gaps of the rails, above a rumble."""
     count, period = _length(seconds), _between(rng, 0.42, 0.75)
-    total = 0.5 * _unit(_band(rng.standard_normal(count), 50, 400)) + 0.12 * _unit(_band(rng.standard_normal(count), 400, 2500))
-    clank = [(f * rng.uniform(0.9, 1.1), t, g) for f, t, g in ((160, 0.05, 1), (480, 0.035, 0.8), (1300, 0.02, 0.6), (2600, 0.012, 0.4))]
+    total = 0.5 * _unit(_band(rng.standard_normal(count), 50, 400)) + 0.12 * _unit(
+        _band(rng.standard_normal(count), 400, 2500)
+    )
+    clank = [
+        (f * rng.uniform(0.9, 1.1), t, g)
+        for f, t, g in ((160, 0.05, 1), (480, 0.035, 0.8), (1300, 0.02, 0.6), (2600, 0.012, 0.4))
+    ]
     at, pair = rng.uniform(0, 0.2), period * rng.uniform(0.25, 0.33)
     while at < seconds:
         for offset, gain in ((0.0, 1.0), (pair, 0.85)):

@@ -92,7 +92,7 @@ def label_vectors(tokenizer, embeddings: torch.Tensor) -> Labels:
     """
     groups = {**FRAME_GROUPS, **CLIP_GROUPS}
     names = sorted({label for labels in groups.values() for label in labels})
-    embeddings, place = embeddings.float(), {name: i for i, name in enumerate(names)}
+    embeddings, place = embeddings.detach().float(), {name: i for i, name in enumerate(names)}
     centre = embeddings.mean(0)
     texts = [name if name.isdigit() else " " + name for name in names]
     ids = [tokenizer(text, add_special_tokens=False).input_ids for text in texts]
@@ -114,9 +114,11 @@ def frame_targets(heard: Heard, group: str, index: dict[str, int], count: int) -
         target[: heard.tokens] = index[NOTHING]
     for mark in marks:
         if mark.label in index:
-            target[int(mark.start * FRAME_RATE) : max(int(mark.end * FRAME_RATE), int(mark.start * FRAME_RATE) + 1)] = (
-                index[mark.label]
-            )
+            target[
+                int(mark.start * FRAME_RATE) : max(
+                    int(mark.end * FRAME_RATE), int(mark.start * FRAME_RATE) + 1
+                )
+            ] = index[mark.label]
         elif group == "content":
             target[int(mark.start * FRAME_RATE) : int(mark.end * FRAME_RATE)] = -100
     target[heard.tokens :] = -100

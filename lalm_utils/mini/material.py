@@ -93,6 +93,8 @@ def load(chunks: Sequence[int], folder: Path) -> list[Heard]:
         for item, row in zip(chunk_items(chunk), rows, strict=True):
             length = row["frames"] + EDGE
             marks = tuple(Mark(group=g, label=label, start=s, end=e) for g, label, s, e in row["marks"])
-            heard.append(Heard(item=item, mel=mels[first : first + length], frames=row["frames"], marks=marks))
+            heard.append(
+                Heard(item=item, mel=mels[first : first + length], frames=row["frames"], marks=marks)
+            )
             first += length
     return heard

@@ -28,10 +28,13 @@ def mini_dir() -> Path:
 
 
 def _merge(folder: Path) -> None:
-    from peft import PeftModel  # heavy, and needed only on first use
+    import torch  # heavy, and needed only on first use
+    from peft import PeftModel
 
     from lalm_utils.mini.base import load_base
 
-    model, processor = load_base()
-    PeftModel.from_pretrained(model, WEIGHTS).merge_and_unload().save_pretrained(folder)
+    # Merged in float32, so that each weight is rounded once; stored in bfloat16, like the base.
+    model, processor = load_base(torch.float32)
+    merged = PeftModel.from_pretrained(model, WEIGHTS).merge_and_unload()
+    merged.to(torch.bfloat16).save_pretrained(folder)
     processor.save_pretrained(folder)

@@ -16,13 +16,22 @@ from lalm_utils.mini import font, sounds, tasks_music, tasks_sound, tasks_speech
 from lalm_utils.mini.draw import Dealer, Draw, Pools
 from lalm_utils.mini.scene import LEVELS, MAX_SECONDS, RATE, Draft, Scene, active_rms, noise_like
 
-SEED = "mini-5"  # of eight tried, the one whose text priors (option, position, question) lie nearest to chance
+SEED = (
+    "mini-5"  # of eight tried, the one whose text priors (option, position, question) lie nearest to chance
+)
 SIZES = {"dev": 300, "idk": 900, "test": 999, "unanswerable": 160}
 NOVEL_SHARE = {"idk": 0.2, "test": 0.2}
 MODALITIES = {"sound": tasks_sound, "music": tasks_music, "speech": tasks_speech}
 REASONS = ("silence", "masked", "option_removed", "wrong_category")
 # Tasks with one label in the clip and a wide pool: the right option can be swapped for one that is not heard.
-SWAPPABLE = ("Sound event", "Background sound", "Instrument", "Spoken word", "Language", "Sound behind speech")
+SWAPPABLE = (
+    "Sound event",
+    "Background sound",
+    "Instrument",
+    "Spoken word",
+    "Language",
+    "Sound behind speech",
+)
 MASKING_SNR_DB = -40.0
 _LABELS = {
     "train": (sounds.TRAIN_SOUNDS, font.TRAIN_INSTRUMENTS, voice.TRAIN_LANGUAGES, words.TRAIN),
@@ -73,13 +82,14 @@ def pools(split: str, *, novel: bool = False) -> Pools:
 def plan(split: str, *, chunk: int = 0, size: int | None = None) -> list[Planned]:
     """The items of a split in their final order.
 
-    `train` is endless: `chunk` numbers its parts of `size` items; the other splits have the sizes in SIZES.
+    `train` is endless: `chunk` numbers its parts of `size` items; the other splits have the sizes in SIZES unless
+    `size` says otherwise (the items of another size are other items).
     """
+    count = size if size is not None else SIZES[split]
     if split == "unanswerable":
-        return _plan_unanswerable(SIZES[split])
-    count = size if split == "train" else SIZES[split]
+        return _plan_unanswerable(count)
     dealer, items = Dealer(), []
-    for modality, task, level, novel in _cells(split, chunk, int(count or 0)):
+    for modality, task, level, novel in _cells(split, chunk, count):
         name = f"{split}-{chunk}-{len(items):05d}" if split == "train" else f"{split}-{len(items):04d}"
         items.append(_planned(name, split, modality, task, level, novel, dealer))
     return items
@@ -91,7 +101,9 @@ def _cells(split: str, chunk: int, count: int) -> list[tuple[str, str, str, bool
     for m, (modality, module) in enumerate(MODALITIES.items()):
         size = (count - m + 2) // 3
         fresh = round(size * NOVEL_SHARE.get(split, 0.0))
-        cells += _spread(modality, module.NOVEL, fresh, True) + _spread(modality, module.TASKS, size - fresh, False)
+        cells += _spread(modality, module.NOVEL, fresh, True) + _spread(
+            modality, module.TASKS, size - fresh, False
+        )
     order = generator(split, chunk, "order").permutation(len(cells))
     return [cells[int(i)] for i in order]
 
@@ -101,7 +113,9 @@ def _spread(modality: str, tasks, count: int, novel: bool) -> list[tuple[str, st
     return [grid[i % len(grid)] for i in range(count)]
 
 
-def _planned(name: str, split: str, modality: str, task: str, level: str, novel: bool, dealer: Dealer) -> Planned:
+def _planned(
+    name: str, split: str, modality: str, task: str, level: str, novel: bool, dealer: Dealer
+) -> Planned:
     make, category = MODALITIES[modality].TASKS[task]
     draw = Draw(rng=generator(name, "text"), level=level, pools=pools(split, novel=novel), dealer=dealer)
     return Planned(
@@ -148,7 +162,9 @@ def _silenced(item: Planned, rng: np.random.Generator, dealer: Dealer) -> Draft:
 def _hiss(rng: np.random.Generator) -> Scene:
     count = int(rng.uniform(2.0, 4.5) * RATE)
     noise = noise_like(rng, count)
-    return Scene(samples=(noise * (SILENCE_LEVEL * rng.random() / np.max(np.abs(noise)))).astype(np.float32), marks=())
+    return Scene(
+        samples=(noise * (SILENCE_LEVEL * rng.random() / np.max(np.abs(noise)))).astype(np.float32), marks=()
+    )
 
 
 def _masked(item: Planned, rng: np.random.Generator, dealer: Dealer) -> Draft:
@@ -158,7 +174,9 @@ def _masked(item: Planned, rng: np.random.Generator, dealer: Dealer) -> Draft:
         samples = inner(rng).samples
         noise = noise_like(rng, len(samples)) * active_rms(samples) * 10 ** (-MASKING_SNR_DB / 20)
         loud = samples + noise
-        return Scene(samples=(loud * (rng.uniform(0.25, 0.9) / np.max(np.abs(loud)))).astype(np.float32), marks=())
+        return Scene(
+            samples=(loud * (rng.uniform(0.25, 0.9) / np.max(np.abs(loud)))).astype(np.float32), marks=()
+        )
 
     return replace(
         item.draft,

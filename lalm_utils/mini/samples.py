@@ -80,7 +80,9 @@ def swing(rng: np.random.Generator) -> np.ndarray:
     return vary(recording("whiff.wav"), rng, speed=(0.75, 1.3))
 
 
-def effect(program: int, seconds: float, rng: np.random.Generator, *, pitches: tuple[int, int], layers: int) -> np.ndarray:
+def effect(
+    program: int, seconds: float, rng: np.random.Generator, *, pitches: tuple[int, int], layers: int
+) -> np.ndarray:
     """A looped effect of the font for `seconds`, as `layers` notes of drawn pitches that begin at drawn times.
 
     The first second, in which the notes enter one by one, is cut off.
@@ -90,7 +92,9 @@ def effect(program: int, seconds: float, rng: np.random.Generator, *, pitches: t
              seconds=seconds + 1.0, velocity=int(rng.integers(80, 121)), program=program)
         for _ in range(layers)
     ]  # fmt: skip
-    return font.render(notes, seconds=seconds + 1.0)[RATE : RATE + max(1, round(seconds * RATE))].astype(np.float64)
+    return font.render(notes, seconds=seconds + 1.0)[RATE : RATE + max(1, round(seconds * RATE))].astype(
+        np.float64
+    )
 
 
 def gunshot(rng: np.random.Generator) -> np.ndarray:

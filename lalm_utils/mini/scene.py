@@ -65,7 +65,7 @@ class Canvas:
 
     def add(self, samples: np.ndarray, *, at: float, gain_db: float = 0.0) -> float:
         """Place `samples` (n,) at `at` seconds; returns the second at which they end."""
-        self._parts.append((int(round(at * RATE)), samples.astype(np.float32) * 10 ** (gain_db / 20)))
+        self._parts.append((round(at * RATE), samples.astype(np.float32) * 10 ** (gain_db / 20)))
         stop = at + len(samples) / RATE
         self.end = max(self.end, stop)
         return stop

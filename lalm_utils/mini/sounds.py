@@ -15,7 +15,18 @@ from lalm_utils.mini import dsp, samples
 from lalm_utils.mini.dsp import noise, room
 from lalm_utils.mini.scene import RATE, active_rms
 
-__all__ = ["IDK_SOUNDS", "SOUNDS", "TEST_SOUNDS", "TRAIN_SOUNDS", "Sound", "event", "mix_at_snr", "noise", "room", "texture"]
+__all__ = [
+    "IDK_SOUNDS",
+    "SOUNDS",
+    "TEST_SOUNDS",
+    "TRAIN_SOUNDS",
+    "Sound",
+    "event",
+    "mix_at_snr",
+    "noise",
+    "room",
+    "texture",
+]
 
 LOUDNESS = 0.1  # active RMS of everything rendered
 PEAK = 0.95
@@ -104,7 +115,9 @@ _ROWS = {
     ),
 }  # fmt: skip
 SOUNDS: Mapping[str, Sound] = {row[1]: _sound(*row) for rows in _ROWS.values() for row in rows}
-TRAIN_SOUNDS, IDK_SOUNDS, TEST_SOUNDS = (tuple(row[1] for row in _ROWS[group]) for group in ("train", "idk", "test"))
+TRAIN_SOUNDS, IDK_SOUNDS, TEST_SOUNDS = (
+    tuple(row[1] for row in _ROWS[group]) for group in ("train", "idk", "test")
+)
 
 
 def event(label: str, rng: np.random.Generator) -> np.ndarray:
@@ -121,14 +134,18 @@ def texture(label: str, seconds: float, rng: np.random.Generator) -> np.ndarray:
     return _level(_fade(np.asarray(sound.make(seconds, rng), dtype=np.float64), attack=FADE))
 
 
-def mix_at_snr(foreground: np.ndarray, background: np.ndarray, snr_db: float, *, at: float = 0.0) -> np.ndarray:
+def mix_at_snr(
+    foreground: np.ndarray, background: np.ndarray, snr_db: float, *, at: float = 0.0
+) -> np.ndarray:
     """`background` (n,) plus `foreground` (m,) from `at` seconds on: float32 (max(n, at + m),).
 
     The background is scaled so that its active RMS lies `snr_db` below the foreground's; pauses do not count.
     """
     first = round(at * RATE)
     total = np.zeros(max(len(background), first + len(foreground)), np.float32)
-    total[: len(background)] = background * (active_rms(foreground) / active_rms(background) * 10 ** (-snr_db / 20))
+    total[: len(background)] = background * (
+        active_rms(foreground) / active_rms(background) * 10 ** (-snr_db / 20)
+    )
     total[first : first + len(foreground)] += foreground
     return total
 

@@ -128,7 +128,9 @@ def instrument(draw: Draw) -> Draft:
     names = draw.pools.instruments
     options, gold = draw.deal(draw.sample(names, 4))
     family = FAMILIES[font.INSTRUMENTS[options[gold]].family]
-    return _named(draw, options, gold, options[gold], INSTRUMENT, names, f"The timbre is one of the {family}.")
+    return _named(
+        draw, options, gold, options[gold], INSTRUMENT, names, f"The timbre is one of the {family}."
+    )
 
 
 def family(draw: Draw) -> Draft:
@@ -205,7 +207,11 @@ def _entries(names: tuple[str, ...], stagger: float, rng: np.random.Generator) -
 
 def _shape(contour: str, size: int, step: int) -> list[int]:
     up, turn = list(range(size)), size // 2
-    arch = [min(i, size - 1 - i) for i in range(size)] if size % 2 else [i if i < turn else size - 1 - i for i in up]
+    arch = (
+        [min(i, size - 1 - i) for i in range(size)]
+        if size % 2
+        else [i if i < turn else size - 1 - i for i in up]
+    )
     steps = {"rising": up, "falling": up[::-1], "rising then falling": arch,
              "falling then rising": [-value for value in arch]}[contour]  # fmt: skip
     return [60 + step * value for value in steps]
@@ -280,7 +286,9 @@ def _beat(name: str, beats: float, label: str, rng: np.random.Generator) -> Scen
     notes, at, i = [], 0.05, 0
     pitches = _fit(name, _melody(rng, 24))
     while at < seconds - 0.1:
-        notes.append(font.Note(pitch=(36, 38)[i % 2], start=at, seconds=0.2, velocity=110, program=0, drum=True))
+        notes.append(
+            font.Note(pitch=(36, 38)[i % 2], start=at, seconds=0.2, velocity=110, program=0, drum=True)
+        )
         if i % 2 == 0:
             notes.append(_note(font.INSTRUMENTS[name].program, pitches[i % 24], at, period, 70))
         at, i = at + period, i + 1
@@ -306,7 +314,9 @@ def _swelling(name: str, label: str, range_db: float, rng: np.random.Generator) 
     pitches, step = _fit(name, _melody(rng, 7)), 0.45
     notes = [_note(font.INSTRUMENTS[name].program, p, 0.05 + i * step, step) for i, p in enumerate(pitches)]
     samples = font.render(notes, seconds=len(notes) * step + 0.2)
-    ends = {"getting louder": (-range_db, 0), "getting softer": (0, -range_db), "staying the same": (0, 0)}[label]
+    ends = {"getting louder": (-range_db, 0), "getting softer": (0, -range_db), "staying the same": (0, 0)}[
+        label
+    ]
     canvas = Canvas()
     canvas.add(samples * 10 ** (np.linspace(*ends, len(samples)) / 20), at=0.0)
     canvas.mark_all("type", "music")
@@ -357,7 +367,7 @@ def register(draw: Draw) -> Draft:
 
 
 def _placed(name: str, centre: float, label: str, rng: np.random.Generator) -> Scene:
-    pitches = [int(round(centre + p - 60)) for p in _melody(np.random.default_rng(int(rng.integers(1 << 30))), 5)]
+    pitches = [round(centre + p - 60) for p in _melody(np.random.default_rng(int(rng.integers(1 << 30))), 5)]
     pitches = [int(np.clip(p, centre - 6, centre + 6)) for p in pitches]
     notes = [_note(font.INSTRUMENTS[name].program, p, 0.05 + i * 0.45, 0.45) for i, p in enumerate(pitches)]
     canvas = _canvas(notes, 2.8)

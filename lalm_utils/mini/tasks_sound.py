@@ -66,7 +66,9 @@ PLACE = (
 )
 
 
-def _sequence(labels: tuple[str, ...], gap: float, snr: float, spread: float, rng: np.random.Generator) -> Scene:
+def _sequence(
+    labels: tuple[str, ...], gap: float, snr: float, spread: float, rng: np.random.Generator
+) -> Scene:
     """Events one after the other, `gap` seconds apart, levels within +-`spread` dB, noise at `snr` dB."""
     canvas, at = Canvas(), float(rng.uniform(0.05, 0.3))
     for label in labels:
@@ -79,7 +81,11 @@ def _sequence(labels: tuple[str, ...], gap: float, snr: float, spread: float, rn
 
 def event(draw: Draw) -> Draft:
     """Which of four sounds is heard; the lever is the signal-to-noise ratio."""
-    kind = draw.pools.textures if draw.rng.random() < 0.25 and len(draw.pools.textures) >= 4 else draw.pools.events
+    kind = (
+        draw.pools.textures
+        if draw.rng.random() < 0.25 and len(draw.pools.textures) >= 4
+        else draw.pools.events
+    )
     options, gold = draw.deal(draw.sample(kind, 4))
     label = options[gold]
     snr = draw.uniform(draw.lever((15, 30), (2, 10), (-10, -3)))

@@ -114,7 +114,9 @@ def _list(said: tuple[str, ...], speaker: tuple[str, str], rate: float, gap: flo
     return canvas.finish(rng, snr_db=snr)
 
 
-def _draft(draw: Draw, wordings, options, gold, pool, build, rationale, transcript, slots=None, **truth) -> Draft:
+def _draft(
+    draw: Draw, wordings, options, gold, pool, build, rationale, transcript, slots=None, **truth
+) -> Draft:
     question, filled = draw.word_question(wordings, **(slots or {}))
     return Draft(
         question=question, wordings=filled, options=options, gold=gold, pool=tuple(pool), build=build,
@@ -161,7 +163,9 @@ def word_count(draw: Draw) -> Draft:
     high = draw.lever(5, 6, 8)
     options, gold = draw.window(1, high)
     said = draw.sample(_all_words(draw), int(options[gold]))
-    build = partial(_list, tuple(said), _voice(draw), draw.lever(170, 190, 220), draw.lever(0.35, 0.2, 0.05), 25.0)
+    build = partial(
+        _list, tuple(said), _voice(draw), draw.lever(170, 190, 220), draw.lever(0.35, 0.2, 0.05), 25.0
+    )
     text = ", ".join(said)
     return _draft(draw, WORDS, options, gold, map(str, range(1, high + 1)), build,
                   f'The speaker says: "{text}"', text)  # fmt: skip
@@ -187,7 +191,9 @@ def arithmetic(draw: Draw) -> Draft:
     operator = "plus" if other >= 0 else "minus"
     text = f"{NUMBERS[first]} {operator} {NUMBERS[abs(other)]}."
     build = partial(_talk, text, _voice(draw), draw.lever(140, 155, 180), draw.lever(30.0, 20.0, 10.0))
-    return _draft(draw, SUM, options, gold, map(str, range(1, high + 1)), build, f'The speaker says: "{text}"', text)
+    return _draft(
+        draw, SUM, options, gold, map(str, range(1, high + 1)), build, f'The speaker says: "{text}"', text
+    )
 
 
 def speakers(draw: Draw) -> Draft:
@@ -195,7 +201,7 @@ def speakers(draw: Draw) -> Draft:
     options, gold = draw.deal(SPEAKERS)
     first, second = (_voice(draw, sex) for sex in SPEAKER_SEXES[options[gold]])
     if options[gold].startswith("two") and first == second:
-        first = (first[0], [v for v in draw.pools.voices[first[0]] if v != second[1]][0])
+        first = (first[0], next(v for v in draw.pools.voices[first[0]] if v != second[1]))
     texts = tuple(draw.pick(CARRIERS).format(word=draw.pick(_all_words(draw))) for _ in range(2))
     if draw.level == "hard":
         texts = tuple(draw.sample(_all_words(draw), 2))
@@ -265,7 +271,9 @@ def behind(draw: Draw) -> Draft:
     return _draft(draw, BEHIND, options, gold, draw.pools.textures, build, rationale, text)
 
 
-def _over(text: str, speaker: tuple[str, str], texture: str, level_db: float, rng: np.random.Generator) -> Scene:
+def _over(
+    text: str, speaker: tuple[str, str], texture: str, level_db: float, rng: np.random.Generator
+) -> Scene:
     canvas = Canvas()
     end = _add_speech(canvas, text, speaker, 0.4, rng, rate=165)
     canvas.add(sounds.texture(texture, min(end + 0.4, 6.0), rng), at=0.0, gain_db=level_db)

@@ -115,7 +115,10 @@ def hear(model: PeftModel, clips: Sequence[Heard], held_out: Sequence[Heard], fo
     """Stage 1. Resumes from `hear.pt`; ends by scaling the projector to the embeddings' norm and centre."""
     inner = model.base_model.model
     labels = hearing.label_vectors(args.tokenizer, inner.model.language_model.get_input_embeddings().weight)
-    groups = [(parameters(model, "audio_tower"), args.hear_rate), (parameters(model, "projector"), args.hear_rate)]
+    groups = [
+        (parameters(model, "audio_tower"), args.hear_rate),
+        (parameters(model, "projector"), args.hear_rate),
+    ]
     rng = np.random.default_rng(args.seed)
     plan = [b for _ in range(args.hear_passes) for b in by_length(clips, 32, rng)]
     master, first = tuning.Master(groups, steps=len(plan)), resume(folder / "hear.pt", model)
@@ -123,11 +126,17 @@ def hear(model: PeftModel, clips: Sequence[Heard], held_out: Sequence[Heard], fo
         master.load(first["master"])
     for step in tqdm(range(master.step_number, len(plan)), desc="hear", mininterval=10):
         batch = [clips[i] for i in plan[step]]
-        loss, counts = hearing.hearing_loss(project(inner, batch, args, rng), batch, labels)
+        loss, _counts = hearing.hearing_loss(project(inner, batch, args, rng), batch, labels)
         loss.backward()
         master.step()
         if step % 150 == 149 or step + 1 == len(plan):
-            log(folder, stage="hear", step=step + 1, loss=round(loss.item(), 3), held_out=listen(inner, held_out, labels, args))
+            log(
+                folder,
+                stage="hear",
+                step=step + 1,
+                loss=round(loss.item(), 3),
+                held_out=listen(inner, held_out, labels, args),
+            )
             torch.save({"master": master.state(), "trained": trained_state(model)}, folder / "hear.pt")
     fit_projector(inner, held_out, labels, args)
 
@@ -140,7 +149,9 @@ def project(inner, batch: Sequence[Heard], args, rng=None) -> torch.Tensor:
             if rng.random() < 0.5:
                 low = int(rng.integers(0, 72))
                 row[:, low : low + int(rng.integers(2, 9))] = row.min()
-    return inner.model.multi_modal_projector(hearing.encode(inner.model.audio_tower, mel.to(torch.bfloat16), frames))
+    return inner.model.multi_modal_projector(
+        hearing.encode(inner.model.audio_tower, mel.to(torch.bfloat16), frames)
+    )
 
 
 @torch.no_grad()
@@ -149,7 +160,9 @@ def listen(inner, held_out: Sequence[Heard], labels, args) -> dict[str, float]:
     right: dict[str, list[int]] = {}
     for first in range(0, len(held_out), 32):
         batch = held_out[first : first + 32]
-        for group, (good, total) in hearing.hearing_loss(project(inner, batch, args), batch, labels)[1].items():
+        for group, (good, total) in hearing.hearing_loss(project(inner, batch, args), batch, labels)[
+            1
+        ].items():
             tally = right.setdefault(group, [0, 0])
             tally[0] += good
             tally[1] += total
@@ -209,7 +222,10 @@ def tune(model: PeftModel, stage: Stage, clips: Sequence[Heard], gate: Gate, fol
     if stage.name == "instruct":
         sequences += [tuning.sequence(args.tokenizer, [chat], None) for chat in args.chats]
     plan = list(tuning.batches(sequences, rng))
-    groups = [(parameters(model, "language_model"), stage.rate), (parameters(model, "projector"), stage.projector_rate)]
+    groups = [
+        (parameters(model, "language_model"), stage.rate),
+        (parameters(model, "projector"), stage.projector_rate),
+    ]
     master, first = tuning.Master(groups, steps=len(plan)), resume(folder / f"{stage.name}.pt", model)
     if first:
         master.load(first["master"])
@@ -220,9 +236,18 @@ def tune(model: PeftModel, stage: Stage, clips: Sequence[Heard], gate: Gate, fol
         master.step()
         losses.append(loss.item())
         if step % args.every == args.every - 1 or step + 1 == len(plan):
-            log(folder, stage=stage.name, step=step + 1, of=len(plan), loss=round(float(np.mean(losses)), 3), **gate(inner))
+            log(
+                folder,
+                stage=stage.name,
+                step=step + 1,
+                of=len(plan),
+                loss=round(float(np.mean(losses)), 3),
+                **gate(inner),
+            )
             losses.clear()
-            torch.save({"master": master.state(), "trained": trained_state(model)}, folder / f"{stage.name}.pt")
+            torch.save(
+                {"master": master.state(), "trained": trained_state(model)}, folder / f"{stage.name}.pt"
+            )
 
 
 class Gate:
@@ -236,7 +261,8 @@ class Gate:
         swapped = [*features[1 : len(self.clips)], features[0]]
         kinds = {"real": features, "silence": silent, "other": swapped}
         self.sequences = {
-            kind: [tuning.sequence(tokenizer, e, f) for e, f in zip(asked, feats)] for kind, feats in kinds.items()
+            kind: [tuning.sequence(tokenizer, e, f) for e, f in zip(asked, feats)]
+            for kind, feats in kinds.items()
         }
 
     def __call__(self, inner) -> dict:
@@ -252,7 +278,9 @@ class Gate:
 
 def silence(heard: Heard) -> Heard:
     """The same item with features at their floor throughout."""
-    return Heard(item=heard.item, mel=np.full(heard.mel.shape, FLOOR, np.float16), frames=heard.frames, marks=())
+    return Heard(
+        item=heard.item, mel=np.full(heard.mel.shape, FLOOR, np.float16), frames=heard.frames, marks=()
+    )
 
 
 # What the feature extractor returns for digital silence: (log10(1e-10) + 4) / 4.
@@ -276,8 +304,14 @@ def log(folder: Path, **row) -> None:
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
-    """The trained tensors as a peft adapter in float16."""
+    """The trained tensors as a peft adapter in float16, without this machine's paths."""
     model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's empty card
+    config = folder / "adapter_config.json"
+    text = json.loads(config.read_text(encoding="utf-8")) | {
+        "base_model_name_or_path": "lalm_utils.mini.base"
+    }
+    config.write_text(json.dumps(text, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     path = folder / "adapter_model.safetensors"
     save_file({k: v.to(torch.float16).contiguous() for k, v in load_file(path).items()}, path)
 
@@ -314,10 +348,14 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m lalm_utils.mini.train", description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for material, checkpoints and the adapter")
-    parser.add_argument("--chunks", type=int, default=12, help="chunks of 1,060 clips to train on")
-    parser.add_argument("--hear-passes", type=int, default=3, help="passes over the clips in stage 1")
+    parser = argparse.ArgumentParser(
+        prog="python -m lalm_utils.mini.train", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for material, checkpoints and the adapter"
+    )
+    parser.add_argument("--chunks", type=int, default=14, help="chunks of 1,060 clips to train on")
+    parser.add_argument("--hear-passes", type=int, default=2, help="passes over the clips in stage 1")
     parser.add_argument("--hear-rate", type=float, default=1e-3)
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the passes of stages 2 to 4")
     parser.add_argument("--every", type=int, default=100, help="steps between checkpoints in stages 2 to 4")

@@ -102,8 +102,10 @@ def _visible(block: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
 
 
-def reply_logits(model: nn.Module, batch: Sequence[Sequenced]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits (labels, vocabulary), wanted ids (labels,) and the example each label belongs to, counted over the batch."""
+def reply_logits(
+    model: nn.Module, batch: Sequence[Sequenced]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Logits (labels, vocabulary), wanted ids (labels,) and the example each label belongs to, counted over all."""
     inner = model.model
     ids, block = _padded(batch, "ids", 0), _padded(batch, "block", -1)
     embeds = inner.language_model.get_input_embeddings()(ids)
@@ -123,7 +125,11 @@ def reply_logits(model: nn.Module, batch: Sequence[Sequenced]) -> tuple[torch.Te
     rows, columns = torch.nonzero(_padded(batch, "reply", 0), as_tuple=True)
     # A reply's first token is predicted by the token before it in the sequence, which is its own question's last.
     first = torch.tensor([0] + [max(s.block) for s in batch]).cumsum(0)
-    return model.lm_head(hidden[rows, columns - 1]).float(), ids[rows, columns], first[rows] + block[rows, columns] - 1
+    return (
+        model.lm_head(hidden[rows, columns - 1]).float(),
+        ids[rows, columns],
+        first[rows] + block[rows, columns] - 1,
+    )
 
 
 def reply_loss(model: nn.Module, batch: Sequence[Sequenced]) -> torch.Tensor:
@@ -154,7 +160,9 @@ def exact(model: nn.Module, sequences: Sequence[Sequenced]) -> list[list[bool]]:
 class Master:
     """AdamW on float32 copies of bfloat16 parameters, with linear warm-up and cosine decay per stage."""
 
-    def __init__(self, groups: Sequence[tuple[Sequence[nn.Parameter], float]], *, steps: int, warmup: int = 40) -> None:
+    def __init__(
+        self, groups: Sequence[tuple[Sequence[nn.Parameter], float]], *, steps: int, warmup: int = 40
+    ) -> None:
         self.live = [p for parameters, _ in groups for p in parameters]
         self.copies = [p.detach().float().clone() for p in self.live]
         copies = iter(self.copies)
@@ -192,5 +200,3 @@ class Master:
             for copy, live, saved in zip(self.copies, self.live, state["copies"]):
                 copy.copy_(saved)
                 live.copy_(saved)
-
-

@@ -129,6 +129,9 @@ def variants() -> frozenset[str]:
     return frozenset(path.name for path in folder.iterdir())
 
 
+_SEED = 1
+
+
 class _Event(ctypes.Structure):
     """espeak_EVENT of eSpeak's speak_lib.h."""
 
@@ -198,6 +201,8 @@ def _synthesise(text: str, full_name: str, settings: Mapping[int, int]) -> tuple
                 f"eSpeak cannot read its data in {os.fsdecode(data)!r} (its limit is 159 bytes of path); "
                 "reinstall espeakng-loader, in a folder with a shorter path if this one is longer"
             )
+        # Breathy voices draw noise from a generator that eSpeak seeds by the clock.
+        library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))
         library.espeak_SetSynthCallback(callback)
         if library.espeak_SetVoiceByName(name) != 0:
             library.espeak_Terminate()

@@ -1,0 +1,423 @@
+"""Reading replies: a hand-labelled table, and what must hold over every item of MMAU and MMAR.
+
+replies.csv: case ("group: what it shows"), expected (index of the option, "refused" or "unreadable"), options
+(with | between them), reply (with \\n for a new line). Each label is what a person reads in the reply under
+the rules of `answers`, written before the parser saw the reply. Group "limit" holds replies that a person can
+read and the parser cannot: they are expected to be misread, so that the table says when one no longer is.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lalm_utils.answers import OPTION, REFUSED, UNREADABLE, Reading, mmau_match, read
+from lalm_utils.refusals import find_refusals, tidy, words
+
+SHARED = Path(__file__).parents[2] / "shared"
+FILES = {"MMAU": SHARED / "mmau" / "mmau-test-mini.json", "MMAR": SHARED / "mmar" / "MMAR-meta.jsonl"}
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+ANIMALS = ["dog", "cat", "bird", "fish"]
+
+with (Path(__file__).parent / "replies.csv").open(encoding="utf-8", newline="") as table:
+    ROWS = [
+        (r["case"], r["expected"], r["options"], r["reply"].replace("\\n", "\n"))
+        for r in csv.DictReader(table)
+    ]
+READABLE = [row for row in ROWS if not row[0].startswith("limit:")]
+LIMITS = [row for row in ROWS if row[0].startswith("limit:")]
+
+
+def as_label(reading: Reading) -> str:
+    return (
+        str(reading.choice)
+        if reading.kind == OPTION
+        else {REFUSED: "refused"}.get(reading.kind, reading.kind)
+    )
+
+
+@pytest.mark.parametrize("case, expected, options, reply", READABLE, ids=[row[0] for row in READABLE])
+def test_a_reply_is_read_as_a_person_reads_it(case, expected, options, reply):
+    reading = read(reply, options.split("|"))
+    assert as_label(reading) == expected, reading
+    assert reading.evidence in tidy(reply)
+    assert reading.evidence or reading.kind == UNREADABLE
+
+
+@pytest.mark.parametrize("case, expected, options, reply", LIMITS, ids=[row[0] for row in LIMITS])
+def test_a_known_limit_is_still_one(case, expected, options, reply):
+    assert as_label(read(reply, options.split("|"))) != expected
+
+
+def test_the_table_is_large_and_has_every_kind_of_reply():
+    groups = Counter(row[0].split(":")[0] for row in READABLE)
+    assert len(READABLE) >= 150
+    assert all(
+        groups[name] >= 25
+        for name in ("text", "letter", "reasoned", "refusal", "both", "unreadable", "number")
+    )
+    assert len({row[0] for row in ROWS}) == len({row[2:] for row in ROWS}) == len(ROWS)
+    valid = {"refused", "unreadable"}
+    assert all(
+        expected in valid or int(expected) < len(options.split("|")) for _, expected, options, _ in ROWS
+    )
+
+
+# --- every item of the published benchmarks ---
+
+
+def published(name: str) -> list[tuple[list[str], str]]:
+    """The options and the gold text of every item of MMAU or MMAR."""
+    path = FILES[name]
+    if not path.is_file():
+        pytest.skip(f"no {path.name} at {path.parent}: {name}'s questions are not ours to hand on")
+    text = path.read_text(encoding="utf-8")
+    records = json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines()]
+    return [(record["choices"], record["answer"]) for record in records]
+
+
+def ambiguous(options: list[str], letter: str) -> bool:
+    """Whether a bare letter may be an option's text: several options are letters (notes), or this one is."""
+    alone = [option.upper() for option in options if len(option) == 1 and option.isalpha()]
+    return len(alone) > 1 or letter in alone
+
+
+def misread(name: str, form: str, *, bare: bool = False) -> list[tuple[str, Reading]]:
+    """Replies in a form that are not read as what they give: each gold text, or each letter, of every item."""
+    found = []
+    for options, gold in published(name):
+        alternatives = " or ".join(option.strip(". ") for option in options)
+        listing = "\n".join(f"({letter}) {option}" for letter, option in zip(LETTERS, options))
+        for letter, option in zip(LETTERS, options):
+            if ("{text}" in form and option != gold) or (bare and ambiguous(options, letter)):
+                continue
+            named = {"text": option.strip(), "letter": letter, "small": letter.lower()}
+            reading = read(form.format(any=alternatives, all=listing, **named), options)
+            if reading.choice is None or options[reading.choice] != option:
+                found.append((option, reading))
+    return found
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "case, form",
+    [
+        ("text alone", "{text}"),
+        ("quoted", '"{text}"'),
+        ("bold", "**{text}**"),
+        ("letter and text", "({small}) {text}"),
+        ("letter with full stop and text", "{letter}. {text}"),
+        ("letter and text, then a reason", "{letter}. {text}\n\nThis is because of the sound."),
+        ("after an answer line", "Let me listen.\nAnswer: {text}"),
+        ("after the answer is", "The answer is {text}."),
+        ("after the correct answer, with letter", "The correct answer is ({small}) {text}"),
+        ("in answer tags", "<answer>{text}</answer>"),
+        ("boxed", "\\boxed{{{text}}}"),
+        ("last line, after all were weighed", "It could be {any}.\nHmm.\n{text}"),
+        ("answered, after all were listed", "{all}\n\nAnswer: {text}"),
+        ("concluded, after all were weighed", "It could be {any}. So the answer is {text}"),
+        ("answered after a refusal", "I don't know. Answer: {text}"),
+    ],
+)
+def test_every_gold_text_is_read_as_itself(name, case, form):
+    assert misread(name, form) == []
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "case, form",
+    [
+        ("brackets", "({letter})"),
+        ("small letter in brackets", "({small})"),
+        ("closing bracket", "{small})"),
+        ("option", "Option {letter}"),
+        ("after the answer is", "The answer is ({small})."),
+        ("after all were listed", "{all}\n\nAnswer: ({small})"),
+    ],
+)
+def test_every_marked_letter_is_read_as_its_option(name, case, form):
+    assert misread(name, form) == []
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "case, form",
+    [
+        ("alone", "{letter}"),
+        ("small", "{small}"),
+        ("full stop", "{letter}."),
+        ("bold", "**{letter}**"),
+        ("after an answer line", "Answer: {letter}"),
+        ("after the answer is", "The answer is {letter}"),
+        ("boxed", "\\boxed{{{letter}}}"),
+    ],
+)
+def test_every_bare_letter_is_read_as_its_option_unless_options_are_letters(name, case, form):
+    assert misread(name, form, bare=True) == []
+
+
+def test_options_that_are_letters_are_rare_in_the_published_benchmarks():
+    kept_out = [
+        letter for name in FILES for options, _ in published(name) for letter in LETTERS[: len(options)]
+        if ambiguous(options, letter)
+    ]  # fmt: skip
+    assert len(kept_out) <= 30
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "case, form, kind",
+    [
+        ("a list by line", "{lines}", UNREADABLE),
+        ("a lettered list", "{listing}", UNREADABLE),
+        ("alternatives", "It is {any}.", UNREADABLE),
+        ("ignorance of which", "I don't know if it is {any}.", REFUSED),
+        ("a list, then IDK", "{listing}\nIDK", REFUSED),
+    ],
+)
+def test_a_reply_that_names_every_option_chooses_none(name, case, form, kind):
+    for options, _ in published(name):
+        named = [option.strip(". ") for option in options]
+        listing = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, named))
+        reply = form.format(lines="\n".join(named), listing=listing, any=" or ".join(named))
+        assert read(reply, options).kind == kind, (options, reply)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "case, reply, kind",
+    [
+        ("nothing", "", UNREADABLE),
+        ("an article", "the", UNREADABLE),
+        ("a cue", "The answer is", UNREADABLE),
+        ("a description with an article", "A sound is heard, and I think so too.", UNREADABLE),
+        ("two letters", "A or B", UNREADABLE),
+        ("IDK", "IDK", REFUSED),
+        ("a description, then a refusal", "A man is speaking, but I do not know.", REFUSED),
+    ],
+)
+def test_a_constant_reply_without_an_option_is_never_right(name, case, reply, kind):
+    assert {read(reply, options).kind for options, _ in published(name)} == {kind}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("reply", ["A", "(A)", "B.", "The answer is (C).", "d", "Answer: E"])
+def test_a_constant_letter_is_right_exactly_where_gold_stands_there(name, reply):
+    letter = reply.rstrip(").")[-1].upper()
+    place = LETTERS.index(letter)
+    for options, gold in published(name):
+        if "(" in reply or not ambiguous(options, letter):
+            assert is_right(reply, options, gold) == (options[place : place + 1] == [gold]), options
+        else:
+            assert is_right(reply, options, gold) == (gold.upper() == letter), options
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "reply", ["Yes", "no", "two", "3", "Man", "happy", "None", "It is a dog.", "Yes, there is."]
+)
+def test_a_constant_text_is_right_only_where_gold_is_in_it(name, reply):
+    for options, gold in published(name):
+        if is_right(reply, options, gold):
+            said, key = (" ".join(word.text for word in words(text, True)) for text in (reply, gold))
+            without_unit = key.split()[0] == said and said.isdigit()
+            assert f" {key} " in f" {said} " or without_unit, options
+
+
+def is_right(reply: str, options: list[str], gold: str) -> bool:
+    reading = read(reply, options)
+    return reading.choice is not None and options[reading.choice] == gold
+
+
+# --- any reply ---
+
+
+@given(reply=st.text(), options=st.lists(st.text(), min_size=1, max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_any_text_is_read_without_an_error(reply, options):
+    reading = read(reply, options)
+    assert reading.kind in {OPTION, REFUSED, UNREADABLE}
+    assert (reading.choice is not None) == (reading.kind == OPTION)
+    assert reading.choice is None or 0 <= reading.choice < len(options)
+
+
+@given(options=st.lists(st.text(min_size=1), min_size=1, max_size=8), data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_any_option_s_exact_text_is_read_as_itself(options, data):
+    option = data.draw(st.sampled_from(options))
+    reading = read(option, options)
+    if tidy(option).strip():
+        assert reading.kind == OPTION
+        assert tidy(options[reading.choice]).strip() == tidy(option).strip()
+
+
+def test_an_empty_option_is_chosen_by_its_letter_only():
+    assert read("(C)", ["dog", "cat", ""]).choice == 2
+    assert read("", ["dog", "cat", ""]).kind == UNREADABLE
+
+
+def test_options_that_differ_only_in_case_are_told_apart():
+    assert [read(reply, ["V7", "v7"]).choice for reply in ("V7", "v7", '"v7"')] == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "case, phrase",
+    [
+        ("prose", "The clip opens with a steady hum, and then something like a door closes nearby. "),
+        ("one option", "dog "),
+        ("denials", "not a dog "),
+        ("commitments", "the answer is one of them. "),
+        ("leanings", "I think it is a dog. "),
+        ("refusals", "I don't know "),
+        ("half refusals", "i cannot really honestly "),
+        ("bold and refusals", "**dog** I don't know "),
+        ("quotation marks", "\"a 'b "),
+        ("brackets", "(a) "),
+        ("numbers", "one hundred and "),
+        ("letters", "B. "),
+        ("one word", "a"),
+        ("lines", "\n"),
+    ],
+)
+def test_a_long_reply_is_read_in_linear_time(case, phrase):
+    def seconds(size: int) -> float:
+        reply = (phrase * size)[:size] + "\nAnswer: (b)"
+        start = time.process_time()
+        assert read(reply, ANIMALS).choice == 1
+        return time.process_time() - start
+
+    seconds(1_000)
+    short, long = (min(seconds(size) for _ in range(2)) for size in (10_000, 100_000))
+    assert long < 25 * short + 0.05
+    assert long < (0.2 if case == "prose" else 1.0)
+
+
+@pytest.mark.parametrize(
+    "case, reply, options, error, message",
+    [
+        (
+            "no reply",
+            None,
+            ANIMALS,
+            TypeError,
+            "reply is None: only text can be read; grade a missing reply as failed",
+        ),
+        ("bytes", b"dog", ANIMALS, TypeError, "reply is b'dog': only text can be read"),
+        (
+            "options as one text",
+            "dog",
+            "dog|cat",
+            TypeError,
+            "options are 'dog|cat': give a sequence of texts",
+        ),
+        (
+            "an option that is a number",
+            "3",
+            [2, 3],
+            TypeError,
+            r"options are \[2, 3\]: give a sequence of texts",
+        ),
+        (
+            "no options",
+            "dog",
+            [],
+            ValueError,
+            "options are empty: give the texts that the reply could choose from",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_the_rule(case, reply, options, error, message):
+    with pytest.raises(error, match=message):
+        read(reply, options)
+
+
+# --- refusals and words by themselves ---
+
+
+@pytest.mark.parametrize(
+    "case, text, firm",
+    [
+        ("ignorance", "I don't know.", [True]),
+        ("doubt", "I'm not sure.", [False]),
+        ("both", "I'm not sure. I don't know.", [False, True]),
+        ("quoted", 'She says "I don\'t know".', []),
+        ("conditional", "If I don't know, I say so.", []),
+        ("another's", "The man cannot hear her.", []),
+    ],
+)
+def test_refusals_are_found_with_their_firmness(case, text, firm):
+    assert [refusal.firm for refusal in find_refusals(text)] == firm
+
+
+def test_a_hidden_span_refuses_nothing():
+    text = "It cannot be determined."
+    assert len(find_refusals(text)) == 1
+    assert find_refusals(text, [(3, 23)]) == []
+
+
+@pytest.mark.parametrize(
+    "case, text, expected",
+    [
+        ("year", "one thousand, nine hundred and nineteen", "1919"),
+        ("hyphen", "twenty-one", "21"),
+        ("neighbours", "one, two", "1 2"),
+        ("tens and units apart", "twenty, five", "20 5"),
+        ("two numbers", "one and two", "1 and 2"),
+        ("times", "twice", "2 time"),
+        ("pronoun", "one of them", "one of them"),
+        ("thousands comma", "1,500", "1500"),
+        ("articles", "the sound of a dog", "sound of dog"),
+        ("key", "a minor", "a minor"),
+    ],
+)
+def test_words_fold_numbers_and_articles(case, text, expected):
+    assert " ".join(word.text for word in words(text, True)) == expected
+
+
+# --- MMAU's own rule ---
+
+
+@pytest.mark.parametrize(
+    "case, reply, options, gold, expected",
+    [
+        ("exact", "Man", ["Man", "Woman"], "Man", True),
+        ("other case, in a sentence", "It is a MAN.", ["Man", "Woman"], "Man", True),
+        ("another option's word", "A man, not a woman.", ["Man", "Woman"], "Man", False),
+        ("another option's article", "It is the man.", ["Man", "the woman"], "Man", False),
+        ("part of the gold text", "dog", ["dog barking", "cat"], "dog barking", False),
+        ("words in any order", "barking dog", ["dog barking", "cat"], "dog barking", True),
+        ("shared words are free", "old man", ["man", "old man"], "old man", True),
+        ("gold is part of another option", "old man", ["man", "old man"], "man", False),
+        ("letter alone", "(A)", ["Man", "Woman"], "Man", False),
+        ("letter that is another option's word", "(A) Man", ["Man", "A woman"], "Man", False),
+        ("nothing", "", ["Man", "Woman"], "Man", False),
+        ("no word", "...", ["Man", "Woman"], "Man", False),
+        ("refusal", "I don't know.", ["Man", "Woman"], "Man", False),
+    ],
+)
+def test_mmau_s_rule_wants_gold_s_words_and_no_other_option_s(case, reply, options, gold, expected):
+    assert mmau_match(reply, options, gold) is expected
+
+
+@pytest.mark.parametrize(
+    "case, form, percent",
+    [
+        ("text alone", "{text}", 100.0),
+        ("letter and text", "({letter}) {text}", 96.7),
+        ("a sentence", "The answer is {text}.", 90.7),
+        ("a sentence with the letter", "The correct answer is ({letter}) {text}.", 87.9),
+        ("letter alone", "{letter}", 0.2),
+    ],
+)
+def test_mmau_s_rule_costs_an_all_knowing_model_what_the_official_matcher_costs_it(case, form, percent):
+    items = published("MMAU")
+    replies = [form.format(text=gold, letter=LETTERS[options.index(gold)]) for options, gold in items]
+    right = sum(mmau_match(reply, options, gold) for reply, (options, gold) in zip(replies, items))
+    assert round(100 * right / len(items), 1) == percent

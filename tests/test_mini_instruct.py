@@ -1,0 +1,247 @@
+"""The training mixture's texts: wordings apart from the methods', refusals in one form only, readable replies."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from functools import cache
+
+import numpy as np
+import pytest
+
+from lalm_utils import answers, prompts
+from lalm_utils.items import Item
+from lalm_utils.mini import chat, instruct, tasks_music, tasks_sound, tasks_speech
+from lalm_utils.mini.draw import Dealer
+from lalm_utils.mini.instruct import FORMS, reshuffled
+from lalm_utils.mini.plan import MODALITIES, REASONS, Planned, plan, render, unanswerable
+
+WORDINGS = (
+    *instruct.CHOOSE, *instruct.PERMIT, *instruct.REASON, *instruct.TYPE, *instruct.DESCRIBE, *instruct.TRANSCRIBE
+)  # fmt: skip
+METHODS = (prompts.PLAIN, prompts.IDK, prompts.STEPWISE, prompts.AUDIO_TYPE)
+
+
+@cache
+def answerable() -> tuple[Planned, ...]:
+    """300 items of `train`: every task at every level."""
+    items = tuple(plan("train", size=300))
+    assert len({(item.task, item.level) for item in items}) == 90
+    return items
+
+
+@cache
+def hopeless(count: int = 96) -> tuple[Planned, ...]:
+    kinds, dealer = tuple(MODALITIES), Dealer()
+    return tuple(
+        unanswerable(f"train-3-u{i:03d}", "train", kinds[i % 3], REASONS[i % 4], dealer) for i in range(count)
+    )
+
+
+def sentences(text: str) -> set[str]:
+    """The sentences of a text without case, punctuation and differences of spacing."""
+    bare = str.maketrans("", "", string.punctuation)
+    parts = re.split(r"(?<=[.?!])\s+|\n", text)
+    return {" ".join(part.translate(bare).casefold().split()) for part in parts} - {""}
+
+
+# ---- wordings
+
+
+def test_no_training_wording_is_a_wording_of_a_method():
+    taken = set().union(*(sentences(method) for method in METHODS))
+    assert len(taken) >= 6
+    for wording in (*WORDINGS, *chat.questions()):
+        assert not sentences(wording) & taken, wording
+
+
+def test_no_question_asks_as_a_method_does():
+    modules = (tasks_sound, tasks_music, tasks_speech)
+    questions = [
+        w for m in modules for v in vars(m).values() if isinstance(v, tuple) for w in v if isinstance(w, str)
+    ]
+    assert len(questions) > 80
+    taken = set().union(*(sentences(method) for method in METHODS))
+    assert not set().union(*(sentences(question) for question in questions)) & taken
+
+
+def test_wordings_vary_and_none_occurs_twice():
+    assert len(set(map(str.casefold, WORDINGS))) == len(WORDINGS)
+    for group in (instruct.CHOOSE, instruct.PERMIT, instruct.REASON, instruct.TYPE, instruct.DESCRIBE):
+        assert len(group) >= 4
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_whole_example_holds_a_sentence_of_a_method(form):
+    taken = set().union(*(sentences(method) for method in METHODS))
+    for number, item in enumerate(answerable()):
+        example = FORMS[form](item, np.random.default_rng(number))
+        assert not sentences(example.user) & taken, example.user
+
+
+def test_permission_is_worded_only_where_it_is_given():
+    for number, item in enumerate(answerable()):
+        for form in FORMS:
+            user = FORMS[form](item, np.random.default_rng(number)).user
+            assert ("IDK" in user) == (form == "permitted"), (form, user)
+
+
+# ---- replies
+
+
+@pytest.mark.parametrize("form", ["choice", "permitted", "stepwise"])
+def test_a_reply_is_read_as_the_right_option(form):
+    for number, item in enumerate(answerable()):
+        rng = np.random.default_rng(number)
+        example = FORMS[form](item, rng)
+        _, options, gold = reshuffled(item, np.random.default_rng(number))
+        reading = answers.read(example.reply, options)
+        assert (reading.kind, reading.choice) == ("option", gold), (item.id, example.reply, options)
+
+
+def test_a_step_by_step_reply_reports_what_is_heard_and_then_answers():
+    for number, item in enumerate(answerable()):
+        example = FORMS["stepwise"](item, np.random.default_rng(number))
+        heard, answer = example.reply.split("\nAnswer: ")
+        assert heard == item.draft.rationale
+        assert answer == item.draft.options[item.draft.gold]
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_refusal_is_taught_on_unanswerable_clips_with_permission_and_read_as_one(reason):
+    items = [item for item in hopeless() if item.reason == reason]
+    assert len(items) == 24
+    for number, item in enumerate(items):
+        example = FORMS["permitted"](item, np.random.default_rng(number))
+        assert example.reply == "IDK"
+        assert answers.read(example.reply, item.draft.options).kind == "refusal"
+        assert any(wording in example.user for wording in instruct.PERMIT)
+
+
+def test_no_answerable_item_is_ever_refused():
+    for number, item in enumerate(answerable()):
+        for form, make in FORMS.items():
+            example = make(item, np.random.default_rng(number))
+            assert "IDK" not in example.reply, (form, item.id)
+            if form in ("choice", "permitted"):
+                assert example.reply == item.draft.options[item.draft.gold]
+
+
+def test_the_type_and_the_account_are_the_ground_truth():
+    for number, item in enumerate(answerable()):
+        rng = np.random.default_rng(number)
+        assert FORMS["kind"](item, rng).reply == item.modality
+        account, truth = FORMS["account"](item, rng), item.draft.truth
+        if truth.get("transcript"):
+            assert (account.reply, item.modality) == (truth["transcript"], "speech")
+            assert account.user in instruct.TRANSCRIBE
+        else:
+            assert account.reply == truth["caption"]
+            assert account.user in instruct.DESCRIBE
+
+
+def test_every_reply_is_one_to_learn():
+    for number, item in enumerate(answerable()):
+        for form, make in FORMS.items():
+            example = make(item, np.random.default_rng(number))
+            assert example.reply.strip() == example.reply != "", (form, item.id)
+            assert example.user.strip() == example.user != "", (form, item.id)
+
+
+# ---- layouts
+
+
+LAYOUTS = {
+    "(A) bell": lambda options: [f"({letter}) {option}" for letter, option in zip("ABCD", options)],
+    "A. bell": lambda options: [f"{letter}. {option}" for letter, option in zip("ABCD", options)],
+    "- bell": lambda options: [f"- {option}" for option in options],
+    "Options: bell; rain.": lambda options: [f"Options: {'; '.join(options)}."],
+}
+
+
+def test_an_example_is_question_options_in_one_of_four_layouts_and_instruction():
+    seen = Counter()
+    for number, item in enumerate(answerable()):
+        example = FORMS["choice"](item, np.random.default_rng(number))
+        _, options, _ = reshuffled(item, np.random.default_rng(number))
+        question, *listing, instruction = example.user.split("\n")
+        assert question in item.draft.wordings
+        assert instruction in instruct.CHOOSE
+        [layout] = [name for name, lines in LAYOUTS.items() if lines(options) == listing]
+        seen[layout] += 1
+    assert min(seen[layout] for layout in LAYOUTS) >= 15
+    assert seen["(A) bell"] == max(seen.values())
+
+
+def test_the_same_draw_gives_the_same_example_and_another_draw_others():
+    item = answerable()[0]
+    users = {FORMS["choice"](item, np.random.default_rng(seed)).user for seed in (1, 1, 2, 3, 4, 5)}
+    assert 4 <= len(users) <= 5
+
+
+# ---- reshuffling
+
+
+def visits(item: Planned, count: int = 8) -> list[tuple[str, tuple[str, ...], int]]:
+    return [reshuffled(item, np.random.default_rng([seed, 1])) for seed in range(count)]
+
+
+def test_reshuffling_keeps_the_gold_and_never_doubles_an_option():
+    for item in answerable():
+        for question, options, gold in visits(item):
+            assert options[gold] == item.draft.options[item.draft.gold], item.id
+            assert len(set(options)) == len(options) == len(item.draft.options), (item.id, options)
+            assert set(options) <= set(item.draft.pool), item.id
+            assert question in item.draft.wordings, item.id
+
+
+def test_redrawn_distractors_are_never_heard_in_the_clip():
+    # Options of the item itself may be heard: the order questions are about them.
+    for item in answerable():
+        heard = set(item.draft.truth.get("content", ())) | {item.draft.options[item.draft.gold]}
+        for _, options, gold in visits(item):
+            fresh = {*options[:gold], *options[gold + 1 :]} - set(item.draft.options)
+            assert not fresh & heard, (item.id, fresh & heard)
+
+
+def test_over_many_visits_positions_and_distractors_change():
+    item = next(item for item in answerable() if item.task == "Spoken word")
+    seen = visits(item, 80)
+    counts = np.bincount([gold for _, _, gold in seen], minlength=4)
+    assert counts.min() >= 8
+    assert len({option for _, options, _ in seen for option in options}) > 20
+    kept = sum(set(options) == set(item.draft.options) for _, options, _ in seen)
+    assert 25 <= kept <= 55
+
+
+def test_numbers_stay_a_window_of_neighbours():
+    for item in answerable():
+        if item.draft.options[0].isdigit():
+            for _, options, _ in visits(item, 4):
+                assert set(options) == set(item.draft.options)
+
+
+def test_unanswerable_items_stay_unanswerable():
+    for item in hopeless():
+        for _, options, _ in visits(item, 6):
+            assert set(options) == set(item.draft.options), item.id
+    removed = [item for item in hopeless() if item.reason == "option_removed"]
+    for item in removed:
+        groups = ("content", "background", "language")
+        heard = {mark.label for mark in render(item).marks if mark.group in groups}
+        assert heard, item.id
+        assert not any(heard & set(options) for _, options, _ in visits(item, 6)), item.id
+
+
+def test_the_text_prompt_of_an_item_differs_from_each_of_its_training_texts(tmp_path):
+    # The evaluation's own prompt for the same draft, in whatever layout training shows it.
+    for number, planned in enumerate(answerable()[:60]):
+        draft = planned.draft
+        item = Item(
+            id="x", benchmark="mini", split="train", modality=planned.modality, question=draft.question,
+            options=draft.options, gold=draft.gold, clip=tmp_path / "x.wav",
+        )  # fmt: skip
+        evaluated = {prompts.render(item, method).turns[0].text for method in ("plain", "idk", "stepwise")}
+        trained = {make(planned, np.random.default_rng(number)).user for make in FORMS.values()}
+        assert not evaluated & trained
