@@ -153,9 +153,6 @@ def json_records(file: Path) -> Iterator[Placed]:
         yield place, record
 
 
-_json_records = json_records  # the name that predictions.py imports
-
-
 def _json(text: str, file: Path, line: int) -> Any:
     """Parse text that starts at `line` of the file."""
     try:

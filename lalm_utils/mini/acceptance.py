@@ -44,6 +44,16 @@ def _row(
             "n": int(n), "bound": bound, "met": met}  # fmt: skip
 
 
+def _measured(claim: str, group: str, r: pd.Series, bound: str = "", met: bool | None = None) -> dict:
+    """The row of a metric's value, low, high and n."""
+    return _row(claim, group, r["value"], r["low"], r["high"], r["n"], bound, met)
+
+
+def _pooled(table: pd.DataFrame) -> pd.Series:
+    """Accuracy over all rows of the table, with its interval."""
+    return tables.values(metrics.evaluate(table, by=None), "accuracy").iloc[0]
+
+
 def _share(claim: str, group: str, good: pd.Series, bound: str, least: float) -> dict:
     low, high = intervals.wilson(int(good.sum()), len(good))
     return _row(claim, group, good.mean(), low, high, len(good), bound, bool(good.mean() >= least))
@@ -60,47 +70,12 @@ def _accuracy(plain: pd.DataFrame) -> list[dict]:
     levels = tables.values(metrics.evaluate(plain, by="level"), "accuracy").set_index("group")
     ordered = levels.loc["easy", "value"] > levels.loc["medium", "value"] > levels.loc["hard", "value"]
     for name in ("easy", "medium", "hard"):
-        r = levels.loc[name]
-        rows.append(
-            _row(
-                "accuracy",
-                name,
-                r["value"],
-                r["low"],
-                r["high"],
-                r["n"],
-                "easy > medium > hard",
-                bool(ordered),
-            )
-        )
+        rows.append(_measured("accuracy", name, levels.loc[name], "easy > medium > hard", bool(ordered)))
     for novel, part in plain.groupby("novel"):
-        r = tables.values(metrics.evaluate(part, by=None), "accuracy").iloc[0]
-        rows.append(
-            _row(
-                "accuracy",
-                "novel content" if novel else "known content",
-                r["value"],
-                r["low"],
-                r["high"],
-                r["n"],
-                "",
-                None,
-            )
-        )
+        rows.append(_measured("accuracy", "novel content" if novel else "known content", _pooled(part)))
     for task, part in plain.groupby("task"):
-        r = tables.values(metrics.evaluate(part, by=None), "accuracy").iloc[0]
-        rows.append(
-            _row(
-                "accuracy by task",
-                task,
-                r["value"],
-                r["low"],
-                r["high"],
-                r["n"],
-                f"chance {part['chance'].mean():.3f}",
-                None,
-            )
-        )
+        bound = f"chance {part['chance'].mean():.3f}"
+        rows.append(_measured("accuracy by task", task, _pooled(part), bound))
     return rows
 
 
