@@ -27,7 +27,7 @@ test: $(SETUP)  ## run all tests; every notebook is executed as a copy on a few 
 	$(PY) -m pytest
 
 figures: $(SETUP)  ## redraw figures/ from the CSVs beside them; no model is needed
-	$(PY) -m lalm_utils.redraw
+	$(PY) -m lalm_utils.plots.redraw
 
 lint: $(SETUP)  ## check style and formatting of Python files and notebooks
 	$(PY) -m ruff check .

@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lalm_utils import bench, run, score
+from lalm_utils.cli import bench, run, score
 
 COMMANDS = (run, score, bench)
 

@@ -13,10 +13,11 @@ import jiwer
 import numpy as np
 import pandas as pd
 
-from lalm_utils import draws, intervals, truth
+from lalm_utils import truth
 from lalm_utils.agent import FAILED, UNREADABLE
 from lalm_utils.items import MODALITIES
 from lalm_utils.refusals import tidy
+from lalm_utils.stats import draws, intervals
 
 CAPTIONED = ("sound", "music")
 LEFT_OUT = "clips_left_out"  # their text was not written, or by the prompt of another type

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lalm_utils import draws, intervals
 from lalm_utils.outcomes import Outcome
+from lalm_utils.stats import draws, intervals
 
 ANSWERED = (Outcome.CORRECT, Outcome.WRONG)
 _LINE = re.compile(r"[\s*_#>-]*(?P<more>final\s+)?answer[\s*_]*:[\s*_]*(?P<said>.*)", re.IGNORECASE)

@@ -31,10 +31,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lalm_utils import intervals, outcomes
-from lalm_utils.flows import ANSWERED, NAMES, flow_table
-from lalm_utils.gains import gain
+from lalm_utils import outcomes
 from lalm_utils.outcomes import Outcome, OutcomeError, validate
+from lalm_utils.stats import intervals
+from lalm_utils.stats.flows import ANSWERED, NAMES, flow_table
+from lalm_utils.stats.gains import gain
 
 __all__ = [
     "Counts", "accuracy", "count", "evaluate", "flow_table", "gain", "refusal_by_sort", "rejection_rate",

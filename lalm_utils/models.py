@@ -112,11 +112,11 @@ def load_model(name: str | Path, /, **options: Any) -> Model:
     (revision, concurrency, ...).
     """
     if str(name).startswith(API):
-        from lalm_utils.api_model import ApiModel  # httpx is loaded for those who need it
+        from lalm_utils.server.api_model import ApiModel  # httpx is loaded for those who need it
 
         return ApiModel(*_server_and_model(str(name)), **options)
     import lalm_utils.progress  # noqa: F401, first: it silences a warning that transformers sets off in notebooks
-    from lalm_utils.transformers_model import TransformersModel  # torch takes seconds to import
+    from lalm_utils.engine.transformers_model import TransformersModel  # torch takes seconds to import
 
     if str(name) == MINI:
         return TransformersModel(MINI, **{"name": MINI} | options)

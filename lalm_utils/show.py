@@ -19,7 +19,7 @@ import pandas as pd
 from IPython.display import HTML, Audio, Image, Markdown
 
 from lalm_utils.audio import RATE, read_clip
-from lalm_utils.flows import flow_table
+from lalm_utils.stats.flows import flow_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +63,7 @@ def picture(figure: Figure | str | Path, alt: str = "") -> Image:
     """A matplotlib figure, or the PNG that figures.save returned, at a page's width."""
     if isinstance(figure, str | Path):
         return Image(data=Path(figure).read_bytes(), width=WIDTH, alt=alt or Path(figure).stem)
-    from lalm_utils.figures import render  # matplotlib is loaded already where there is a figure
+    from lalm_utils.plots.figures import render  # matplotlib is loaded already where there is a figure
 
     return Image(data=render(figure), width=WIDTH, alt=alt or "figure")
 

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from tiny import TEXTS
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from lalm_utils.families import family_of
+from lalm_utils.engine.families import family_of
 
 SECONDS = 4  # the window of Whisper's extractor here: 400 frames
 WORDS = list(dict.fromkeys(" ".join(TEXTS).split()))

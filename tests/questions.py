@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from fake_model import FakeModel
 
-from lalm_utils import run
 from lalm_utils.__main__ import main
 from lalm_utils.audio import RATE, write_clip
+from lalm_utils.cli import run
 
 MODALITIES = ("sound", "music", "speech")
 

@@ -20,10 +20,10 @@ import pytest
 import soundfile
 from chat_server import CARD, Answer, Chat, ChatServer, said
 
-from lalm_utils.api_model import ApiModel
 from lalm_utils.audio import RATE, content_hash, read_clip, write_clip
-from lalm_utils.json_client import Backoff
 from lalm_utils.models import ModelError, Prompt, Turn, load_model
+from lalm_utils.server.api_model import ApiModel
+from lalm_utils.server.json_client import Backoff
 from lalm_utils.store import Store
 
 KEY = "sk-loopback-0123456789abcdef"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lalm_utils.batches import Failure, is_out_of_memory, isolate
+from lalm_utils.engine.batches import Failure, is_out_of_memory, isolate
 
 
 def test_results_keep_their_order_around_a_failure():

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
-from lalm_utils import bench, bench_rig
 from lalm_utils.__main__ import main
-from lalm_utils.bench_rig import Rig
-from lalm_utils.costs import Workload
-from lalm_utils.engines import Decoding
+from lalm_utils.cli import bench, bench_rig
+from lalm_utils.cli.bench_rig import Rig
+from lalm_utils.cli.costs import Workload
+from lalm_utils.engine.engines import Decoding
 
 LIMITS = {"matmul_tflops": 0.1, "copy_gb_per_s": 10.0}
 SMALL = Workload(clip_seconds=1, text_tokens=8, new_tokens=4, samples=2)

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import pytest
 
-from lalm_utils import claims
+from lalm_utils.stats import claims
 
 SIDES = [
     ("above zero, as claimed", "rgi", 0.1, 0.4, claims.HOLDS),

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lalm_utils import costs
-from lalm_utils.costs import Workload
+from lalm_utils.cli import costs
+from lalm_utils.cli.costs import Workload
 
 # A tower and a language model of one layer each, small enough to count on paper.
 ONE_LAYER = SimpleNamespace(
@@ -71,7 +71,7 @@ def test_a_workload_that_cannot_be_is_refused(work):
 
 @pytest.fixture(scope="module")
 def rig():
-    from lalm_utils.bench_rig import Rig
+    from lalm_utils.cli.bench_rig import Rig
 
     made = Rig("tiny", device="cpu", dtype="float32")
     made.engine.model.set_attn_implementation("eager")  # fused attention is not counted on every device
@@ -106,7 +106,7 @@ def test_torch_counts_the_same_for_reading_but_for_the_upper_triangle(rig):
 
 
 def test_torch_counts_the_same_for_replying(rig):
-    from lalm_utils import decoding
+    from lalm_utils.engine import decoding
 
     asked = rig.questions(2, Workload(clip_seconds=1, text_tokens=20))
     prefix = rig.engine.prefill(asked)
@@ -122,7 +122,7 @@ def test_the_real_shape_has_the_real_models_weights():
     import torch
     from transformers import AutoModelForMultimodalLM
 
-    from lalm_utils.bench_rig import SHAPES
+    from lalm_utils.cli.bench_rig import SHAPES
 
     config = SHAPES["qwen2-audio-7b"]()
     with torch.device("meta"):

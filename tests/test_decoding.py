@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from lalm_utils.decoding import choose, uniforms, unrounded
+from lalm_utils.engine.decoding import choose, uniforms, unrounded
 
 
 def test_the_logits_of_a_bfloat16_head_are_not_rounded_to_bfloat16():

@@ -21,14 +21,14 @@ from families import FAMILIES, SECONDS, Tiny
 from safetensors.torch import load_file, save_file
 from tiny import ask, write_tone
 
-import lalm_utils.families as known
-from lalm_utils import weights
-from lalm_utils.asked import Asked
+import lalm_utils.engine.families as known
 from lalm_utils.audio import MIN_SECONDS
-from lalm_utils.engines import PlainEngine
+from lalm_utils.engine import weights
+from lalm_utils.engine.asked import Asked
+from lalm_utils.engine.engines import PlainEngine
+from lalm_utils.engine.templates import in_line, in_parts, template_of
+from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.models import ModelError, Prompt, Turn, load_model
-from lalm_utils.templates import in_line, in_parts, template_of
-from lalm_utils.transformers_model import TransformersModel
 
 OPTIONS = ("a dog barks", "bell")
 LENGTHS = (0.5, 1.0, 3.3)

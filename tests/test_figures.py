@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from matplotlib import ft2font, pyplot
 
-from lalm_utils import figures, marks, redraw
+from lalm_utils.plots import figures, marks, redraw
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMITTED = sorted((ROOT / "figures").rglob("*.csv"))
@@ -131,7 +131,10 @@ def test_saving_and_redrawing_in_another_process_give_the_same_bytes(name, tmp_p
     png.unlink()
     png.with_suffix(".svg").write_text("damaged")
     done = subprocess.run(
-        [sys.executable, "-m", "lalm_utils.redraw", str(tmp_path)], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-m", "lalm_utils.plots.redraw", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr
     assert {path.name: path.read_bytes() for path in sorted(tmp_path.iterdir())} == first

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lalm_utils import hardware
+from lalm_utils.engine import hardware
 from lalm_utils.models import ModelError
 
 CPU = torch.device("cpu")

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from outcome_tables import counted, moved, run, value
 
-from lalm_utils import intervals, metrics
-from lalm_utils.flows import ANSWERED
+from lalm_utils import metrics
+from lalm_utils.stats import intervals
+from lalm_utils.stats.flows import ANSWERED
 
 
 def test_resampling_counts_equals_resampling_rows_of_paired_items():

@@ -11,10 +11,11 @@ from fake_model import FakeModel
 from questions import number_of, write_benchmark
 from test_ranks import Board
 
-from lalm_utils import items, jobs, ranks, shards
-from lalm_utils.jobs import Job
+from lalm_utils import items
+from lalm_utils.cli import jobs, ranks, shards
+from lalm_utils.cli.jobs import Job
+from lalm_utils.cli.ranks import Rank, RankError
 from lalm_utils.models import failed
-from lalm_utils.ranks import Rank, RankError
 from lalm_utils.store import Store
 
 

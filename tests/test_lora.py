@@ -17,14 +17,18 @@ from safetensors.torch import load_file
 from tiny import ask, save_tiny, write_tone
 from transformers import Qwen2AudioForConditionalGeneration
 
-from lalm_utils import lora, lora_files, runs
+from lalm_utils import runs
 from lalm_utils.audio import AudioError
-from lalm_utils.audio_features import AudioEmbeddings
-from lalm_utils.engines import PlainEngine, SharedEngine
-from lalm_utils.idk_data import Example
+from lalm_utils.engine.audio_features import AudioEmbeddings
+from lalm_utils.engine.engines import PlainEngine, SharedEngine
+from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.items import BenchmarkError, Item
-from lalm_utils.lora import Recipe
-from lalm_utils.lora_data import (
+from lalm_utils.models import ModelError, load_model
+from lalm_utils.prompts import render
+from lalm_utils.sft import lora, lora_files
+from lalm_utils.sft.idk_data import Example
+from lalm_utils.sft.lora import Recipe
+from lalm_utils.sft.lora_data import (
     IGNORED,
     WINDOW,
     Collator,
@@ -33,10 +37,7 @@ from lalm_utils.lora_data import (
     answer_loss,
     schedule,
 )
-from lalm_utils.models import ModelError, load_model
-from lalm_utils.prompts import render
 from lalm_utils.store import Store
-from lalm_utils.transformers_model import TransformersModel
 
 OPTIONS = ("a dog barks", "bell", "the cat meows and then it rings", "rain")
 FAST = Recipe(rank=4, learning_rate=5e-3, batch_size=2)

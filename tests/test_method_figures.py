@@ -20,16 +20,16 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot
 
-from lalm_utils import (
+from lalm_utils.plots import (
     figure_files,
     figures,
     marks,
     method_figures,
     panels,
     training_figures,
-    transfer,
     transfer_figures,
 )
+from lalm_utils.stats import transfer
 
 ROOT = Path(__file__).resolve().parents[1]
 MODALITIES = ("sound", "music", "speech")
@@ -216,12 +216,16 @@ def test_every_figure_of_these_modules_has_an_example_here():
 
 
 def test_every_module_that_holds_figures_is_known():
-    holding = {path.stem for path in (ROOT / "lalm_utils").glob("*.py") if "\n@figure(" in path.read_text()}
+    holding = {
+        path.stem for path in (ROOT / "lalm_utils" / "plots").glob("*.py") if "\n@figure(" in path.read_text()
+    }
     assert holding == set(figure_files.HOLDERS)
 
 
 def test_a_figure_is_found_by_whoever_saves_it_first():
-    code = "from lalm_utils import figure_files as f\nprint(sorted(f.FIGURES), 'sft_curve' in f.known())"
+    code = (
+        "from lalm_utils.plots import figure_files as f\nprint(sorted(f.FIGURES), 'sft_curve' in f.known())"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.split() == ["[]", "True"]
 
@@ -301,7 +305,10 @@ def test_redrawing_in_another_process_gives_the_same_bytes(saved, tmp_path):
     for csv in saved.glob("*.csv"):
         shutil.copy(csv, tmp_path)
     done = subprocess.run(
-        [sys.executable, "-m", "lalm_utils.redraw", str(tmp_path)], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-m", "lalm_utils.plots.redraw", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr
     files = {path.name: path.read_bytes() for path in saved.iterdir()}

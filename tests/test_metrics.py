@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from outcome_tables import counted, moved, run, value
 
-from lalm_utils import gains, intervals, metrics
-from lalm_utils.flows import ANSWERED
+from lalm_utils import metrics
 from lalm_utils.outcomes import OutcomeError
+from lalm_utils.stats import gains, intervals
+from lalm_utils.stats.flows import ANSWERED
 
 GOLDEN = [
     # name, counts, accuracy, truthfulness, rejection rate, reliability

@@ -96,6 +96,8 @@ def test_a_reply_is_read_as_the_right_option(form):
         rng = np.random.default_rng(number)
         example = FORMS[form](item, rng)
         _, options, gold = reshuffled(item, np.random.default_rng(number))
+        if example.reply == instruct.REFUSAL:
+            continue  # the right option was taken out: see the test of that
         reading = answers.read(example.reply, options)
         assert (reading.kind, reading.choice) == ("option", gold), (item.id, example.reply, options)
 
@@ -119,13 +121,54 @@ def test_a_refusal_is_taught_on_unanswerable_clips_with_permission_and_read_as_o
         assert any(wording in example.user for wording in instruct.PERMIT)
 
 
-def test_no_answerable_item_is_ever_refused():
+def listed(user: str) -> str:
+    """An example's text without its question, each option between separators."""
+    return "|" + re.sub(r"\.?\n(\([A-Z]\) |[A-Z]\. |- |Options: )?|; ", "|", user) + "|"
+
+
+def test_an_answerable_item_is_refused_only_with_permission_and_its_right_option_taken_out():
+    removed = 0
     for number, item in enumerate(answerable()):
+        gold = item.draft.options[item.draft.gold]
         for form, make in FORMS.items():
             example = make(item, np.random.default_rng(number))
-            assert "IDK" not in example.reply, (form, item.id)
-            if form in ("choice", "permitted"):
-                assert example.reply == item.draft.options[item.draft.gold]
+            if example.reply == instruct.REFUSAL:
+                assert form == "permitted"
+                assert f"|{gold}|" not in listed(example.user), example.user
+                removed += 1
+            elif form in ("choice", "permitted"):
+                assert example.reply == gold
+                assert f"|{gold}|" in listed(example.user), example.user
+    # One in ten of the six tasks of thirty that can lose an option without gaining a right one.
+    assert 1 <= removed <= 20
+
+
+def test_a_question_whose_options_are_not_heard_is_answered_by_one_of_them():
+    steps = 0
+    for number, item in enumerate(answerable()):
+        example = FORMS["unoffered"](item, np.random.default_rng(number))
+        *heard, guess = example.reply.split("\nAnswer: ")
+        assert heard in ([], [item.draft.rationale])
+        steps += bool(heard)
+        assert f"|{guess}|" in listed(example.user)
+        truth = {item.draft.options[item.draft.gold], *item.draft.truth.get("content", ())}
+        assert guess not in truth
+        assert not [label for label in truth if f"|{label}|" in listed(example.user)]
+    assert 0.25 < steps / 300 < 0.45
+
+
+def test_strange_options_hold_no_word_of_a_novel_label():
+    novel = [item for split in ("idk", "test") for item in plan(split) if item.novel]
+    words = {
+        word.casefold() for item in novel for label in item.draft.pool for word in re.findall(r"\w+", label)
+    }
+    words -= {
+        w.casefold() for item in answerable() for label in item.draft.pool for w in re.findall(r"\w+", label)
+    }
+    strange = {*instruct.STRANGE_KINDS, *instruct.STRANGE_THINGS}
+    assert len(words) > 60
+    assert not strange & words
+    assert len(strange) == len(instruct.STRANGE_KINDS) + len(instruct.STRANGE_THINGS)
 
 
 def test_the_type_and_the_account_are_the_ground_truth():

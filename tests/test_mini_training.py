@@ -17,7 +17,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
-from lalm_utils.audio_features import EDGE, encode
+from lalm_utils.engine.audio_features import EDGE, encode
 from lalm_utils.mini import chat, hearing, material, train, tuning
 from lalm_utils.mini.base import base_model_dir, load_base
 from lalm_utils.mini.instruct import FORMS, Example
@@ -694,9 +694,12 @@ def test_a_clip_that_cannot_answer_is_declined_with_permission_and_guessed_at_wi
     hopeless = [item for item in material.chunk_items(0) if item.reason][:8]
     for number, item in enumerate(hopeless):
         asked = train.examples(clip(100, item=item), train.STAGES[-1], np.random.default_rng(number))
-        *declined, guess = [example.reply for example in asked]
-        assert declined == ["IDK"] * (train.QUESTIONS_PER_CLIP - 1)
+        *declined, guess, steps = [example.reply for example in asked]
+        assert declined == ["IDK", "IDK"]
         assert guess in item.draft.options
+        heard, _, last = steps.rpartition("\nAnswer: ")
+        assert heard == item.draft.rationale
+        assert last in item.draft.options
 
 
 def test_training_goes_on_from_a_saved_adapter(words, tmp_path):
@@ -749,9 +752,9 @@ def test_a_clip_is_asked_for_its_account_its_type_and_its_reasons_once_at_most()
         truth = item.draft.truth
         account = truth.get("transcript") or truth["caption"]
         transcribing.add(sum(example.reply == account for example in asked))
-        assert sum("\nAnswer: " in example.reply for example in asked) <= 1
+        reasoned = [e.reply.split("\nAnswer: ")[1] for e in asked if "\nAnswer: " in e.reply]
+        assert reasoned.count(item.draft.options[item.draft.gold]) <= 1
         assert sum(example.reply == truth["type"] for example in asked) <= 1
-        assert "IDK" not in [example.reply for example in asked]
     assert transcribing == {0, 1}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tiny import save_tiny
 
-from lalm_utils import weights
+from lalm_utils.engine import weights
 from lalm_utils.models import ModelError, Prompt, Turn, failed, load_model
 
 

@@ -7,9 +7,9 @@ import tiny
 import torch
 from transformers import DynamicCache
 
-from lalm_utils import openings
-from lalm_utils.openings import Openings, Row
-from lalm_utils.transformers_model import TransformersModel
+from lalm_utils.engine import openings
+from lalm_utils.engine.openings import Openings, Row
+from lalm_utils.engine.transformers_model import TransformersModel
 
 LAYERS, HEADS, WIDTH = 2, 3, 4
 BYTES = LAYERS * 2 * HEADS * WIDTH * 4  # of one token

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from outcome_tables import cells, counted, moved, run, value
 
-from lalm_utils import gains, intervals, metrics, paired
+from lalm_utils import metrics
 from lalm_utils.outcomes import OutcomeError
+from lalm_utils.stats import gains, intervals, paired
 
 p_values = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 

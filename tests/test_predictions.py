@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lalm_utils import predictions
-from lalm_utils.predictions import PredictionError
+from lalm_utils.cli import predictions
+from lalm_utils.cli.predictions import PredictionError
 
 SHARED = Path(__file__).parents[2] / "shared"
 

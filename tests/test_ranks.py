@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from lalm_utils import ranks
-from lalm_utils.ranks import Channel, Rank, RankError, here
+from lalm_utils.cli import ranks
+from lalm_utils.cli.ranks import Channel, Rank, RankError, here
 
 MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 ENVIRONMENTS = [

@@ -32,8 +32,8 @@ PLOTTERS = {
 }  # fmt: skip
 # What a reader may import to score, tabulate or show results must not wait for a model's libraries.
 LIGHT = (
-    "items", "audio", "prompts", "models", "answers", "outcomes", "metrics", "store", "paper", "score",
-    "figures", "show", "mini.benchmark", "paired", "controls", "transfer", "claims",
+    "items", "audio", "prompts", "models", "answers", "outcomes", "metrics", "store", "paper", "cli.score",
+    "plots.figures", "show", "mini.benchmark", "stats.paired", "stats.controls", "stats.transfer", "stats.claims",
 )  # fmt: skip
 TEXT = {".py", ".toml", ".yml", ".md", ".cff", ".mplstyle", ".csv", ".json", ".ipynb", ""}
 LEFT_OUT = {
@@ -156,7 +156,7 @@ def test_measuring_loads_no_models_library():
 
 
 def test_measuring_without_figures_loads_no_plotting_library():
-    measuring = [name for name in LIGHT if name not in ("figures", "show")]
+    measuring = [name for name in LIGHT if name not in ("plots.figures", "show")]
     assert loaded_by(" ".join(f"lalm_utils.{name}" for name in measuring), PLOTTING) == []
 
 
@@ -195,7 +195,7 @@ def test_all_that_the_package_needs_at_run_time_is_packaged():
     packaged = {path for pattern in patterns for path in PACKAGE.glob(pattern.replace("/**", "/**/*"))}
     needed = {path for path in committed_files() if path.is_relative_to(PACKAGE) and path.suffix != ".py"}
     assert needed <= packaged, "name these under package-data in pyproject.toml"
-    assert PACKAGE / "figures.mplstyle" in packaged
+    assert PACKAGE / "plots" / "figures.mplstyle" in packaged
 
 
 def test_trained_weights_stay_small():
@@ -257,7 +257,8 @@ def test_make_alone_lists_the_targets():
 
 
 @pytest.mark.parametrize(
-    "target, module", [("run", "lalm_utils.execute"), ("test", "pytest"), ("figures", "lalm_utils.redraw")]
+    "target, module",
+    [("run", "lalm_utils.execute"), ("test", "pytest"), ("figures", "lalm_utils.plots.redraw")],
 )
 def test_a_target_sets_up_once_and_then_runs(make, target, module):
     first, asked = make(target)

@@ -17,8 +17,9 @@ import pytest
 from fake_model import FakeModel
 from questions import number_of, write_benchmark
 
-from lalm_utils import outcomes, run
+from lalm_utils import outcomes
 from lalm_utils.__main__ import main
+from lalm_utils.cli import run
 from lalm_utils.models import ModelError, failed
 from lalm_utils.store import Store
 
@@ -122,7 +123,7 @@ def test_a_method_can_be_added_to_a_run_later(tmp_path, use):
 
 
 def test_all_methods_of_a_block_come_before_the_next_block(tmp_path, use, monkeypatch):
-    monkeypatch.setattr("lalm_utils.jobs.BLOCK", 2)
+    monkeypatch.setattr("lalm_utils.cli.jobs.BLOCK", 2)
     model = parrot("bell")
     use(model)
     main(words(tmp_path, write_benchmark(tmp_path / "data", 4, clips=4)))

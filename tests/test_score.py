@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lalm_utils.__main__ import main
-from lalm_utils.score import as_text, score
+from lalm_utils.cli.score import as_text, score
 
 COUNTS = ("correct", "wrong", "refused", "unreadable", "failed")
 REPLY = {"correct": "dog", "wrong": "cat", "refused": "IDK", "unreadable": "purple monkeys", "failed": None}

@@ -10,9 +10,10 @@ import pytest
 from fake_model import FakeModel, questions
 from questions import write_benchmark
 
-from lalm_utils import items, shards
-from lalm_utils.ranks import Rank, RankError
-from lalm_utils.shards import claimed, deal, gather, is_free, shard_of, shards_of
+from lalm_utils import items
+from lalm_utils.cli import shards
+from lalm_utils.cli.ranks import Rank, RankError
+from lalm_utils.cli.shards import claimed, deal, gather, is_free, shard_of, shards_of
 from lalm_utils.store import Store
 
 

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 import soundfile
 
-from lalm_utils import figures, show
+from lalm_utils import show
 from lalm_utils.audio import RATE, write_clip
 from lalm_utils.outcomes import OutcomeError
+from lalm_utils.plots import figures
 
 TONE = 0.25 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
 

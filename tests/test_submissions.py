@@ -9,12 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lalm_utils import items, outcomes, predictions, submissions
+from lalm_utils import items, outcomes
 from lalm_utils.__main__ import main
+from lalm_utils.cli import predictions, submissions
+from lalm_utils.cli.score import as_text, score
+from lalm_utils.cli.submissions import SubmissionError
 from lalm_utils.items import BenchmarkError
 from lalm_utils.models import Reply, failed
-from lalm_utils.score import as_text, score
-from lalm_utils.submissions import SubmissionError
 
 SHARED = Path(__file__).parents[2] / "shared"
 

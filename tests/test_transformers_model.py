@@ -12,10 +12,10 @@ from tiny import ask, save_tiny, write_tone
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from lalm_utils.audio import RATE, read_clip
-from lalm_utils.engines import PlainEngine, SharedEngine
+from lalm_utils.engine.engines import PlainEngine, SharedEngine
+from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.models import ModelError, Prompt, Turn, load_model
 from lalm_utils.store import Store
-from lalm_utils.transformers_model import TransformersModel
 
 OPTIONS = ("a dog barks", "bell", "the cat meows and then it rings")
 

@@ -10,11 +10,11 @@ import soundfile
 import torch
 from tiny import WINDOW_SECONDS, ask, save_tiny, write_tone
 
-from lalm_utils import weights
 from lalm_utils.audio import RATE, AudioError, read_clip, write_clip
+from lalm_utils.engine import weights
+from lalm_utils.engine.windows import Windows
 from lalm_utils.models import ModelError, load_model
 from lalm_utils.store import Store
-from lalm_utils.windows import Windows
 
 CONSECUTIVE = Windows(policy="consecutive", seconds=2.0, most=3)
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from lalm_utils import intervals, items, metrics, runs, tables
+from lalm_utils import items, metrics, runs, tables
 from lalm_utils.items import Item
 from lalm_utils.models import Model, load_model
+from lalm_utils.stats import intervals
 from lalm_utils.store import Store
 
 TYPES = ("sound", "music", "speech")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lalm_utils.mini.plan import Planned
+from lalm_utils.mini.plan import SWAPPABLE, Planned
 
 CHOOSE = (
     "Answer with one of the options.",
@@ -53,6 +53,9 @@ TYPE = (
     "{0}, {1} or {2}: which of the three is it? Give a single word.",
 )
 TYPES = ("sound", "music", "speech")
+ASKS_FOR_ABSENT = ("Absent sound", "Unsaid word")
+REMOVED_SHARE = 0.1  # of answerable questions with permission to decline: their right option is taken out
+UNOFFERED_STEPS = 0.35  # of questions none of whose options is heard: asked step by step
 DESCRIBE = (
     "Describe what you hear.",
     "Give a caption for this audio.",
@@ -67,6 +70,14 @@ TRANSCRIBE = (
     "Give a transcript of the clip.",
 )
 REFUSAL = "IDK"
+# Options that no clip holds, so that a model that may not decline learns to keep to what is offered, whatever it
+# is. None of these words stands in a novel label (a test sees to it).
+STRANGE_KINDS = ("old", "small", "broken", "heavy", "distant", "narrow", "plain", "hidden", "early", "careful",
+                 "round", "empty", "gentle", "wooden", "northern", "private")  # fmt: skip
+STRANGE_THINGS = ("lantern", "contract", "meadow", "bottle", "theory", "shelf", "corner", "ticket", "island",
+                  "pattern", "marble", "letter", "fabric", "harvest", "puzzle", "anchor", "mirror", "blanket",
+                  "valley", "compass", "ribbon", "profit", "sentence", "window", "shadow", "magnet", "canvas",
+                  "pocket", "tunnel", "crystal", "recipe", "ceiling")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,27 +93,58 @@ def choice(item: Planned, rng: np.random.Generator) -> Example:
 
     On an unanswerable clip any option: who may not decline must guess.
     """
-    question, options, gold = reshuffled(item, rng)
-    if item.reason:
-        gold = int(rng.integers(len(options)))
+    question, options, gold = _guessed(item, rng)
     return Example(user=_ask(question, options, _pick(CHOOSE, rng), rng), reply=options[gold])
 
 
 def permitted(item: Planned, rng: np.random.Generator) -> Example:
-    """Multiple choice with permission to decline: IDK on unanswerable clips, the option's text on the others."""
+    """Multiple choice with permission to decline: IDK on unanswerable clips, the option's text on the others.
+
+    Now and then the right option of an answerable item is taken out, which makes it ungrounded: IDK.
+    """
     question, options, gold = reshuffled(item, rng)
     instruction = f"{_pick(CHOOSE, rng)} {_pick(PERMIT, rng)}"
-    reply = REFUSAL if item.reason else options[gold]
+    spare = unheard(item, options)
+    removed = not item.reason and item.task in SWAPPABLE and bool(spare) and rng.random() < REMOVED_SHARE
+    if removed:
+        options = (*options[:gold], _pick(spare, rng), *options[gold + 1 :])
+    reply = REFUSAL if item.reason or removed else options[gold]
     return Example(user=_ask(question, options, instruction, rng), reply=reply)
 
 
 def stepwise(item: Planned, rng: np.random.Generator) -> Example:
-    """What is heard, then the answer on a line of its own."""
-    question, options, gold = reshuffled(item, rng)
+    """What is heard, then the answer on a line of its own; any option on an unanswerable clip."""
+    question, options, gold = _guessed(item, rng)
     return Example(
         user=_ask(question, options, _pick(REASON, rng), rng),
         reply=f"{item.draft.rationale}\nAnswer: {options[gold]}",
     )
+
+
+def unoffered(item: Planned, rng: np.random.Generator) -> Example:
+    """None of the options is heard and declining is not permitted: any of them, plainly or step by step."""
+    spare, count = unheard(item), len(item.draft.options)
+    if len(spare) >= count and rng.random() < 0.5:
+        options = [spare[int(i)] for i in rng.permutation(len(spare))[:count]]
+    else:
+        things = [STRANGE_THINGS[int(i)] for i in rng.permutation(len(STRANGE_THINGS))[:count]]
+        kinds = rng.random() < 0.5
+        options = [f"{_pick(STRANGE_KINDS, rng)} {thing}" if kinds else thing for thing in things]
+    steps = rng.random() < UNOFFERED_STEPS
+    ask = _ask(_pick(item.draft.wordings, rng), options, _pick(REASON if steps else CHOOSE, rng), rng)
+    guess = _pick(options, rng)
+    return Example(user=ask, reply=f"{item.draft.rationale}\nAnswer: {guess}" if steps else guess)
+
+
+def unheard(item: Planned, options: Sequence[str] = ()) -> list[str]:
+    """Labels of the item's pool that its clip does not hold and that are not among `options`.
+
+    Empty where the question asks for what is *not* heard: there an unheard label would be right.
+    """
+    if item.task in ASKS_FOR_ABSENT:
+        return []
+    heard = {item.draft.options[item.draft.gold], *item.draft.truth.get("content", ())}
+    return [label for label in item.draft.pool if label not in heard and label not in options]
 
 
 def kind(item: Planned, rng: np.random.Generator) -> Example:
@@ -122,6 +164,7 @@ FORMS: dict[str, Callable[[Planned, np.random.Generator], Example]] = {
     "choice": choice,
     "permitted": permitted,
     "stepwise": stepwise,
+    "unoffered": unoffered,
     "kind": kind,
     "account": account,
 }
@@ -139,6 +182,12 @@ def reshuffled(item: Planned, rng: np.random.Generator) -> tuple[str, tuple[str,
         options = [gold, *others]
     shuffled = tuple(options[int(i)] for i in rng.permutation(len(options)))
     return _pick(draft.wordings, rng), shuffled, shuffled.index(gold)
+
+
+def _guessed(item: Planned, rng: np.random.Generator) -> tuple[str, tuple[str, ...], int]:
+    """`reshuffled`, with any option as the wanted one where the clip cannot answer."""
+    question, options, gold = reshuffled(item, rng)
+    return question, options, int(rng.integers(len(options))) if item.reason else gold
 
 
 def _ask(question: str, options: Sequence[str], instruction: str, rng: np.random.Generator) -> str:

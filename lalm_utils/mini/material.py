@@ -18,7 +18,7 @@ import numpy as np
 from tqdm.auto import tqdm
 from transformers import WhisperFeatureExtractor
 
-from lalm_utils.audio_features import EDGE
+from lalm_utils.engine.audio_features import EDGE
 from lalm_utils.mini.draw import Dealer
 from lalm_utils.mini.plan import MODALITIES, REASONS, Planned, plan, render, unanswerable
 from lalm_utils.mini.scene import RATE, Mark

@@ -26,8 +26,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm.auto import tqdm
 
-from lalm_utils.audio_features import encode
-from lalm_utils.hardware import pick_dtype
+from lalm_utils.engine.audio_features import encode
+from lalm_utils.engine.hardware import pick_dtype
 from lalm_utils.mini import hearing, material, tuning
 from lalm_utils.mini.base import base_model_dir, load_base
 from lalm_utils.mini.chat import chat_examples
@@ -81,8 +81,8 @@ STAGES = (
     Stage(
         name="instruct",
         wants=lambda h: True,
-        forms={"choice": 0.5, "permitted": 0.2, "stepwise": 0.12, "account": 0.06, "kind": 0.12},
-        passes=0.22, rate=4e-4, projector_rate=5e-5, unanswerable=0.12,
+        forms={"choice": 0.4, "unoffered": 0.2, "permitted": 0.2, "stepwise": 0.1, "account": 0.05, "kind": 0.05},
+        passes=0.5, rate=4e-4, projector_rate=5e-5, unanswerable=0.12,
     ),
 )  # fmt: skip
 
@@ -191,10 +191,8 @@ def by_length(clips: Sequence[Heard], size: int, rng: np.random.Generator) -> li
 def examples(heard: Heard, stage: Stage, rng: np.random.Generator) -> list[Example]:
     """QUESTIONS_PER_CLIP examples on one clip, their forms drawn from the stage's mixture, at most one account."""
     if heard.item.reason:
-        # With permission to decline the right reply is IDK; without it, once, a guess.
-        return [
-            FORMS[name](heard.item, rng) for name in ("permitted",) * (QUESTIONS_PER_CLIP - 1) + ("choice",)
-        ]
+        # With permission to decline the right reply is IDK; without it a guess, plainly and step by step.
+        return [FORMS[name](heard.item, rng) for name in ("permitted", "permitted", "choice", "stepwise")]
     names, weights = list(stage.forms), np.array(list(stage.forms.values()))
     chosen = [names[int(i)] for i in rng.choice(len(names), QUESTIONS_PER_CLIP, p=weights / weights.sum())]
     for once in ("account", "kind", "stepwise"):

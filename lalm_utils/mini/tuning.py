@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lalm_utils.audio_features import encode
+from lalm_utils.engine.audio_features import encode
 from lalm_utils.mini.hearing import pad
 from lalm_utils.mini.instruct import Example
 from lalm_utils.mini.material import Heard

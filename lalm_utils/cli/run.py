@@ -1,0 +1,203 @@
+"""The command `python -m lalm_utils run`: ask a model about a benchmark, on one process or on many.
+
+In: a model, a benchmark, methods. Out: a folder of tables and predictions (run_files.py), the replies in the
+store. Who asks what is decided in `jobs`; this module reads the command line and says what went wrong.
+
+    python -m lalm_utils run --model mini --benchmark mini --methods plain idk
+    torchrun --nproc-per-node 8 -m lalm_utils run --model Qwen/Qwen2-Audio-7B-Instruct --benchmark mmau.json
+    accelerate launch --num_processes 8 -m lalm_utils run ...        # the same
+
+Each process has a GPU of its own. On several hosts `--store` lies in a folder that all share. In float32 the
+replies are those of one process; in bfloat16 near-ties can flip with the make-up of a batch, and so with the
+number of processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sqlite3
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lalm_utils import items as benchmarks
+from lalm_utils import prompts, runs
+from lalm_utils.cache import cache_dir
+from lalm_utils.cli import jobs, ranks, run_files
+from lalm_utils.cli.jobs import Job
+from lalm_utils.cli.ranks import Channel, Rank, RankError
+from lalm_utils.cli.run_files import FolderError
+from lalm_utils.items import BenchmarkError, Item
+from lalm_utils.models import ModelError, load_model
+from lalm_utils.outcomes import OutcomeError
+from lalm_utils.store import Store, StoreError
+
+METHODS = tuple(prompts.QUESTIONS)
+FAULTS = (BenchmarkError, FolderError, ModelError, OutcomeError, StoreError, OSError, sqlite3.Error)
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add `run` to the subcommands of `python -m lalm_utils`."""
+    parser = commands.add_parser(
+        "run",
+        help="ask a model about a benchmark, by several methods",
+        description="Ask a model each question of a benchmark by each method; write tables and predictions. "
+        "Replies are stored as they come, so the same command goes on where it was stopped. On several "
+        "processes: torchrun --nproc-per-node N -m lalm_utils run ..., or accelerate launch -m lalm_utils run ...",
+    )
+    add = parser.add_argument
+    add("--model", required=True, help="mini, a folder, or a hub id")
+    add("--benchmark", required=True, metavar="PATH", help="mini, or the path of MMAU, MMAR or SAKURA")
+    add("--split", help="a split of the benchmark, as items.load knows them")
+    add("--methods", nargs="+", choices=METHODS, default=["plain", "idk"], metavar="METHOD",
+        help=f"from {', '.join(METHODS)} (default: plain idk)")  # fmt: skip
+    add("--n", type=int, help="ask a sample of so many items, balanced over modalities (default: all)")
+    add("--seed", type=int, default=0, help="of that sample (default: 0)")
+    add("--store", type=Path, metavar="FILE", help="where replies are kept (default: the notebooks' store)")
+    add("--out", type=Path, metavar="DIR", help="where results go (default: out/MODEL-BENCHMARK)")
+    add("--batch-size", type=int, metavar="B", help="prompts that a model reads at once")
+    add("--dtype", help="auto, float32, bfloat16 or float16")
+    add("--device", help="auto, cpu, cuda, cuda:1, ... (default: auto; several processes: a GPU each)")
+    add("--wait", type=float, default=60.0, metavar="MINUTES",
+        help="how long processes wait for each other, at the start and at the end (default: 60)")  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask, write, print. Returns the exit code: 0; 1 if replies failed or a process was lost; 2 with a reason if
+    the input is at fault; 130 if stopped by hand. Replies that have come are stored in every case."""
+    try:
+        rank = ranks.here()
+        channel = None if rank.alone else Channel(rank, patience=args.wait * 60)
+        return _lead(args, rank, channel) if rank.number == 0 else _follow(args, rank, channel)
+    except FAULTS as error:
+        return _refuse(str(error), 2)
+    except RankError as error:
+        return _refuse(str(error), 1)
+    except KeyboardInterrupt:
+        return _refuse("stopped; replies so far are stored, and the same command goes on from there", 130)
+
+
+def _lead(args: argparse.Namespace, rank: Rank, channel: Channel | None) -> int:
+    """Rank 0: ask its share, have the others ask theirs, and write the results."""
+    out, started = args.out or _default_out(args), datetime.now(UTC)
+    try:
+        run_files.check_writable(out)
+        with Store(args.store or cache_dir() / "replies.sqlite", progress=False) as store:
+            job = _job(args, rank)
+            identity = run_files.identity(job.model.fingerprint, job.items, args.seed)
+            earlier = run_files.check_same(out, identity, job.methods)
+            missing = jobs.lead(job, store, rank, channel, wait=args.wait * 60)
+            tables = job.tables(store)
+    except BaseException as error:
+        with suppress(RankError):
+            if channel:  # whoever has no share yet would wait for one
+                channel.say("plan", json.dumps({"error": str(error)}))
+        raise
+    made = {method: _about(method, table, job.items, missing[method]) for method, table in tables.items()}
+    facts = {
+        "format": run_files.FORMAT,
+        "identity": identity,
+        "model": job.model.description | {"name": job.model.name, "fingerprint": job.model.fingerprint},
+        "benchmark": _benchmark(args, job.items) | {"sha256": identity["benchmark"]},
+        "methods": earlier.get("methods", {}) | made,
+        "seed": args.seed,
+        "processes": rank.world,
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": run_files.versions(),
+    }
+    run_files.write(out, job.items, tables, facts)
+    print(_report(out, made))
+    return 1 if any(about["outcomes"]["failed"] for about in made.values()) else 0
+
+
+def _follow(args: argparse.Namespace, rank: Rank, channel: Channel) -> int:
+    """Any other rank: ask its share."""
+    try:
+        store = args.store or cache_dir() / "replies.sqlite"
+        jobs.follow(_job(args, rank), store, rank, channel, wait=args.wait * 60)
+    except BaseException as error:
+        with suppress(RankError):
+            channel.say(f"done {rank.number}", f"{type(error).__name__}: {error}")
+        raise
+    return 0
+
+
+def _job(args: argparse.Namespace, rank: Rank) -> Job:
+    items = benchmarks.load(args.benchmark, split=args.split, n=args.n, seed=args.seed)
+    model = load_model(args.model, **_options(args, rank))
+    return Job(model=model, items=items, methods=tuple(dict.fromkeys(args.methods)), seed=args.seed)
+
+
+def _options(args: argparse.Namespace, rank: Rank) -> dict[str, Any]:
+    """Options of `load_model`: what was given, and a GPU for each of several processes."""
+    given = {name: getattr(args, name) for name in ("batch_size", "dtype", "device")}
+    options = {name: value for name, value in given.items() if value is not None}
+    if not rank.alone and "device" not in options and "://" not in args.model:  # a server has its own devices
+        import torch
+
+        if torch.cuda.is_available():
+            # the remainder, because some launchers show each process one GPU only
+            options["device"] = f"cuda:{rank.local % torch.cuda.device_count()}"
+    return options
+
+
+def _default_out(args: argparse.Namespace) -> Path:
+    benchmark = args.benchmark if args.benchmark == "mini" else Path(args.benchmark).resolve().stem
+    return Path("out") / re.sub(r"[^\w.-]+", "_", f"{args.model.rstrip('/')}-{benchmark}").strip("_.")
+
+
+def _benchmark(args: argparse.Namespace, items: Sequence[Item]) -> dict[str, Any]:
+    return {
+        "source": args.benchmark,
+        "name": items[0].benchmark,
+        "splits": sorted({item.split for item in items}),
+        "items": len(items),
+        "sampled": args.n,
+    }
+
+
+def _about(method: str, table: pd.DataFrame, items: Sequence[Item], asked: int) -> dict[str, Any]:
+    """What run.json says of one method."""
+    graded = table[[not run_files.withheld(item) for item in items]]
+    names = dict(zip(("table", "predictions"), run_files.files_of(method)))
+    lost = table.loc[table["outcome"] == "failed", "item"].tolist()
+    return names | {
+        "instruction": prompts.QUESTIONS[method],
+        "max_new_tokens": runs.MAX_NEW_TOKENS[method],
+        "replies": len(table),
+        "asked_in_this_run": asked,
+        "withheld": len(table) - len(graded),
+        "outcomes": run_files.counts(graded),
+        "failed": lost,
+    }
+
+
+def _report(out: Path, made: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        {"method": method, "replies": about["replies"], "asked": about["asked_in_this_run"]}
+        | ({"withheld": about["withheld"]} if about["withheld"] else {})
+        | about["outcomes"]
+        for method, about in made.items()
+    ]
+    table = pd.DataFrame(rows).to_string(index=False)
+    lines = [table, f"written to {out}: run.json, and per method .csv and .jsonl"]
+    lost = sum(len(about["failed"]) for about in made.values())
+    if lost:
+        lines.append(f"{lost} replies failed; the tables say why, and the same command asks for them again")
+    first, *others = (out / about["predictions"] for about in made.values())
+    compare = f" {others[0]} --before" if others else ""
+    return "\n".join([*lines, f"metrics: python -m lalm_utils score{compare} {first}"])
+
+
+def _refuse(reason: str, code: int) -> int:
+    print(f"error: {reason}", file=sys.stderr)
+    return code

@@ -1,0 +1,237 @@
+"""The command `python -m lalm_utils score`: a report on replies made elsewhere.
+
+In: predictions files (predictions.py). Out: a report that is valid JSON (`score`), and the same as text
+(`as_text`). This module computes no metric of its own; it decides what is shown.
+
+Items without a reply are `failed`. They are counted in n, listed under `missing`, and every metric of a
+group that holds one is withheld (null, with a status), unless the caller excludes them (`exclude_failed`):
+the metrics then rest on the `scored` items. They are never dropped unsaid, since that would score other,
+often easier, items.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lalm_utils import metrics, outcomes
+from lalm_utils.cli import predictions, submissions
+from lalm_utils.cli.predictions import PredictionError
+from lalm_utils.outcomes import OutcomeError
+from lalm_utils.stats import flows, gains
+
+LEVEL = 0.95
+
+
+def score(
+    path: str | Path,
+    before: str | Path | None = None,
+    *,
+    exclude_failed: bool = False,
+    official: bool = False,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The report: one object per modality, then "overall".
+
+    Each has n (all items), the five outcomes (they sum to n; wrong is without the unreadable), scored
+    (items that the metrics rest on), metrics.METRICS, intervals {metric: [low, high]} and status {metric:
+    why it is null}. With `before`, the baseline's file, it also has paired (items), gains.METRICS, flows
+    {name: items}, before (the baseline's own numbers), and resamples {metric: {infinite, undefined}} where
+    bootstrap draws were not finite. "overall" also has sources, missing (ids) and bootstrap (its settings).
+    With `official`, each has official: what submissions.compare says of the predictions. A bound of an
+    interval is null where it is infinite. Raises PredictionError, and OutcomeError for unequal sets of items
+    or other questions under one id.
+    """
+    sources = {"predictions": Path(path)} | ({"before": Path(before)} if before is not None else {})
+    tables = {role: predictions.read(file) for role, file in sources.items()}
+    options = {"n_boot": n_boot, "level": LEVEL, "seed": seed}
+    report = _run(tables["predictions"], exclude_failed, **options)
+    if before is not None:
+        baseline = _run(tables["before"], exclude_failed, **options)
+        for group, gain in _gain(tables["before"], tables["predictions"], exclude_failed, **options).items():
+            joined = {key: report[group][key] | gain[key] for key in ("intervals", "status")}
+            report[group] |= gain | joined | {"before": baseline[group]}
+    if official:
+        for group, fields in submissions.compare(submissions.official(path)).items():
+            report[group]["official"] = fields
+    report["overall"] |= {
+        "sources": {role: str(file) for role, file in sources.items()},
+        "missing": {role: _failed(table) for role, table in tables.items()},
+        "bootstrap": options,
+    }
+    return report
+
+
+def as_text(report: Mapping[str, Any]) -> str:
+    """The report as plain-text tables, followed by what is missing and why a metric is withheld."""
+    overall = report["overall"]
+    source = overall["sources"]["predictions"]
+    parts = [f"{source}: {overall['n']} items, unreadable counts as wrong, {LEVEL:.0%} intervals"]
+    parts += [_grid(report, ("n", *outcomes.Outcome)), _grid(report, metrics.METRICS)]
+    if "before" in overall:
+        names = list(gains.METRICS)
+        parts.append(f"Gain over {overall['sources']['before']}, paired by item; rgi_null = refusing blindly")
+        parts += [_grid(report, names[:5]), _grid(report, names[5:])]
+        parts.append("Items by outcome before and after")
+        parts.append(
+            _grid({group: fields["flows"] | fields for group, fields in report.items()}, flows.NAMES)
+        )
+    if "official" in overall:
+        parts.append(
+            "By the official scripts' rule: right with all words of the answer and none of another option"
+        )
+        parts.append(_official_grid(report))
+    for role, ids in overall["missing"].items():
+        if ids:
+            some = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
+            parts.append(f"{overall['sources'][role]}: {len(ids)} items have no reply (failed): {some}")
+    withheld = {
+        f"{group}: {why}"
+        for group, fields in report.items()
+        for why in fields["status"].values()
+        if why.startswith("withheld")
+    }
+    return "\n\n".join([*parts, *sorted(withheld)])
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add `score` to the subcommands of `python -m lalm_utils`."""
+    parser = commands.add_parser(
+        "score",
+        help="score replies made elsewhere",
+        description="Score replies made elsewhere: an MMAU or MMAR file (JSON array or JSON lines) with each "
+        f"reply under {', '.join(predictions.REPLY_KEYS)}.",
+    )
+    parser.add_argument(
+        "predictions", type=Path, metavar="PREDICTIONS", help="the question file with replies in it"
+    )
+    parser.add_argument(
+        "--before", type=Path, metavar="BASELINE", help="replies to the same items before the method"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report there, as JSON")
+    parser.add_argument(
+        "--exclude-failed",
+        action="store_true",
+        help="compute the metrics without the items that have no reply",
+    )
+    parser.add_argument(
+        "--official",
+        action="store_true",
+        help="also score by the rule of MMAU's and MMAR's own scripts, which matches words",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score, write, print. Returns the exit code: 0 (withheld metrics are no error), or 2 with a reason."""
+    try:
+        if args.json and args.json.resolve() in {
+            file.resolve() for file in (args.predictions, args.before) if file
+        }:
+            raise PredictionError(f"{args.json}: --json would overwrite its own input; name another file")
+        report = score(
+            args.predictions, args.before, exclude_failed=args.exclude_failed, official=args.official
+        )
+        if args.json:
+            args.json.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    except (PredictionError, OutcomeError) as error:
+        return _refuse(str(error))
+    except (OSError, RuntimeError) as error:
+        return _refuse(f"{args.json}: cannot be written ({error}); name a file in a folder that exists")
+    print(as_text(report))
+    return 0
+
+
+def _refuse(reason: str) -> int:
+    print(f"error: {reason}", file=sys.stderr)
+    return 2
+
+
+def _failed(table: pd.DataFrame) -> list[str]:
+    return list(table.loc[table["outcome"] == outcomes.Outcome.FAILED, "item"])
+
+
+def _run(table: pd.DataFrame, exclude_failed: bool, **options: Any) -> dict[str, dict[str, Any]]:
+    report = {}
+    for group, rows in metrics.evaluate(table, exclude=_failed(table), **options).groupby(
+        "group", sort=False
+    ):
+        count = rows.set_index("metric")["value"]
+        scored, failed = int(count["n"]), int(count["failed"])
+        fields = {"n": scored + failed} | {name: int(count[name]) for name in flows.ANSWERED}
+        why = "" if exclude_failed else _why(failed, scored + failed)
+        report[group] = fields | {"failed": failed, "scored": scored} | _fields(rows, metrics.METRICS, why)
+    return report
+
+
+def _gain(before: pd.DataFrame, after: pd.DataFrame, exclude_failed: bool, **options: Any) -> dict[str, dict]:
+    frame = metrics.gain(before, after, exclude={*_failed(before), *_failed(after)}, **options)
+    report = {}
+    for group, rows in frame.groupby("group", sort=False):
+        count = rows.set_index("metric")["value"]
+        paired, failed = int(count["n"]), int(count["excluded"])
+        why = "" if exclude_failed else _why(failed, paired + failed)
+        fields = _fields(rows, (*gains.METRICS, *flows.NAMES), why)
+        counts = {name: fields.pop(name) for name in flows.NAMES}
+        whole = {name: None if value is None else int(value) for name, value in counts.items()}
+        report[group] = {"paired": paired} | fields | {"flows": whole}
+    return report
+
+
+def _why(failed: int, n: int) -> str:
+    if not failed:
+        return ""
+    return f"withheld: {failed} of {n} items have no reply; ask them again, or give --exclude-failed"
+
+
+def _fields(rows: pd.DataFrame, names: Collection[str], why: str) -> dict[str, Any]:
+    """Values, intervals, status and resamples of one group's metrics; all null if there is a reason `why`."""
+    values, intervals, status, resamples = {}, {}, {}, {}
+    for row in rows[rows["metric"].isin(list(names))].itertuples():
+        value = values[row.metric] = None if why else _finite(row.value)
+        intervals[row.metric] = None if value is None else [_finite(row.low), _finite(row.high)]
+        if value is None:
+            status[row.metric] = why or f"{row.value} ({row.status})"
+        if row.infinite or row.undefined:
+            resamples[row.metric] = {"infinite": row.infinite, "undefined": row.undefined}
+    return (
+        values | {"intervals": intervals, "status": status} | ({"resamples": resamples} if resamples else {})
+    )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _grid(report: Mapping[str, Mapping], names: Collection[str]) -> str:
+    rows = [
+        {"": group} | {str(name): _cell(fields, name) for name in names} for group, fields in report.items()
+    ]
+    return pd.DataFrame(rows).to_string(index=False)
+
+
+def _official_grid(report: Mapping[str, Mapping]) -> str:
+    """A missing reply is no match, so the accuracy is of all items."""
+    names = ("n", "answered", "matched", "accuracy", "both", "official_only", "ours_only", "neither")
+    rows = [
+        {"": group} | {name: fields["official"][name] for name in names} for group, fields in report.items()
+    ]
+    return pd.DataFrame(rows).to_string(index=False, float_format="{:.3f}".format)
+
+
+def _cell(fields: Mapping[str, Any], name: str) -> str:
+    value = fields[name]
+    if value is None:
+        return fields["status"][name].partition(":")[0]
+    if isinstance(value, int):
+        return str(value)
+    low, high = ("open" if bound is None else f"{bound:.3f}" for bound in fields["intervals"][name])
+    return f"{value:.3f} [{low}, {high}]"

@@ -1,0 +1,1 @@
+"""Any LALM that transformers can load: families, loading, and fast generation behind the model protocol."""

@@ -1,0 +1,127 @@
+"""Two ways to run a model of transformers on a batch: sharing all that can be shared, and plainly.
+
+In: prompts made ready (`Asked`) and how to decode. Out: token ids, or log-likelihoods. `SharedEngine` needs
+Qwen2-Audio's layout; `PlainEngine` takes any class whose processor and `generate` follow the usual contract.
+In float32 they give the same replies; in bfloat16 only the sharing one has unrounded logits. Neither knows
+of files, failures or replies.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, ProcessorMixin
+
+from lalm_utils.engine import decoding
+from lalm_utils.engine.asked import Asked, Decoding, Written
+from lalm_utils.engine.audio_features import AudioEmbeddings, spread
+from lalm_utils.engine.families import USUAL, Family
+from lalm_utils.engine.openings import Openings, Row, left_padded
+from lalm_utils.engine.plain_engine import PlainEngine
+
+__all__ = ["Asked", "Decoding", "PlainEngine", "SharedEngine", "Written", "engine_for"]
+
+
+class SharedEngine:
+    """Qwen2-Audio with each clip heard once, what prompts on a clip share read once, the head where it is needed.
+
+    Budgets are in bytes: of clips' embeddings, and of the keys and values of prompts' openings.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        *,
+        ends: Sequence[int],
+        audio_budget: int,
+        opening_budget: int,
+    ) -> None:
+        core = model.model
+        self.model = model
+        self.audio = AudioEmbeddings(core, processor.feature_extractor, audio_budget)
+        self.decoder = decoding.Decoder(body=core.language_model, head=decoding.unrounded(model.lm_head))
+        self.openings = Openings(self._cache, opening_budget)
+        self.ends = torch.tensor(ends, device=model.device)
+
+    def with_language_model(self, model: PreTrainedModel) -> SharedEngine:
+        """An engine for `model`, whose language model alone is another: clips already heard are not heard again."""
+        other = copy.copy(self)
+        other.model = model
+        other.decoder = replace(self.decoder, body=model.model.language_model)
+        other.openings = Openings(other._cache, self.openings.budget)
+        return other
+
+    @torch.inference_mode()
+    def prefill(self, batch: Sequence[Asked]) -> decoding.Prefix:
+        """The batch, left-padded, read once; of openings that were read before only what follows them."""
+        heard = self.audio.of([clip for asked in batch for clip in asked.clips])
+        rows = [self._row(asked, [heard[clip.sha256] for clip in asked.clips]) for asked in batch]
+        past = self.openings.past(rows)
+        if past is None:
+            return self.decoder.prefill(*left_padded([row.embeds for row in rows]))
+        rest, mask = left_padded([row.embeds[row.opening :] for row in rows])
+        return self.decoder.prefill(rest, torch.cat([past.mask, mask], -1), past.cache)
+
+    def _row(self, asked: Asked, heard: Sequence[torch.Tensor]) -> Row:
+        """The prompt with its clips in place. Its opening ends with the last clip."""
+        token = self.model.config.audio_token_id
+        spread_out = spread(asked.ids, token, [len(one) for one in heard])
+        ids = torch.tensor(spread_out, device=self.model.device)
+        embeds = self.decoder.body.get_input_embeddings()(ids)
+        if not heard:
+            return Row(embeds=embeds, opening=0, key=None)
+        embeds[ids == token] = torch.cat(list(heard)).to(embeds.dtype)
+        behind = list(reversed(asked.ids)).index(token)  # text tokens after the last clip
+        key = (asked.ids[: len(asked.ids) - behind], *(clip.sha256 for clip in asked.clips))
+        return Row(embeds=embeds, opening=len(spread_out) - behind, key=key)
+
+    def _cache(self, embeds: torch.Tensor, mask: torch.Tensor) -> Any:
+        return self.decoder.read(embeds, mask).past_key_values
+
+    def generate(self, batch: Sequence[Asked], how: Decoding) -> list[list[Written]]:
+        """One list of len(how.samples) replies per prompt."""
+        tokens, ended = decoding.sample(
+            self.decoder,
+            self.prefill(batch),
+            n=len(how.samples),
+            temperature=how.temperature,
+            uniform=how.uniform(batch, self.model.device),
+            max_new_tokens=how.max_new_tokens,
+            ends=self.ends,
+        )
+        return [
+            [Written(tokens=[t for t in reply if t != decoding.NONE], ended=end) for reply, end in zip(*both)]
+            for both in zip(tokens.tolist(), ended.tolist())
+        ]
+
+    def option_logprobs(self, batch: Sequence[Asked]) -> list[np.ndarray]:
+        """One (n_options,) array per prompt, all options after one shared prefix."""
+        return decoding.score(self.decoder, self.prefill(batch), [asked.options for asked in batch])
+
+    def first_logits(self, batch: Sequence[Asked]) -> torch.Tensor:
+        """(batch, vocabulary): float32 logits of the reply's first token."""
+        return self.prefill(batch).logits
+
+
+def engine_for(
+    model: PreTrainedModel, processor: ProcessorMixin, *, family: Family = USUAL, **settings: Any
+) -> SharedEngine | PlainEngine:
+    """The sharing engine for Qwen2-Audio, the plain one for any other class.
+
+    And for attention that takes no mask of our own (flash attention), or that forgets (sliding windows), and for
+    a model spread over several devices.
+    """
+    devices = set((getattr(model, "hf_device_map", None) or {}).values())
+    if model.config.model_type == "qwen2_audio" and len(devices) <= 1:
+        attention = set(getattr(model.config.text_config, "layer_types", None) or ["full_attention"])
+        if model.config._attn_implementation in ("sdpa", "eager") and attention == {"full_attention"}:
+            return SharedEngine(model, processor, **settings)
+    settings.pop("audio_budget")
+    settings.pop("opening_budget")
+    return PlainEngine(model, processor, family=family, **settings)

@@ -1,0 +1,1 @@
+"""IDK datasets by K of N samples, and LoRA on them."""

@@ -1,0 +1,100 @@
+"""Tables of fine-tuned models: several runs beside one baseline, by name or by scale, and training curves.
+
+In: outcome tables and the folders of adapters. Out: tidy tables to draw or to show. Nothing is computed here
+that metrics.py does not compute, but for `margin`, the number that a scale is chosen by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lalm_utils import metrics, outcomes
+from lalm_utils.outcomes import Outcome
+from lalm_utils.sft import lora_files
+from lalm_utils.stats import flows
+
+POOLED = "overall"
+SCALED = ("accuracy", "truthfulness", "rejection_rate", "reliability", "rgi_excess")
+
+
+def compared(before: pd.DataFrame, after: Mapping[str, pd.DataFrame], *, seed: int = 0) -> pd.DataFrame:
+    """Every metric of each run in `after`, and of what it changed against `before`: tidy, with a column run.
+
+    Columns: run and intervals.COLUMNS. Items that failed before or after are left out of that run by name, and
+    its row `excluded` counts them. Raises OutcomeError as metrics.gain does.
+    """
+    parts = []
+    for name, table in after.items():
+        exclude = failed(before, table)
+        parts += [
+            metrics.evaluate(table, exclude=exclude, seed=seed).assign(run=name),
+            metrics.gain(before, table, exclude=exclude, seed=seed)
+            .query("metric not in ('n', 'excluded')")
+            .assign(run=name),
+        ]
+    frame = pd.concat(parts, ignore_index=True)
+    return frame[["run", *(column for column in frame.columns if column != "run")]]
+
+
+def readable(
+    frame: pd.DataFrame, shown: Sequence[str], *, group: str = POOLED, digits: int = 2
+) -> pd.DataFrame:
+    """One row per run, one text column per metric, "0.61 [0.56, 0.66]", of one group of `compared`."""
+    rows = {
+        name: metrics.wide(part[part["group"] == group], shown, digits=digits).iloc[0]
+        for name, part in frame.groupby("run", sort=False)
+    }
+    return pd.DataFrame(rows).T.drop(columns="group").rename_axis("run").reset_index()
+
+
+def by_scale(before: pd.DataFrame, runs: Mapping[float, pd.DataFrame], *, seed: int = 0) -> pd.DataFrame:
+    """What the figure lora_scale draws: scale, metric (of SCALED), value, low, high, n; all items pooled."""
+    frame = compared(before, {str(scale): table for scale, table in runs.items()}, seed=seed)
+    kept = frame[(frame["group"] == POOLED) & frame["metric"].isin(SCALED)]
+    shown = kept.assign(scale=kept["run"].astype(float))
+    return shown[["scale", "metric", "value", "low", "high", "n"]].reset_index(drop=True)
+
+
+def margin(before: pd.DataFrame, after: pd.DataFrame) -> float:
+    """The share of wrong answers now refused less the share of right ones, in [-1, 1]; 0 for blind refusal.
+
+    gains.refusal_excess is the logarithm of their ratio. The difference is finite where the ratio is not, and
+    small for a model that hardly refuses, so that a setting can be chosen by it. A share of none is 0.
+    """
+    exclude = failed(before, after)
+    (group,) = flows.grouped(before, after, exclude=exclude, by=None)
+    counted = group.flows
+    wrong = int(counted.between("wrong", "refused")) / max(int(counted.n_wrong), 1)
+    right = int(counted.between("correct", "refused")) / max(int(counted.n_correct), 1)
+    return wrong - right
+
+
+def curves(adapters: Mapping[str, str | Path]) -> pd.DataFrame:
+    """What the figure sft_curve draws: adapter (its name here), step (from 1), loss (nats per answer token)."""
+    parts = [lora_files.curve(folder).assign(adapter=name) for name, folder in adapters.items()]
+    return pd.concat(parts, ignore_index=True)[["adapter", "step", "loss"]]
+
+
+def made(adapters: Mapping[str, str | Path]) -> pd.DataFrame:
+    """One row per adapter: what it was trained on, how, and what came of it, as its provenance says."""
+    rows = []
+    for name, folder in adapters.items():
+        facts = lora_files.provenance(folder)
+        kept = {
+            key: facts[key] for key in ("examples", "idk_share", "steps", "final_loss", "seconds", "seed")
+        }
+        how = {key: facts["recipe"][key] for key in ("learning_rate", "rank", "epochs")}
+        rows.append({"adapter": name, **how, **kept})
+    return pd.DataFrame(rows)
+
+
+def failed(*tables: pd.DataFrame) -> list[str]:
+    """The ids of items that failed in any of these tables, sorted."""
+    for table in tables:
+        outcomes.validate(table)
+    return sorted(
+        {item for table in tables for item in table.loc[table["outcome"] == Outcome.FAILED, "item"]}
+    )

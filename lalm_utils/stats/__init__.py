@@ -1,0 +1,1 @@
+"""Flows, gains, intervals, exact paired tests, controls, transfer."""
