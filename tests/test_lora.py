@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from fake_model import FakeModel
@@ -245,6 +246,19 @@ def test_a_training_without_a_folder_has_one_in_the_cache(model, examples, tmp_p
     assert path.parent == tmp_path / "cache" / "adapters"
     assert lora.train(model, examples, recipe=FAST) == path
     assert lora.train(model, examples, recipe=replace(FAST, seed=1)) != path
+
+
+def test_a_model_is_taught_one_modality_from_its_own_knowledge(model, examples, tmp_path, monkeypatch):
+    monkeypatch.setenv("LALM_UTILS_CACHE", str(tmp_path / "cache"))
+    asked = [example.item for example in examples]
+    known = pd.DataFrame({"item": [i.id for i in asked], "n": 5, "right": [5 * e.known for e in examples]})
+    learnt = lora.taught(model, asked, known, "music", recipe=FAST, k=5)
+    facts = lora_files.provenance(learnt.files.adapter)
+    assert (facts["examples"], facts["idk_share"]) == (4, 0.25)
+    expected = lora.train(model, [e for e in examples if e.item.modality == "music"], recipe=FAST)
+    assert learnt.files.adapter == expected
+    with pytest.raises(ValueError, match="no item of modality 'speech' among the 8"):
+        lora.taught(model, asked, known, "speech", recipe=FAST, k=5)
 
 
 def test_a_folder_of_something_else_is_not_touched(model, examples, tmp_path):

@@ -24,6 +24,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SAKURA = ROOT.parent / "shared" / "sakura"  # real recordings; no licence to hand them on
 COMMON = {"MODEL": str, "BENCHMARK": str, "N_ITEMS": int, "SEED": int, "FIGURES": str}
 FEW = 12
+SAME_ADAPTERS = ("06_transfer_analysis.ipynb", "07_paper_side_by_side.ipynb")
 MARKED = "NBVAL_CHECK_OUTPUT"
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -94,6 +95,12 @@ def test_a_notebook_has_one_cell_of_parameters(path):
     defaults = execute.parameters_of(read(path))
     assert {name: type(defaults.get(name)) for name in COMMON} == COMMON
     assert (defaults["MODEL"], defaults["BENCHMARK"]) == ("mini", "mini")
+
+
+def test_the_side_by_side_trains_the_adapters_of_the_transfer_analysis():
+    # Else it would not find them in the cache, and the two notebooks would tell of different adapters.
+    transfer, beside = (execute.parameters_of(read(ROOT / "notebooks" / name)) for name in SAME_ADAPTERS)
+    assert beside == transfer
 
 
 @each_notebook

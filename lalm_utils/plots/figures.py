@@ -62,14 +62,14 @@ def baseline_accuracy(table: pd.DataFrame) -> Figure:
     low, high; chance (mean chance of these items); n (items).
     """
     table["control"] = table["control"].replace({"": CLIP, "clip": CLIP})
-    own, controls = table[table["control"] == CLIP], _ordered(table["control"], first=[CLIP])
-    panels = {modality: table[table["modality"] == modality] for modality in _ordered(table["modality"])}
+    own, controls = table[table["control"] == CLIP], ordered(table["control"], first=[CLIP])
+    panels = {modality: table[table["modality"] == modality] for modality in ordered(table["modality"])}
     widths = [1 + rows["level"].nunique() for rows in panels.values()]
     crowded = sum(widths) > 15
     fig, axes = marks.sheet(
         "How often is a model right when it may not decline?",
         f"Accuracy with 95 % interval{', n below' if crowded else ''} · "
-        f"{_total(own, 'modality', 'level')} questions{_made_by(table)}",
+        f"{_total(own, 'modality', 'level')} questions{made_by(table)}",
         height=4.2,
         panels=widths,
     )
@@ -93,12 +93,12 @@ def idk_flows(table: pd.DataFrame) -> Figure:
     One row per (modality, before, after): modality; before, after (outcomes without and with the IDK
     instruction: correct, wrong, refused, unreadable or failed); count (items).
     """
-    modalities = _ordered(table["modality"])
+    modalities = ordered(table["modality"])
     crowded = len(modalities) > 5
     total = _total(table.rename(columns={"count": "n"}), "modality")
     fig, axes = marks.sheet(
         "What becomes of right and wrong answers once a model may decline?",
-        f"Each band: the same questions, before and after · {total} questions{_made_by(table)}",
+        f"Each band: the same questions, before and after · {total} questions{made_by(table)}",
         height=4.4,
         panels=[1.0] * len(modalities),
     )
@@ -122,22 +122,22 @@ def idk_gain(table: pd.DataFrame) -> Figure:
     paper"); model; rgi = log10(ΔHum/ΔCon), inf where only ΔCon = 0, empty where both are 0; low, high; null =
     log10(Nw/Nc), what refusing a random share of the questions gives; n (items).
     """
-    groups = _ordered(table["group"])
-    sources = _ordered(table["source"], first=["measured here", "printed in the paper"])
-    made = _made_by(table[table["source"] == sources[0]].assign(model=""))
+    groups = ordered(table["group"])
+    sources = ordered(table["source"], first=["measured here", "printed in the paper"])
+    made = made_by(table[table["source"] == sources[0]].assign(model=""))
     fig, (ax,) = marks.sheet(
         "Does permission to decline remove more wrong answers than right ones?",
         f"RGI = log₁₀(ΔHum/ΔCon) by modality, with 95 % interval{made}",
         height=2.2 + 0.6 * len(groups),
     )
-    span = _span(table[["rgi", "low", "high", "null"]].to_numpy())
+    limits = span(table[["rgi", "low", "high", "null"]].to_numpy())
     labels = {source: _source_label(table[table["source"] == source]) for source in sources}
     for y, kind, row in _side_by_side(table, groups, sources, "group", "source", step=0.36):
         values = (row.rgi, row.low, row.high, row.null)
-        marks.gain(ax, y, *values, span=span, kind=kind, hollow=kind > 0, label=labels[row.source])
+        marks.gain(ax, y, *values, span=limits, kind=kind, hollow=kind > 0, label=labels[row.source])
     ax.axvline(0, color=marks.GREY, linewidth=0.8, zorder=0)
     ax.set_yticks(range(len(groups)), groups)
-    ax.set(xlim=span, ylim=(len(groups) - 0.45, -0.55))
+    ax.set(xlim=limits, ylim=(len(groups) - 0.45, -0.55))
     ax.set_xlabel("Reliability Gain Index (log₁₀ of a ratio, no unit)")
     ax.grid(axis="x")
     marks.legend(fig, list(labels.values()))
@@ -157,7 +157,7 @@ def unanswerable(table: pd.DataFrame) -> Figure:
     asked = f"{_total(once, 'group')} questions, each asked {len(prompts)}×"
     fig, (ax,) = marks.sheet(
         "Does a model decline where there is nothing to know?",
-        f"Refusal rate with 95 % interval · {asked}{_made_by(table)}",
+        f"Refusal rate with 95 % interval · {asked}{made_by(table)}",
         height=4.2,
     )
     groups = _slots(ax, table, once, "group")
@@ -193,7 +193,7 @@ def spectrogram(samples: np.ndarray, rate: int = 16_000, title: str = "What is i
     return fig
 
 
-def _ordered(values: pd.Series, first: Sequence[str] = ()) -> list[str]:
+def ordered(values: pd.Series, first: Sequence[str] = ()) -> list[str]:
     """Each value once: `first`, the papers' order, the others as they appear, the pooled ones last."""
     order = [*first, *ORDER]
     rank = {value: order.index(value) if value in order else len(order) for value in values}
@@ -204,7 +204,7 @@ def _slots(
     ax: Axes, shown: pd.DataFrame, counted: pd.DataFrame, column: str, *, crowded: bool = False
 ) -> list[str]:
     """Give `ax` one place per value of `column`, labelled with its n in `counted`; the values in order."""
-    values = _ordered(shown[column]) if column == "level" else list(dict.fromkeys(shown[column]))
+    values = ordered(shown[column]) if column == "level" else list(dict.fromkeys(shown[column]))
     counts = counted.groupby(column)["n"].sum()
     names = [value.replace(", ", ",\n") or "all" for value in values]
     sign = "" if crowded else "n = "
@@ -233,7 +233,7 @@ def _total(table: pd.DataFrame, *columns: str) -> str:
     return f"{table['n'].sum():,.0f}"
 
 
-def _made_by(table: pd.DataFrame) -> str:
+def made_by(table: pd.DataFrame) -> str:
     """The end of a subtitle: the model, benchmark and seed that the table names."""
     named = {column: ", ".join(filter(None, dict.fromkeys(table[column]))) for column in MADE_BY}
     return "".join(f" · {column} {values}" for column, values in named.items() if values)
@@ -252,7 +252,7 @@ def _size(crowded: bool) -> float:
     return 7.5 if crowded else 9.5
 
 
-def _span(values: np.ndarray) -> tuple[float, float]:
+def span(values: np.ndarray) -> tuple[float, float]:
     """Limits that hold every finite value and zero, with a margin."""
     finite = np.append(values[np.isfinite(values)], [-0.1, 0.1])
     margin = 0.08 * np.ptp(finite)

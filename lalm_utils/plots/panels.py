@@ -26,10 +26,7 @@ from matplotlib.text import Text
 from lalm_utils.plots import marks
 
 # The tables of all figures are ordered, summed and attributed in one way.
-from lalm_utils.plots.figures import POOLED
-from lalm_utils.plots.figures import _made_by as made_by
-from lalm_utils.plots.figures import _ordered as ordered
-from lalm_utils.plots.figures import _span as span
+from lalm_utils.plots.figures import POOLED, made_by, ordered, span
 
 __all__ = ["POOLED", "made_by", "ordered", "span"]
 

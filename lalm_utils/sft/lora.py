@@ -22,6 +22,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import peft
 import torch
 import transformers
@@ -35,14 +36,15 @@ from lalm_utils.engine import loading, weights
 from lalm_utils.engine.engines import PlainEngine, SharedEngine
 from lalm_utils.engine.hardware import device_name
 from lalm_utils.engine.transformers_model import TransformersModel
+from lalm_utils.items import Item
 from lalm_utils.models import ModelError, load_model
 from lalm_utils.progress import bar
 from lalm_utils.sft import lora_files
-from lalm_utils.sft.idk_data import Example, idk_share
+from lalm_utils.sft.idk_data import Example, build, idk_share
 from lalm_utils.sft.lora_data import TrainingSet
 from lalm_utils.sft.lora_steps import Recipe, Run, Step
 
-__all__ = ["DEFAULT", "Recipe", "adapted", "train"]
+__all__ = ["DEFAULT", "Recipe", "adapted", "taught", "train"]
 
 SCHEMA = "lalm_utils adapter 1"  # to be changed with anything here that changes what is learnt
 DEFAULT = Recipe()
@@ -116,6 +118,26 @@ def adapted(
     content = weights.fingerprint(files, str(base.dtype).removeprefix("torch."), scale=scale)
     twin.fingerprint = base.windows.fingerprint(content)
     return twin
+
+
+def taught(
+    model: TransformersModel,
+    asked: Sequence[Item],
+    known: pd.DataFrame,
+    modality: str,
+    *,
+    recipe: Recipe = DEFAULT,
+    **labels: Any,
+) -> TransformersModel:
+    """`model` with an adapter trained on the items of one modality, as the paper trains them.
+
+    known: as idk_data.knowledge returns it; labels: what idk_data.build takes (k, balance, shuffle, ...).
+    Raises what `build`, `train` and `adapted` raise, and ValueError for a modality that no item has.
+    """
+    own = [item for item in asked if item.modality == modality]
+    if not own:
+        raise ValueError(f"no item of modality {modality!r} among the {len(asked)} to learn from")
+    return adapted(model, train(model, build(own, known, **labels), recipe=recipe))
 
 
 def _to_the_end(

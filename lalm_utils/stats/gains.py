@@ -141,12 +141,12 @@ def _rows(group: Group, draws: Flows, level: float) -> list[dict]:
         ends = name.split("_to_")
         rows.append(intervals.row(label, name, flows.between(*ends), draws.between(*ends), n=n, level=level))
     for name, metric in METRICS.items():
-        status = _status(name, flows)
+        status = why_not_finite(name, flows)
         rows.append(intervals.row(label, name, metric(flows), metric(draws), n=n, level=level, status=status))
     return rows
 
 
-def _status(name: str, flows: Flows) -> str:
+def why_not_finite(name: str, flows: Flows) -> str:
     """Why an index is not finite, "" if it is."""
     if "rgi" not in name and "excess" not in name:
         return "" if flows.n else "no items"

@@ -146,7 +146,7 @@ def why(name: str, flows: Flows) -> str:
     if name == "youden":
         baseline = {"Nc": flows.n_correct, "Nw": flows.n_wrong}
         return ", ".join(f"{part} = 0" for part, value in baseline.items() if not value > 0)
-    return gains._status(name, flows)
+    return gains.why_not_finite(name, flows)
 
 
 def _counts(flows: Flows, *, axis: int) -> Counts:
