@@ -313,3 +313,18 @@ def test_continuous_integration_runs_what_everybody_runs():
     commands = [line for line in script.read_text().splitlines() if line and not line.startswith("#")]
     assert commands[-1] == "make test"
     assert os.access(script, os.X_OK)
+
+
+def test_every_test_that_the_readme_of_tests_names_exists():
+    text = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+    named, file = set(), ""
+    for found in re.finditer(r"(test_\w+\.py)?::(test_\w+)", text):
+        file = found[1] or file  # `::name` alone is a test of the file named before it
+        named.add((file, found[2]))
+    assert len(named) > 60
+    missing = [
+        f"{file}::{name}"
+        for file, name in sorted(named)
+        if f"def {name}(" not in (ROOT / "tests" / file).read_text(encoding="utf-8")
+    ]
+    assert missing == []
