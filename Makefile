@@ -23,8 +23,9 @@ setup: $(SETUP)  ## make .venv and install the package with its dependencies (PY
 run: $(SETUP)  ## execute every notebook in place, in order, and draw the figures anew
 	$(PY) -m lalm_utils.execute
 
+# Two processes of one thread each: most tests are too small for two threads, which then wait for each other.
 test: $(SETUP)  ## run all tests; every notebook is executed as a copy on a few items
-	$(PY) -m pytest
+	LALM_UTILS_THREADS=1 OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 figures: $(SETUP)  ## redraw figures/ from the CSVs beside them; no model is needed
 	$(PY) -m lalm_utils.plots.redraw

@@ -118,6 +118,11 @@ def scales() -> pd.DataFrame:
     return pd.DataFrame(rows, columns="scale metric value low high n".split()).assign(**RUN)
 
 
+def rules() -> pd.DataFrame:
+    table = scales().assign(metric=lambda t: t["metric"].replace("rgi_excess", "youden"))
+    return table.assign(k=table["scale"].map({0: 1, 0.5: 3, 1: 4, 2: 5})).drop(columns="scale")
+
+
 def matrices() -> pd.DataFrame:
     rows = []
     for trained, tested, metric in itertools.product(
@@ -157,6 +162,7 @@ TABLES = {
     "idk_share_by_k": shares(),
     "sft_curve": curves(),
     "lora_scale": scales(),
+    "sft_by_k": rules(),
     "transfer_matrix": matrices(),
     "transfer_control": controls(),
 }
@@ -165,7 +171,7 @@ NAMED = {
     "methods_compared": ["method"], "agent_ablations": ["variant"], "chain_length": ["method"],
     "agent_routing": ["true", "read"], "paper_side_by_side": ["method", "group", "model"],
     "quadrants": ["stage", "group"], "idk_share_by_k": ["group"], "sft_curve": ["adapter"],
-    "lora_scale": ["metric"], "transfer_matrix": ["trained_on", "tested_on"],
+    "lora_scale": ["metric"], "sft_by_k": ["metric"], "transfer_matrix": ["trained_on", "tested_on"],
     "transfer_control": ["trained_on", "tested_on", "kind"],
 }  # fmt: skip
 HOLDERS = (method_figures, training_figures, transfer_figures)
@@ -358,6 +364,7 @@ def test_drawing_leaves_the_tables_and_pyplot_as_they_were(saved):
         ("the paper's points are named", "idk_share_by_k", "paper, overall"),
         ("an adapter is named at its end", "sft_curve", "speech, seed 1"),
         ("the index has a panel of its own", "lora_scale", "RGI excess over null (0: blind refusal)"),
+        ("a difference of shares is called one", "sft_by_k", "a difference of shares"),
         ("a cell has value and interval", "transfer_matrix", "30\n[−10, 70]"),
         ("an open bound is shown", "transfer_matrix", "0.30\n[−0.10, ∞]"),
         ("an undefined cell says so", "transfer_matrix", "undefined"),

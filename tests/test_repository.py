@@ -258,7 +258,11 @@ def test_make_alone_lists_the_targets():
 
 @pytest.mark.parametrize(
     "target, module",
-    [("run", "lalm_utils.execute"), ("test", "pytest"), ("figures", "lalm_utils.plots.redraw")],
+    [
+        ("run", "lalm_utils.execute"),
+        ("test", "pytest -n 2 --dist loadfile"),
+        ("figures", "lalm_utils.plots.redraw"),
+    ],
 )
 def test_a_target_sets_up_once_and_then_runs(make, target, module):
     first, asked = make(target)

@@ -67,16 +67,33 @@ def test_a_table_to_read_has_a_row_a_run():
     assert sound.loc[0, "accuracy"].startswith("0.75")
 
 
-def test_scales_are_numbers_with_five_metrics_each():
-    table = sft_tables.by_scale(BEFORE, {0: BEFORE, 0.5: run("cccrrrww"), 2.0: run("rrrrrrrr")})
+def test_a_setting_has_five_metrics_at_each_of_its_values():
+    runs = {0: [BEFORE], 0.5: [run("cccrrrww")], 2.0: [run("rrrrrrrr")]}
+    table = sft_tables.by_setting(BEFORE, runs, "scale")
     assert list(table.columns) == ["scale", "metric", "value", "low", "high", "n"]
     assert sorted(table["scale"].unique()) == [0.0, 0.5, 2.0]
-    assert (
-        table.groupby("scale")["metric"].apply(set).map(lambda names: names == set(sft_tables.SCALED)).all()
+    assert all(set(part) == set(sft_tables.SETTING) for _, part in table.groupby("scale")["metric"])
+    rejected, youden = (
+        table[table["metric"] == name].set_index("scale")["value"] for name in ("rejection_rate", "youden")
     )
-    rejected = table[table["metric"] == "rejection_rate"].set_index("scale")["value"]
     assert rejected.to_dict() == {0.0: 0.0, 0.5: 3 / 8, 2.0: 1.0}
+    assert youden.to_dict() == {0.0: 0.0, 0.5: 2 / 4 - 1 / 4, 2.0: 0.0}
     assert set(table["n"]) == {8}
+
+
+def test_a_setting_s_training_seeds_are_averaged_inside_each_draw():
+    first, second = run("ccccrrww"), run("ccccwwrr")
+    both = sft_tables.by_setting(BEFORE, {5: [first, second]}, "k").set_index("metric")
+    alone = sft_tables.by_setting(BEFORE, {5: [first]}, "k").set_index("metric")
+    assert both.loc["youden", "value"] == alone.loc["youden", "value"] == 0.5
+    # Drawn apart the two would be as wide as one; together what one lacks the other has.
+    assert both.loc["youden", "low"] == both.loc["youden", "high"] == 0.5
+    assert alone.loc["youden", "low"] < 0.5 < alone.loc["youden", "high"]
+
+
+def test_failed_items_are_left_out_of_every_value_of_a_setting():
+    table = sft_tables.by_setting(BEFORE, {1: [run("ccccwwwf")], 2: [run("fcccwwww")]}, "k")
+    assert set(table["n"]) == {6}
 
 
 MARGINS = [

@@ -14,7 +14,9 @@ and order, up to numerical ties.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,9 +59,17 @@ class Decoder:
             inputs_embeds=embeds,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=True,
+            **{cache_name(self.body): cache},
         )
+
+    def cache(self, embeds: torch.Tensor, mask: torch.Tensor) -> Any:
+        """What the body keeps of (batch, length, width) embeddings, for what follows them."""
+        return self.kept(self.read(embeds, mask))
+
+    def kept(self, out: Any) -> Any:
+        """The cache that an output of `read` holds."""
+        return getattr(out, cache_name(self.body))
 
     def prefill(self, embeds: torch.Tensor, mask: torch.Tensor, cache: Any = None) -> Prefix:
         """Read a batch of prompts, or what follows `cache` of them; the head sees the last position only."""
@@ -69,7 +79,7 @@ class Decoder:
             raise ModelError(
                 "the model's logits are not finite: the weights are damaged, or dtype is too narrow"
             )
-        return Prefix(cache=out.past_key_values, mask=mask, logits=logits)
+        return Prefix(cache=self.kept(out), mask=mask, logits=logits)
 
     def extend(
         self, prefix: Prefix, tokens: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor
@@ -82,10 +92,23 @@ class Decoder:
             inputs_embeds=embeds,
             attention_mask=bias.masked_fill_(~seen, hidden_from)[:, None],
             position_ids=positions,
-            past_key_values=prefix.cache,
             use_cache=True,
+            **{cache_name(self.body): prefix.cache},
         )
         return out.last_hidden_state
+
+
+def cache_name(body: nn.Module) -> str:
+    """What this body calls its cache, as an argument and in its output.
+
+    transformers 5.24 renamed it for some models, and warns at every call by the old name.
+    """
+    return "cache" if "cache" in _arguments(type(body)) else "past_key_values"
+
+
+@functools.cache
+def _arguments(kind: type[nn.Module]) -> frozenset[str]:
+    return frozenset(inspect.signature(kind.forward).parameters)
 
 
 def unrounded(head: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:

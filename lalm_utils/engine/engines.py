@@ -46,7 +46,7 @@ class SharedEngine:
         self.model = model
         self.audio = AudioEmbeddings(core, processor.feature_extractor, audio_budget)
         self.decoder = decoding.Decoder(body=core.language_model, head=decoding.unrounded(model.lm_head))
-        self.openings = Openings(self._cache, opening_budget)
+        self.openings = Openings(self.decoder.cache, opening_budget)
         self.ends = torch.tensor(ends, device=model.device)
 
     def with_language_model(self, model: PreTrainedModel) -> SharedEngine:
@@ -54,7 +54,7 @@ class SharedEngine:
         other = copy.copy(self)
         other.model = model
         other.decoder = replace(self.decoder, body=model.model.language_model)
-        other.openings = Openings(other._cache, self.openings.budget)
+        other.openings = Openings(other.decoder.cache, self.openings.budget)
         return other
 
     @torch.inference_mode()
@@ -80,9 +80,6 @@ class SharedEngine:
         behind = list(reversed(asked.ids)).index(token)  # text tokens after the last clip
         key = (asked.ids[: len(asked.ids) - behind], *(clip.sha256 for clip in asked.clips))
         return Row(embeds=embeds, opening=len(spread_out) - behind, key=key)
-
-    def _cache(self, embeds: torch.Tensor, mask: torch.Tensor) -> Any:
-        return self.decoder.read(embeds, mask).past_key_values
 
     def generate(self, batch: Sequence[Asked], how: Decoding) -> list[list[Written]]:
         """One list of len(how.samples) replies per prompt."""

@@ -217,7 +217,7 @@ def _box(ax: Axes, y: float, rows: pd.DataFrame, colour: str) -> None:
     ax.hlines(y, low, high, color=marks.GREY, linewidth=1.2, zorder=0.9)
     ax.barh(y, third - first, 0.56, first, color=colour, edgecolor="#333333", linewidth=0.6)
     ax.plot(median, y, "D", color="black", markersize=4, markeredgecolor="white", zorder=4)
-    said = f"{median:.0f} words, n = {rows['n'].sum():,.0f}"
+    said = f"{median:.0f} word{'' if f'{median:.0f}' == '1' else 's'}, n = {rows['n'].sum():,.0f}"
     ax.annotate(said, (high, y), (6, 0), textcoords="offset points", va="center", fontsize=8, color="#333333")
 
 

@@ -21,7 +21,8 @@ from lalm_utils.plots import marks, panels
 from lalm_utils.plots.figure_files import FigureError, destination, figure, redraw, render, save
 
 __all__ = [
-    "destination", "idk_share_by_k", "lora_scale", "quadrants", "redraw", "render", "save", "sft_curve",
+    "destination", "idk_share_by_k", "lora_scale", "quadrants", "redraw", "render", "save", "sft_by_k",
+    "sft_curve",
 ]  # fmt: skip
 
 PRINTED = "printed in the paper"
@@ -137,42 +138,61 @@ def lora_scale(table: pd.DataFrame) -> Figure:
     """What the scale of the LoRA update does: too little teaches no refusal, too much refuses everything.
 
     One row per (scale, metric): scale (a factor of the trained update, 0 = the model itself); metric (a share:
-    accuracy, truthfulness, rejection_rate, reliability; or an index, rgi_excess, in its own panel); value;
+    accuracy, truthfulness, rejection_rate, reliability; or an index such as youden, in its own panel); value;
     low, high; n (items).
     """
+    title = "How much of the LoRA update does reliability need?"
+    return _dialled(table, "scale", title, "Scale of the LoRA update (factor)")
+
+
+@figure(text="metric", numbers="k value low high n")
+def sft_by_k(table: pd.DataFrame) -> Figure:
+    """What the rule of the labels does: adapters trained with K = 1 to N right samples needed for "known".
+
+    One row per (k, metric): k (samples that must be right); metric, value, low, high, n as in lora_scale.
+    """
+    title = "How strict should the rule be that labels a question as known?"
+    fig = _dialled(table, "k", title, "Right samples needed (K)")
+    for ax in fig.axes:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return fig
+
+
+def _dialled(table: pd.DataFrame, dial: str, title: str, xlabel: str) -> Figure:
+    """Metrics over the values of one setting: shares in one panel, indices in another."""
     found = list(dict.fromkeys(table["metric"]))
     parts = [[name for name in found if (name in panels.SHARES) == share] for share in (True, False)]
     parts = [part for part in parts if part]
     fig, (axes,) = panels.sheet(
-        "How much of the LoRA update does reliability need?",
-        f"Value and 95 % interval over the scale · {table['n'].max():,.0f} questions per scale"
-        f"{panels.made_by(table)}",
+        title,
+        f"Value and 95 % interval · {table['n'].max():,.0f} questions each{panels.made_by(table)}",
         height=3.7,
         columns=len(parts),
     )
-    margin = 0.04 * np.ptp(table["scale"]) or 0.1
+    margin = 0.04 * np.ptp(table[dial]) or 0.1
     for ax, metrics in zip(axes, parts):
-        ax.set_xlim(table["scale"].min() - margin, table["scale"].max() + margin)
-        _over_scale(ax, table[table["metric"].isin(metrics)], metrics)
+        ax.set_xlim(table[dial].min() - margin, table[dial].max() + margin)
+        ax.set_xlabel(xlabel)
+        _over(ax, dial, table[table["metric"].isin(metrics)], metrics)
     return fig
 
 
-def _over_scale(ax: Axes, table: pd.DataFrame, metrics: list[str]) -> None:
+def _over(ax: Axes, dial: str, table: pd.DataFrame, metrics: list[str]) -> None:
     names, share = [], metrics[0] in panels.SHARES
     for kind, metric in enumerate(metrics):
-        rows = table[table["metric"] == metric].sort_values("scale")
-        x, y, low, high = rows[["scale", "value", "low", "high"]].to_numpy().T
+        rows = table[table["metric"] == metric].sort_values(dial)
+        x, y, low, high = rows[[dial, "value", "low", "high"]].to_numpy().T
         colour = panels.line(ax, x, y, low, high, kind=kind if share else kind + 4)
         last = y[np.isfinite(y)]
         names.append((last[-1] if len(last) else math.nan, panels.name_of(metric), colour))
     limits = (0.0, 1.0) if share else panels.span(table[["value", "low", "high"]].to_numpy())
-    ax.set(ylim=limits, xlabel="Scale of the LoRA update (factor)")
+    ax.set(ylim=limits)
     if share:
         marks.percent(ax, "% of questions", grid=[ax])
         panels.ends(ax, names, gap=0.06)
     else:
         ax.axhline(0, color=marks.GREY, linewidth=0.8)
-        ax.set_ylabel("log₁₀ of a ratio, no unit")
+        ax.set_ylabel("a difference of shares" if metrics == ["youden"] else "log₁₀ of a ratio, no unit")
         ax.grid(axis="y")
         if len(names) == 1:
             ax.set_title(f"{panels.label(names[0][1], at_most=26)} (0: blind refusal)", fontsize=9.5)

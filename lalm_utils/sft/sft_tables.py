@@ -1,4 +1,4 @@
-"""Tables of fine-tuned models: several runs beside one baseline, by name or by scale, and training curves.
+"""Tables of fine-tuned models: several runs beside one baseline, by name or by setting, and training curves.
 
 In: outcome tables and the folders of adapters. Out: tidy tables to draw or to show. Nothing is computed here
 that metrics.py does not compute, but for `margin`, the number that a scale is chosen by.
@@ -14,10 +14,10 @@ import pandas as pd
 from lalm_utils import metrics, outcomes
 from lalm_utils.outcomes import Outcome
 from lalm_utils.sft import lora_files
-from lalm_utils.stats import flows
+from lalm_utils.stats import flows, resampled
 
 POOLED = "overall"
-SCALED = ("accuracy", "truthfulness", "rejection_rate", "reliability", "rgi_excess")
+SETTING = ("accuracy", "truthfulness", "rejection_rate", "reliability", "youden")
 
 
 def compared(before: pd.DataFrame, after: Mapping[str, pd.DataFrame], *, seed: int = 0) -> pd.DataFrame:
@@ -50,12 +50,25 @@ def readable(
     return pd.DataFrame(rows).T.drop(columns="group").rename_axis("run").reset_index()
 
 
-def by_scale(before: pd.DataFrame, runs: Mapping[float, pd.DataFrame], *, seed: int = 0) -> pd.DataFrame:
-    """What the figure lora_scale draws: scale, metric (of SCALED), value, low, high, n; all items pooled."""
-    frame = compared(before, {str(scale): table for scale, table in runs.items()}, seed=seed)
-    kept = frame[(frame["group"] == POOLED) & frame["metric"].isin(SCALED)]
-    shown = kept.assign(scale=kept["run"].astype(float))
-    return shown[["scale", "metric", "value", "low", "high", "n"]].reset_index(drop=True)
+def by_setting(
+    before: pd.DataFrame, runs: Mapping[float, Sequence[pd.DataFrame]], setting: str, *, seed: int = 0
+) -> pd.DataFrame:
+    """What the figures lora_scale and sft_by_k draw: metrics over a setting, averaged over training seeds.
+
+    runs: value of the setting to outcome tables, one per training seed. Columns: `setting`, metric (of SETTING),
+    value, low, high, n (items, all pooled). One draw of the bootstrap serves all runs, stratified by modality,
+    and the seeds are averaged inside it. Raises OutcomeError as metrics.gain does.
+    """
+    exclude = failed(before, *(table for tables in runs.values() for table in tables))
+    named = {"": {str(value): tables for value, tables in runs.items()}}
+    options = {"by": None, "exclude": exclude, "n_boot": 2000, "level": 0.95, "seed": seed}
+    test = resampled.pooled(list(resampled.tests(named, before, **options)))
+    rows = [
+        {setting: float(value), **found.row(metric, test.n, options["level"])}
+        for metric in SETTING
+        for value, found in test.averages("", metric).items()
+    ]
+    return pd.DataFrame(rows)[[setting, "metric", "value", "low", "high", "n"]]
 
 
 def margin(before: pd.DataFrame, after: pd.DataFrame) -> float:

@@ -126,6 +126,17 @@ def tests(
             yield Test(part=label, tested_on=modality, n=len(items), flows=flows)
 
 
+def pooled(tests: Sequence[Test]) -> Test:
+    """The tests of one part as one over all their items: the draws of the modalities add up.
+
+    The modalities are drawn apart, so the pooled resamples are stratified by modality.
+    """
+    first, flows = tests[0], {}
+    for run in first.flows:
+        flows[run] = Flows(cells=np.sum([test.flows[run].cells for test in tests], axis=0))
+    return Test(part=first.part, tested_on="overall", n=sum(test.n for test in tests), flows=flows)
+
+
 def _counted(codes: np.ndarray, weights: np.ndarray) -> Flows:
     """Pairs of outcomes, counted with the weights of each row [shape=(1 + n_boot, n)]."""
     cells = (weights @ np.eye(_KINDS**2)[codes]).astype(int)
