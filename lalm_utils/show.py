@@ -10,13 +10,13 @@ import html
 import inspect
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML, Audio, Image, Markdown
+from IPython.display import HTML, Audio, Image, Markdown, display
 
 from lalm_utils.audio import RATE, read_clip
 from lalm_utils.stats.flows import flow_table
@@ -66,6 +66,39 @@ def picture(figure: Figure | str | Path, alt: str = "") -> Image:
     from lalm_utils.plots.figures import render  # matplotlib is loaded already where there is a figure
 
     return Image(data=render(figure), width=WIDTH, alt=alt or "figure")
+
+
+class LiveCurve:
+    """The training loss in the cell's output while it falls: what lora.train calls after each step.
+
+    Nothing is shown before the first step, so that an adapter taken from the cache leaves no empty picture.
+    """
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.shown = None
+
+    def __call__(self, step: Mapping[str, float]) -> None:
+        self.losses.append(float(step["loss"]))
+        if self.shown is None:
+            self.shown = display(self, display_id=True)
+        else:
+            self.shown.update(self)
+
+    def _repr_html_(self) -> str:
+        top, last = max(self.losses), self.losses[-1]
+        places = [
+            (300 * number / max(1, len(self.losses) - 1), 60 - 55 * loss / top if top > 0 else 60)
+            for number, loss in enumerate(self.losses)
+        ]
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        said = f"step {len(self.losses)}: loss {last:.2f} nats per answer token (highest {top:.2f})"
+        return (
+            f'<figure><svg viewBox="0 -2 300 64" width="450" role="img" aria-label="training loss">'
+            f'<polyline points="{points}" fill="none" stroke="#0173b2" stroke-width="1.5"/>'
+            f'<line x1="0" y1="60" x2="300" y2="60" stroke="#949494"/></svg>'
+            f"<figcaption>{said}</figcaption></figure>"
+        )
 
 
 def transitions(before: pd.DataFrame, after: pd.DataFrame, *, exclude: Collection[str] = ()) -> pd.DataFrame:
