@@ -85,19 +85,22 @@ class LiveCurve:
         else:
             self.shown.update(self)
 
+    def __repr__(self) -> str:
+        last, top = self.losses[-1], max(self.losses)
+        return f"step {len(self.losses)}: loss {last:.2f} nats per answer token (highest {top:.2f})"
+
     def _repr_html_(self) -> str:
-        top, last = max(self.losses), self.losses[-1]
+        top = max(self.losses)
         places = [
             (300 * number / max(1, len(self.losses) - 1), 60 - 55 * loss / top if top > 0 else 60)
             for number, loss in enumerate(self.losses)
         ]
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        said = f"step {len(self.losses)}: loss {last:.2f} nats per answer token (highest {top:.2f})"
         return (
             f'<figure><svg viewBox="0 -2 300 64" width="450" role="img" aria-label="training loss">'
             f'<polyline points="{points}" fill="none" stroke="#0173b2" stroke-width="1.5"/>'
             f'<line x1="0" y1="60" x2="300" y2="60" stroke="#949494"/></svg>'
-            f"<figcaption>{said}</figcaption></figure>"
+            f"<figcaption>{self!r}</figcaption></figure>"
         )
 
 

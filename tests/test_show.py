@@ -129,7 +129,8 @@ def test_a_live_curve_grows_by_a_point_a_step_and_says_where_it_is(monkeypatch):
     points = [re.search('points="([^"]*)"', html)[1].split() for html in shown]
     assert [len(drawn) for drawn in points] == [1, 2, 3]
     assert points[-1] == ["0.0,5.0", "150.0,32.5", "300.0,46.2"]
-    assert "step 3: loss 0.50 nats per answer token (highest 2.00)" in shown[-1]
+    assert repr(curve) == "step 3: loss 0.50 nats per answer token (highest 2.00)"
+    assert repr(curve) in shown[-1]
 
 
 def test_a_live_curve_of_no_loss_at_all_lies_on_its_base_line():
