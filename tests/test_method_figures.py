@@ -1,7 +1,7 @@
 """Figures of methods, training and transfer: as test_figures.py, with hostile labels and extreme tables.
 
-Covers method_figures.py, training_figures.py, transfer_figures.py and panels.py. Each figure is rendered once
-for all tests of bytes.
+Covers method_figures.py, training_figures.py, transfer_figures.py, cost_figures.py and panels.py. Each figure is
+rendered once for all tests of bytes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pytest
 from matplotlib import pyplot
 
 from lalm_utils.plots import (
+    cost_figures,
     figure_files,
     figures,
     marks,
@@ -123,6 +124,15 @@ def rules() -> pd.DataFrame:
     return table.assign(k=table["scale"].map({0: 1, 0.5: 3, 1: 4, 2: 5})).drop(columns="scale")
 
 
+def speeds() -> pd.DataFrame:
+    rows = [
+        ("one reply", 4.2, 3.9, 4.4, 4, 16),
+        ("5 samples", 11.0, 9.8, 12.5, 10, 16),
+        ("4 methods", 3.0, 2.9, 3.3, None, 16),
+    ]
+    return pd.DataFrame(rows, columns="task ratio lowest highest goal n".split()).assign(**RUN)
+
+
 def matrices() -> pd.DataFrame:
     rows = []
     for trained, tested, metric in itertools.product(
@@ -163,6 +173,7 @@ TABLES = {
     "sft_curve": curves(),
     "lora_scale": scales(),
     "sft_by_k": rules(),
+    "speed_ratio": speeds(),
     "transfer_matrix": matrices(),
     "transfer_control": controls(),
 }
@@ -171,10 +182,11 @@ NAMED = {
     "methods_compared": ["method"], "agent_ablations": ["variant"], "chain_length": ["method"],
     "agent_routing": ["true", "read"], "paper_side_by_side": ["method", "group", "model"],
     "quadrants": ["stage", "group"], "idk_share_by_k": ["group"], "sft_curve": ["adapter"],
-    "lora_scale": ["metric"], "sft_by_k": ["metric"], "transfer_matrix": ["trained_on", "tested_on"],
+    "lora_scale": ["metric"], "sft_by_k": ["metric"], "speed_ratio": ["task"],
+    "transfer_matrix": ["trained_on", "tested_on"],
     "transfer_control": ["trained_on", "tested_on", "kind"],
 }  # fmt: skip
-HOLDERS = (method_figures, training_figures, transfer_figures)
+HOLDERS = (method_figures, training_figures, transfer_figures, cost_figures)
 each_figure = pytest.mark.parametrize("name", TABLES)
 
 
@@ -365,6 +377,7 @@ def test_drawing_leaves_the_tables_and_pyplot_as_they_were(saved):
         ("an adapter is named at its end", "sft_curve", "speech, seed 1"),
         ("the index has a panel of its own", "lora_scale", "RGI excess over null (0: blind refusal)"),
         ("a difference of shares is called one", "sft_by_k", "a difference of shares"),
+        ("a ratio is written out", "speed_ratio", "11.0×"),
         ("a cell has value and interval", "transfer_matrix", "30\n[−10, 70]"),
         ("an open bound is shown", "transfer_matrix", "0.30\n[−0.10, ∞]"),
         ("an undefined cell says so", "transfer_matrix", "undefined"),

@@ -28,7 +28,7 @@ HEAVY = {"torch", "transformers", "peft"}
 PLOTTING = {"matplotlib", "seaborn"}
 PLOTTERS = {
     "figures.py", "figure_files.py", "marks.py", "panels.py",
-    "method_figures.py", "training_figures.py", "transfer_figures.py",
+    "method_figures.py", "training_figures.py", "transfer_figures.py", "cost_figures.py",
 }  # fmt: skip
 # What a reader may import to score, tabulate or show results must not wait for a model's libraries.
 LIGHT = (

@@ -140,7 +140,7 @@ class Rig:
         engine.audio.clear()
         return stages | {
             "prompt_tokens": len(asked[0].ids) - 1 + len(heard),
-            "peak_bytes": _peak(self.device),
+            "peak_bytes": peak(self.device),
         }
 
     def _replying(self, asked: list[Asked], work: Workload, repeats: int, **how: Any) -> float:
@@ -227,7 +227,7 @@ def _reset_peak(device: torch.device) -> None:
         CLEAR.write_text("5")
 
 
-def _peak(device: torch.device) -> float:
+def peak(device: torch.device) -> float:
     """Bytes of the device's memory in use at most; on a CPU the process's, NaN where Linux does not tell."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))

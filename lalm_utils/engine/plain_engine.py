@@ -85,9 +85,20 @@ class PlainEngine:
         for places in groups.values():
             some = [batch[place] for place in places]
             if self.own_lora:
-                (self.model.enable_adapters if some[0].clips else self.model.disable_adapters)()
+                self._switch_lora(on=bool(some[0].clips))
             results |= zip(places, work(some))
         return [results[place] for place in range(len(batch))]
+
+    def _switch_lora(self, *, on: bool) -> None:
+        """Switch the LoRA that came with the model, layer by layer.
+
+        transformers' own switch does no more, but 5.24 refuses it with any peft that has been released (0.21).
+        """
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        for module in self.model.modules():
+            if isinstance(module, BaseTunerLayer):
+                module.enable_adapters(enabled=on)
 
     def _generated(self, batch: Sequence[Asked], how: Decoding) -> list[list[Written]]:
         n, uniform = len(how.samples), how.uniform(batch, self.model.device)

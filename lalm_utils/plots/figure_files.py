@@ -23,7 +23,7 @@ from lalm_utils.plots import marks
 Drawing = Callable[[pd.DataFrame], Figure]
 FIGURES: dict[str, Drawing] = {}
 # The modules that hold figures, imported when a name is asked for that nobody has registered yet.
-HOLDERS = ("figures", "method_figures", "training_figures", "transfer_figures")
+HOLDERS = ("figures", "method_figures", "training_figures", "transfer_figures", "cost_figures")
 MADE_BY = ("model", "benchmark", "seed")  # optional text columns of every figure's table
 
 
