@@ -89,7 +89,8 @@ def over_many(
 def side_by_side(model: TransformersModel, asked: Sequence[Prompt], *, seed: int = 0) -> pd.DataFrame:
     """The greedy reply to each prompt in both ways, and whether they are the same."""
     how = {"max_new_tokens": MAX_NEW_TOKENS[METHOD], "seed": seed}
-    slow = [_one_by_one(model).generate([prompt], **how)[0][0].text for prompt in asked]
+    alone = _one_by_one(model)
+    slow = [alone.generate([prompt], **how)[0][0].text for prompt in asked]
     fast = [several[0].text for several in model.generate(asked, **how)]
     frame = pd.DataFrame({LOOP: slow, TOGETHER: fast})
     return frame.assign(equal=frame[LOOP] == frame[TOGETHER])

@@ -141,10 +141,13 @@ def unheard(item: Planned, options: Sequence[str] = ()) -> list[str]:
 
     Empty where the question asks for what is *not* heard: there an unheard label would be right.
     """
-    if item.task in ASKS_FOR_ABSENT:
-        return []
-    heard = {item.draft.options[item.draft.gold], *item.draft.truth.get("content", ())}
-    return [label for label in item.draft.pool if label not in heard and label not in options]
+    return [] if item.task in ASKS_FOR_ABSENT else _spare(item, options)
+
+
+def _spare(item: Planned, options: Sequence[str]) -> list[str]:
+    draft = item.draft
+    held = {draft.options[draft.gold], *draft.truth.get("content", ()), *options}
+    return [label for label in draft.pool if label not in held]
 
 
 def kind(item: Planned, rng: np.random.Generator) -> Example:
@@ -174,8 +177,7 @@ def reshuffled(item: Planned, rng: np.random.Generator) -> tuple[str, tuple[str,
     """Question in any of its wordings, the distractors redrawn in half of the visits, all options shuffled."""
     draft = item.draft
     options, gold = list(draft.options), draft.options[draft.gold]
-    heard = {gold, *draft.truth.get("content", ())}
-    spare = [label for label in draft.pool if label not in heard and label not in options]
+    spare = _spare(item, options)
     # Numbers stay a window of neighbours, unanswerable items keep the options that make them so.
     if rng.random() < 0.5 and len(spare) >= len(options) and not gold.isdigit() and not item.reason:
         others = [spare[int(i)] for i in rng.permutation(len(spare))[: len(options) - 1]]
