@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from lalm_utils.engine.decoding import choose, uniforms, unrounded
+from lalm_utils.engine.decoding import BLOCK, choose, uniforms, unrounded
 
 
 def test_the_logits_of_a_bfloat16_head_are_not_rounded_to_bfloat16():
@@ -66,6 +66,27 @@ def test_tokens_are_drawn_with_the_probabilities_of_the_tempered_softmax(tempera
 def test_the_ends_of_the_interval_do_not_fall_on_impossible_tokens(uniform, token):
     logits = torch.tensor([[-torch.inf, 0.0, 0.0, -torch.inf]])
     assert choose(logits, 1.0, torch.tensor([uniform], dtype=torch.float64)).item() == token
+
+
+@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, BLOCK + 1, 7 * BLOCK + 5])
+def test_looking_up_by_blocks_draws_what_one_lookup_over_the_vocabulary_draws(size):
+    numbers = np.random.default_rng(size)
+    logits = torch.from_numpy(numbers.normal(0, 6, (40, 1, size)).astype(np.float32))
+    uniform = torch.from_numpy(numbers.random((40, 25)))
+    cumulative = torch.softmax(logits, -1).double().cumsum(-1).expand(-1, 25, -1).contiguous()
+    target = (uniform * cumulative[..., -1])[..., None]
+    wanted = torch.searchsorted(cumulative, target, right=True)[..., 0]
+    drawn = choose(logits, 1.0, uniform)
+    assert drawn.shape == (40, 25)
+    assert (drawn == wanted).float().mean() > 0.998, "but for ties within the rounding of a block's sum"
+
+
+def test_rare_tokens_of_a_block_are_not_lost_beside_a_likely_one():
+    logits = torch.full((1, 2 * BLOCK), -25.0)  # 1.4e-11 each, under float32's resolution beside 1
+    logits[0, 3] = 0.0
+    target = 1 - 200.5 * np.exp(-25.0) / (1 + (2 * BLOCK - 1) * np.exp(-25.0))
+    drawn = choose(logits, 1.0, torch.tensor([target], dtype=torch.float64)).item()
+    assert drawn == pytest.approx(2 * BLOCK - 201, abs=1)
 
 
 def test_at_temperature_zero_the_likeliest_token_is_taken():

@@ -28,6 +28,7 @@ from torch import nn
 from lalm_utils.models import ModelError
 
 NONE = -1  # stands where a stream has ended
+BLOCK = 128  # tokens summed at once when one is drawn; most vocabularies are a multiple of it
 COMPACT_BELOW = (
     0.75  # share of live rows under which the finished ones are dropped: dropping copies the cache
 )
@@ -150,14 +151,31 @@ def uniforms(seed: int, content: str, samples: Sequence[int], count: int) -> np.
 
 
 def choose(logits: torch.Tensor, temperature: float, uniform: torch.Tensor | None) -> torch.Tensor:
-    """The next token under (..., vocabulary) logits: drawn at `uniform`, or the top one at temperature 0."""
+    """The next token under (..., vocabulary) logits: drawn at `uniform`, or the top one at temperature 0.
+
+    The cumulative distribution is looked up in two steps, first among blocks of the vocabulary and then in one block:
+    over all of it in float64 it took six tenths of a step that draws five samples. Within the block it is float64,
+    since the sum must not lose the rare tokens. `logits` may have 1 where `uniform` has more.
+    """
     if temperature == 0:
         return logits.argmax(-1)
-    # float64: the sum over a vocabulary must not lose the rare tokens, nor round a target past its end
-    cumulative = torch.softmax(logits / temperature, -1).double().cumsum(-1)
-    target = uniform[..., None] * cumulative[..., -1:]
-    index = torch.searchsorted(cumulative, target, right=True)[..., 0]
-    return index.clamp(max=logits.shape[-1] - 1)
+    share = torch.softmax(logits if temperature == 1 else logits / temperature, -1)
+    if beyond := -share.shape[-1] % BLOCK:
+        share = nn.functional.pad(share, (0, beyond))
+    share = share.unflatten(-1, (-1, BLOCK))
+    blocks = share.sum(-1).double().cumsum(-1).expand(*uniform.shape, -1).contiguous()
+    target = uniform[..., None] * blocks[..., -1:]
+    block = _place(blocks, target)
+    before = torch.where(block > 0, blocks.gather(-1, (block - 1).clamp(min=0)), 0)
+    inside = share.expand(*uniform.shape, -1, -1).gather(-2, block[..., None].expand(*block.shape, BLOCK))
+    inside = inside[..., 0, :].double().cumsum(-1)
+    return (block * BLOCK + _place(inside, target - before))[..., 0]
+
+
+def _place(cumulative: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """(..., 1): the first place of (..., size) whose cumulative share exceeds `target`; never one without a share."""
+    last = (cumulative < cumulative[..., -1:]).sum(-1, keepdim=True)  # where the whole is reached
+    return torch.searchsorted(cumulative, target.contiguous(), right=True).clamp(max=last)
 
 
 @torch.inference_mode()
@@ -184,10 +202,10 @@ def sample(
     own = torch.eye(n, dtype=torch.bool, device=device)
     seen = prefix.mask.bool()[:, None].expand(-1, n, -1)
     positions = prefix.mask.sum(-1)[:, None].expand(-1, n)
-    logits = prefix.logits[:, None].expand(-1, n, -1)
+    logits = prefix.logits[:, None]  # of all streams
     for step in range(max_new_tokens):
         drawn_at = None if uniform is None else uniform[rows, :, step]
-        chosen = choose(logits, temperature, drawn_at)
+        chosen = choose(logits, temperature, drawn_at).expand(-1, n)
         ended[rows] |= torch.isin(chosen, ends)
         written[rows, :, step] = torch.where(ended[rows], NONE, chosen)
         live = ~ended[rows].all(-1)

@@ -59,12 +59,17 @@ class SharedEngine:
 
     @torch.inference_mode()
     def prefill(self, batch: Sequence[Asked]) -> decoding.Prefix:
-        """The batch, left-padded, read once; of openings that were read before only what follows them."""
+        """The batch, left-padded, read once; of openings that were read before only what follows them.
+
+        A batch with little to share is read whole, which takes three quarters of the time of two passes.
+        """
         heard = self.audio.of([clip for asked in batch for clip in asked.clips])
         rows = [self._row(asked, [heard[clip.sha256] for clip in asked.clips]) for asked in batch]
         past = self.openings.past(rows)
         if past is None:
-            return self.decoder.prefill(*left_padded([row.embeds for row in rows]))
+            whole = self.decoder.prefill(*left_padded([row.embeds for row in rows]))
+            self.openings.keep(rows, whole.cache)
+            return whole
         rest, mask = left_padded([row.embeds[row.opening :] for row in rows])
         return self.decoder.prefill(rest, torch.cat([past.mask, mask], -1), past.cache)
 

@@ -18,6 +18,7 @@ import torch
 from transformers import DynamicCache
 
 AT_ONCE = 8  # openings read in one pass
+WORTHWHILE = 0.25  # share of a batch's tokens from which two passes, openings and the rest, are faster than one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class Past:
 
 
 class Openings:
-    """Keys and values by opening. `passes` counts the openings that were read."""
+    """Keys and values by opening. `passes` counts the openings that were read, alone or in a whole prompt."""
 
     def __init__(self, read: Callable[[torch.Tensor, torch.Tensor], DynamicCache], budget: int) -> None:
         """`read` takes left-padded embeddings and their mask, and returns the cache; `budget` is in bytes."""
@@ -51,11 +52,15 @@ class Openings:
         self._draw = random.Random(0)
 
     def past(self, rows: Sequence[Row]) -> Past | None:
-        """The openings of `rows`, or None where there is none or where one batch would overrun the budget."""
+        """The openings of `rows`, or None where that would spare too little, or one batch would overrun the budget.
+
+        None means: read the prompts whole, and `keep` what comes of it.
+        """
         wanted = {row.key: row for row in rows if row.opening}
-        if not wanted or not self.budget:
-            return None
         missing = [row for key, row in wanted.items() if key not in self.kept]
+        spared = sum(row.opening for row in rows) - sum(row.opening for row in missing)
+        if not self.budget or spared < WORTHWHILE * sum(len(row.embeds) for row in rows):
+            return None
         found = {key: self.kept[key] for key in wanted if key in self.kept}
         for first in range(0, len(missing), AT_ONCE):
             found |= self._read(missing[first : first + AT_ONCE])
@@ -64,6 +69,17 @@ class Openings:
         for row in missing:
             self._keep(row.key, found[row.key])
         return _assembled(rows, found)
+
+    def keep(self, rows: Sequence[Row], cache: DynamicCache) -> None:
+        """Keep the openings of `rows`, of whose whole prompts, left-padded, `cache` is what a pass left."""
+        states = [part for layer in cache.layers for part in (layer.keys, layer.values)]
+        for place, row in enumerate(rows):
+            if not row.opening or row.key in self.kept or not self.budget:
+                continue
+            start = states[0].shape[-2] - len(row.embeds)
+            own = torch.stack([part[place, :, start : start + row.opening] for part in states])
+            self.passes += 1
+            self._keep(row.key, own.unflatten(0, (-1, 2)))
 
     def _read(self, rows: Sequence[Row]) -> dict[Hashable, torch.Tensor]:
         cache = self.read(*left_padded([row.embeds[: row.opening] for row in rows]))
