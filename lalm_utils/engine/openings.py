@@ -18,7 +18,9 @@ import torch
 from transformers import DynamicCache
 
 AT_ONCE = 8  # openings read in one pass
-WORTHWHILE = 0.25  # share of a batch's tokens from which two passes, openings and the rest, are faster than one
+WORTHWHILE = (
+    0.25  # share of a batch's tokens from which two passes, openings and the rest, are faster than one
+)
 
 
 @dataclass(frozen=True, kw_only=True)
