@@ -57,7 +57,7 @@ class Task:
         self, model: TransformersModel, examples: Sequence[Example], recipe: Recipe, prompt_method: str
     ) -> None:
         """Raises ModelError for a model that cannot be trained, and what TrainingSet raises."""
-        _check_trainable(model)
+        check_trainable(model)
         self.model, self.recipe, self.method = model, recipe, prompt_method
         self.data = TrainingSet(model, examples, method=prompt_method)
         parts = [SCHEMA, model.fingerprint, self.data.digest, prompt_method, asdict(recipe)]
@@ -243,7 +243,8 @@ def _check_adaptable(model: Any) -> None:
         raise ModelError(f"{model.name} has an adapter already: give its base, {model.files.base}.")
 
 
-def _check_trainable(model: Any) -> None:
+def check_trainable(model: Any) -> None:
+    """ModelError for a model that cannot learn an adapter."""
     _check_adaptable(model)
     if model.dtype == torch.float16:
         raise ModelError("float16 loses small gradients: load the model with dtype='bfloat16' or 'float32'.")

@@ -5,19 +5,22 @@ left, under the same digest, so that either may take up what the other has finis
 processes are started or where examples come from.
 
 A recipe says what is learnt, the processes only who computes it. A step is the same `batch_size * accumulate`
-examples on any number of processes: they share its passes, so `accumulate` is a multiple of their number. The loss is
-the mean over the answer tokens of the whole step, as in `lora_data.accumulate_gradient`: each pass gives a sum, which is
-divided by the tokens of all passes of all processes. In float32 gradients then differ by rounding alone.
+examples on any number of processes: they share its passes, so `accumulate` is a multiple of their number. The
+loss is the mean over the answer tokens of the whole step, as in `lora_data.accumulate_gradient`: each pass gives
+a sum, which is divided by the tokens of all passes of all processes. In float32 gradients then differ by rounding
+alone; with LoRA's dropout, masks depend on which process takes a pass.
 
 The stock Trainer is unfit for this in four ways, each mended here. (1) Qwen2-Audio's forward ignores
-`num_items_in_batch`, and its plain mean per pass would be added up undivided. So the model's forward gives the sum, and
-`compute_loss` divides. (2) The head would read the whole vocabulary at every position; `answer_loss` reads answers alone.
-It runs inside the model's forward, since DDP and DeepSpeed see only what passes through theirs. (3) Dropout of the base,
-which evaluation has off, would be on. (4) Its order of examples is random; ours is `schedule`'s.
+`num_items_in_batch`, and its plain mean per pass would be added up undivided: so the model's forward gives the
+sum, and `compute_loss` divides. (2) The head would read the whole vocabulary at every position: `answer_loss`
+reads answers alone, inside the model's forward, since DDP and DeepSpeed see only what passes through theirs.
+(3) Dropout of the base, which evaluation has off, would be on. (4) Its order of examples is random: ours is that
+of `schedule`.
 
-DeepSpeed was never run here, for want of GPUs: its configurations are parsed by tests, no more. What is known: ZeRO keeps
-LoRA in bfloat16 with float32 copies in the optimiser, and saves bfloat16; at stage 3, where weights are in pieces outside
-of a forward, batches go through the model's own processor, and each process loads the whole model before it is cut.
+DeepSpeed was never run here, for want of GPUs; tests see that its configurations are read and completed, no more.
+Beyond that is known from its sources alone: ZeRO keeps LoRA in bfloat16 with float32 copies in the optimiser, and
+saves bfloat16; at stage 3, where weights are in pieces outside of a forward, batches go through the model's own
+processor, and each process loads the whole model before it is cut.
 """
 
 from __future__ import annotations
@@ -70,10 +73,11 @@ def train(
 ) -> Path:
     """`lora.train` by the Trainer, to be called by every process of a launch alike; the folder of the adapter.
 
-    An interrupted training goes on from the Trainer's last checkpoint (every `save_every` steps), also on another number
-    of processes. Rank 0 alone writes the adapter; on several hosts `folder` lies where all read it. `on_step` is called
-    on each process. Raises what `lora.train` raises, on every process, and ModelError for an `accumulate` that the
-    processes cannot share.
+    An interrupted training goes on from the Trainer's last checkpoint (every `save_every` steps), also on another
+    number of processes. Rank 0 alone writes the adapter; on several hosts `folder` lies where all read it.
+    `on_step` is called on each process, before its step is saved. Raises what `lora.train` raises, on every
+    process, and ModelError for an `accumulate` that the processes cannot share or a launcher's precision that is
+    not the model's.
     """
     task = Task(model, examples, recipe, prompt_method)
     folder = task.folder(folder)
@@ -248,6 +252,22 @@ class _Watch(TrainerCallback):
         self.bar.close()
 
 
+def check_shared(recipe: Recipe, world: int) -> None:
+    """ModelError for passes that `world` processes cannot share evenly."""
+    if recipe.accumulate % world:
+        raise ModelError(
+            f"accumulate={recipe.accumulate}: {world} processes share the passes of a step, so it is a multiple of "
+            f"{world}. With batch_size={recipe.batch_size} a pass and accumulate={world} a step has "
+            f"{recipe.batch_size * world} examples."
+        )
+
+
+def part() -> None:
+    """Leave the other processes of a launch, after the last training."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 @contextmanager
 def giving_answer_loss(base: nn.Module) -> Iterator[None]:
     """Has the forward of `base` give {"loss": `answer_loss`} for a batch with labels, as it was for any other."""
@@ -265,19 +285,14 @@ def giving_answer_loss(base: nn.Module) -> Iterator[None]:
 
 def _arguments(model: TransformersModel, recipe: Recipe, place: Path, save_every: int) -> TrainingArguments:
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    if recipe.accumulate % world:
-        raise ModelError(
-            f"accumulate={recipe.accumulate}: {world} processes share the passes of a step, so it is a multiple of "
-            f"{world}. With batch_size={recipe.batch_size} a pass and accumulate={world} a step has "
-            f"{recipe.batch_size * world} examples."
-        )
-    deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("true", "1")
+    check_shared(recipe, world)
+    deepspeed = _precision(model)
     on_cpu = model.device.type == "cpu"
     arguments = TrainingArguments(
         output_dir=str(place),
         use_cpu=on_cpu,
         ddp_backend="gloo" if on_cpu and world > 1 else None,
-        bf16=deepspeed and model.dtype == torch.bfloat16,  # without it the model's own dtype, and LoRA in float32
+        bf16=deepspeed,  # without it the model's own dtype, and LoRA in float32
         per_device_train_batch_size=1,  # an item is a pass
         gradient_accumulation_steps=recipe.accumulate // world,
         num_train_epochs=1,  # the passes of all epochs are one long one
@@ -292,15 +307,29 @@ def _arguments(model: TransformersModel, recipe: Recipe, place: Path, save_every
         disable_tqdm=True,
         remove_unused_columns=False,
         ddp_find_unused_parameters=False,
-        ddp_broadcast_buffers=False,
         dataloader_pin_memory=False,  # batches are made on the device
     )
     if arguments.world_size != world:
         raise ModelError(
             f"{arguments.world_size} processes, and WORLD_SIZE={world}: start them with accelerate launch."
         )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # else one process that sees several GPUs would split each pass
+    arguments._n_gpu = min(
+        arguments.n_gpu, 1
+    )  # else one process that sees several GPUs would split each pass
     return arguments
+
+
+def _precision(model: TransformersModel) -> bool:
+    """Whether DeepSpeed trains; ModelError for a launcher's precision that is not the model's."""
+    deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("true", "1")
+    mixed, wanted = os.environ.get("ACCELERATE_MIXED_PRECISION", "no"), "bf16" if deepspeed else "no"
+    if mixed != wanted or (deepspeed and model.dtype != torch.bfloat16):
+        raise ModelError(
+            f"mixed_precision={mixed} with a model in {str(model.dtype).removeprefix('torch.')}: launch with "
+            "--mixed_precision no, since the model has its dtype already; or, with DeepSpeed, with bf16 and a model in "
+            "bfloat16. Otherwise the adapter would not be what its provenance says."
+        )
+    return deepspeed
 
 
 def _told_by_rank_0(arguments: TrainingArguments, look: Callable[[], Any]) -> Any:
@@ -357,10 +386,10 @@ def _facts(task: Task, arguments: TrainingArguments) -> dict[str, Any]:
 @contextmanager
 def _own_randomness(device: torch.device) -> Iterator[None]:
     """The random states of Python, numpy and torch as they were, afterwards: a Trainer seeds them all."""
-    ours, numpys = random.getstate(), np.random.get_state()
+    ours, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
         with own_randomness(device):
             yield
     finally:
         random.setstate(ours)
-        np.random.set_state(numpys)
+        np.random.set_state(numpys)  # noqa: NPY002
