@@ -94,6 +94,7 @@ def train(
         trainer = LoraTrainer(model, lora, task.data, recipe, arguments, on_step)
         trainer.train(resume_from_checkpoint=newest)
         trainer.save_model()  # by all: at ZeRO's stage 3 each has a piece
+        trainer.accelerator.wait_for_everyone()  # each has written its random state where rank 0 now clears up
         if arguments.process_index == 0:
             facts = _facts(task, arguments) | result_of(trainer.curve, trainer.seconds)
             weights, config = load_file(place / lora_files.WEIGHTS), final_config(model, lora)
