@@ -143,6 +143,7 @@ class LoraTrainer(Trainer):
         self.steps = len(passes.steps)
         self.seen = np.cumsum([sum(map(len, step)) for step in passes.steps]).tolist()
         self.collate = Collator(_of_whole_weights(model))
+        self.buffers = float32_buffers(lora)
         super().__init__(
             model=lora,
             args=arguments,
@@ -230,6 +231,7 @@ class _Watch(TrainerCallback):
             "fine-tuning", total=self.trainer.steps, done=state.global_step, unit="step", show=quiet
         )
         self.since = time.monotonic()
+        restore(self.trainer.model, self.trainer.buffers)
 
     def on_step_begin(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
         seed_step(self.trainer.recipe, state.global_step, args.process_index)
@@ -267,6 +269,20 @@ def part() -> None:
     """Leave the other processes of a launch, after the last training."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def float32_buffers(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What DeepSpeed rounds with all else, though a model in bfloat16 keeps it exact: rotary frequencies."""
+    return {name: b.clone() for name, b in model.named_buffers() if b.dtype == torch.float32}
+
+
+def restore(model: nn.Module, buffers: Mapping[str, torch.Tensor]) -> None:
+    """Put back those buffers that have another dtype now."""
+    for name, exact in buffers.items():
+        place, _, last = name.rpartition(".")
+        owner = model.get_submodule(place)
+        if (rounded := getattr(owner, last)).dtype != exact.dtype:
+            setattr(owner, last, exact.to(rounded.device))
 
 
 @contextmanager
