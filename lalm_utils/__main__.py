@@ -10,9 +10,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lalm_utils.cli import bench, run, score
+from lalm_utils.cli import bench, finetune, run, score
 
-COMMANDS = (run, score, bench)
+COMMANDS = (run, score, finetune, bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(
         prog="python -m lalm_utils",
-        description="Ask models, score replies made elsewhere, and measure how fast a machine can ask.",
+        description="Ask models, score replies made elsewhere, teach models to refuse, and measure a machine's speed.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in COMMANDS:

@@ -1,1 +1,1 @@
-"""The commands of `python -m lalm_utils`: run, score, bench."""
+"""The commands of `python -m lalm_utils`: run, score, finetune, bench."""

@@ -133,11 +133,11 @@ def _follow(args: argparse.Namespace, rank: Rank, channel: Channel) -> int:
 
 def _job(args: argparse.Namespace, rank: Rank) -> Job:
     items = benchmarks.load(args.benchmark, split=args.split, n=args.n, seed=args.seed)
-    model = load_model(args.model, **_options(args, rank))
+    model = load_model(args.model, **options(args, rank))
     return Job(model=model, items=items, methods=tuple(dict.fromkeys(args.methods)), seed=args.seed)
 
 
-def _options(args: argparse.Namespace, rank: Rank) -> dict[str, Any]:
+def options(args: argparse.Namespace, rank: Rank) -> dict[str, Any]:
     """Options of `load_model`: what was given, and a GPU for each of several processes."""
     given = {name: getattr(args, name) for name in ("batch_size", "dtype", "device")}
     options = {name: value for name, value in given.items() if value is not None}

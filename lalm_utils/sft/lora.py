@@ -3,9 +3,9 @@
 In: a loaded model and examples, or an adapter's folder. Out: an adapter in peft's format, or a model that has
 it. The language model alone learns; audio tower, projector and head stay as they are.
 
-The loop is ours and not transformers' Trainer: for Qwen2-Audio the Trainer's loss is wrong under gradient
-accumulation, it would hear every clip in every epoch and read the whole vocabulary at every position. For
-several GPUs, `lora_data` has what a Trainer takes.
+The loop is ours and not transformers' Trainer, which for Qwen2-Audio has a wrong loss under gradient
+accumulation, hears every clip in every epoch and reads the whole vocabulary at every position. On several GPUs
+`trainer` learns the same adapter by a Trainer that is taught better.
 
 The paper prints neither rank nor scale, modules, learning rate or batch: the defaults of `Recipe` are ours.
 """
@@ -50,6 +50,30 @@ SCHEMA = "lalm_utils adapter 1"  # to be changed with anything here that changes
 DEFAULT = Recipe()
 
 
+class Task:
+    """What is to be learnt, whoever steps: its `digest` tells it from any other, whatever the process and device."""
+
+    def __init__(
+        self, model: TransformersModel, examples: Sequence[Example], recipe: Recipe, prompt_method: str
+    ) -> None:
+        """Raises ModelError for a model that cannot be trained, and what TrainingSet raises."""
+        check_trainable(model)
+        self.model, self.recipe, self.method = model, recipe, prompt_method
+        self.data = TrainingSet(model, examples, method=prompt_method)
+        parts = [SCHEMA, model.fingerprint, self.data.digest, prompt_method, asdict(recipe)]
+        self.digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def folder(self, given: str | Path | None) -> Path:
+        """Where the adapter goes, absolute: `given`, or one in the user's cache."""
+        own = cache_dir() / "adapters" / f"{self.method}-{self.digest[:12]}"
+        return Path(given or own).expanduser().absolute()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the adapter is made from, for its provenance."""
+        return _facts(self.model, self.data, self.recipe, self.method)
+
+
 def train(
     model: TransformersModel,
     examples: Sequence[Example],
@@ -68,25 +92,18 @@ def train(
     each step. `model` itself is left as it was. Raises ModelError for a model that cannot be trained, a folder
     with other content, and a loss that is not finite.
     """
-    _check_trainable(model)
-    data = TrainingSet(model, examples, method=prompt_method)
-    parts = [SCHEMA, model.fingerprint, data.digest, prompt_method, asdict(recipe)]
-    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    folder = Path(folder or cache_dir() / "adapters" / f"{prompt_method}-{digest[:12]}")
-    folder = folder.expanduser().absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f".{folder.name}.lock"):
-        if lora_files.finished(folder, digest):
+    task = Task(model, examples, recipe, prompt_method)
+    folder = task.folder(folder)
+    with locked(folder):
+        if lora_files.finished(folder, task.digest):
             return folder
-        checkpoints = lora_files.Checkpoints(folder, digest)
-        with _own_randomness(model.device), _with_lora(model, recipe) as lora:
-            run = Run(model, lora, data, recipe)
+        checkpoints = lora_files.Checkpoints(folder, task.digest)
+        with own_randomness(model.device), with_lora(model, recipe) as lora:
+            run = Run(model, lora, task.data, recipe)
             run.go_on_from(checkpoints.latest())
             _to_the_end(run, checkpoints, on_step, save_every)
-            facts = _facts(model, data, recipe, prompt_method) | run.result
-            config = lora.peft_config["default"]
-            config.base_model_name_or_path, config.inference_mode = model.files.base, True
             tensors = get_peft_model_state_dict(lora, save_embedding_layers=False)
+            facts, config = task.facts | run.result, final_config(model, lora)
             checkpoints.publish(folder, config=config, weights=tensors, facts=facts, rows=run.curve)
     return folder
 
@@ -153,15 +170,28 @@ def _to_the_end(
                 on_step(row)
 
 
+def locked(folder: Path) -> FileLock:
+    """One training a folder at a time."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder.parent / f".{folder.name}.lock")
+
+
+def final_config(model: TransformersModel, lora: PeftModel) -> LoraConfig:
+    """The configuration of what was learnt, as its folder holds it: for use, and with the base by its name."""
+    config = lora.peft_config["default"]
+    config.base_model_name_or_path, config.inference_mode = model.files.base, True
+    return config
+
+
 @contextmanager
-def _own_randomness(device: torch.device) -> Iterator[None]:
+def own_randomness(device: torch.device) -> Iterator[None]:
     """torch's random state as it was, afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
 
 
 @contextmanager
-def _with_lora(model: TransformersModel, recipe: Recipe) -> Iterator[PeftModel]:
+def with_lora(model: TransformersModel, recipe: Recipe) -> Iterator[PeftModel]:
     """`model` with fresh LoRA layers in float32, which alone learn; without them afterwards."""
     torch.manual_seed(recipe.seed)
     config = LoraConfig(
@@ -172,12 +202,17 @@ def _with_lora(model: TransformersModel, recipe: Recipe) -> Iterator[PeftModel]:
             lora = get_peft_model(model.model, config, autocast_adapter_dtype=True)
     except ValueError as error:
         raise ModelError(f"{model.name}: no LoRA on the modules {recipe.targets!r} ({error})") from error
-    for name, module in lora.named_modules():
-        module.training = "lora_dropout" in name  # what the base was trained with stays off
+    set_training(lora)
     try:
         yield lora
     finally:
         lora.unload()
+
+
+def set_training(lora: nn.Module) -> None:
+    """Training mode for LoRA's dropout alone: what the base was trained with stays off."""
+    for name, module in lora.named_modules():
+        module.training = "lora_dropout" in name
 
 
 def _facts(model: TransformersModel, data: TrainingSet, recipe: Recipe, method: str) -> dict[str, Any]:
@@ -208,7 +243,8 @@ def _check_adaptable(model: Any) -> None:
         raise ModelError(f"{model.name} has an adapter already: give its base, {model.files.base}.")
 
 
-def _check_trainable(model: Any) -> None:
+def check_trainable(model: Any) -> None:
+    """ModelError for a model that cannot learn an adapter."""
     _check_adaptable(model)
     if model.dtype == torch.float16:
         raise ModelError("float16 loses small gradients: load the model with dtype='bfloat16' or 'float32'.")

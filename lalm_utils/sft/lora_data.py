@@ -3,10 +3,9 @@
 In: examples (an item and the reply to learn) and a loaded model. Out: token batches with labels on the answers
 alone, and the summed loss of a batch. It knows no optimiser and no peft.
 
-A `TrainingSet` and a `Collator` are also what transformers' Trainer takes as `train_dataset` and
-`data_collator`: each batch holds keyword arguments of the model's forward, labels included. For Qwen2-Audio set
-`model.accepts_loss_kwargs = False` first, since its forward ignores `num_items_in_batch`, and leave
-`dataloader_num_workers` at 0, since the collator uses the model.
+Each batch holds keyword arguments of the model's forward, labels included. `trainer` gives them to transformers'
+Trainer. A Trainer of your own needs `model.accepts_loss_kwargs = False` for Qwen2-Audio, whose forward ignores
+`num_items_in_batch`, and `dataloader_num_workers=0`, since the collator uses the model.
 """
 
 from __future__ import annotations

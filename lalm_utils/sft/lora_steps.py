@@ -79,8 +79,7 @@ class Run:
     def step(self) -> Step:
         """One step of the optimiser, which adds a row to the curve. ModelError if the loss is not finite."""
         begun, number = time.monotonic(), len(self.curve)
-        # of the step alone, so that dropout is the same after an interruption
-        torch.manual_seed(int(np.random.SeedSequence([self.recipe.seed, number]).generate_state(1)[0]))
+        seed_step(self.recipe, number)
         batches = [[self.data[place] for place in places] for places in self.steps[number]]
         loss = accumulate_gradient(self.model, self.collate, batches)
         norm = nn.utils.clip_grad_norm_(self.weights.values(), self.recipe.max_grad_norm).item()
@@ -117,12 +116,25 @@ class Run:
     @property
     def result(self) -> dict[str, Any]:
         """What came of it, for the provenance."""
-        last = [row["loss"] for row in self.curve[-LAST:]]
-        done = {"steps": len(self.curve), "seconds": round(self.seconds, 1)}
-        return done | {
-            "final_loss": float(np.mean(last)),
-            "final_loss_is": f"mean of the last {len(last)} steps",
-        }
+        return result_of(self.curve, self.seconds)
+
+
+def seed_step(recipe: Recipe, number: int, rank: int = 0) -> None:
+    """torch's random state for step `number`, of the step alone, so that dropout is the same after an
+    interruption; every other `rank` has masks of its own."""
+    parts = [recipe.seed, number, rank] if rank else [recipe.seed, number]
+    torch.manual_seed(int(np.random.SeedSequence(parts).generate_state(1)[0]))
+
+
+def result_of(curve: list[Step], seconds: float) -> dict[str, Any]:
+    """What came of a training, for its provenance."""
+    last = [row["loss"] for row in curve[-LAST:]]
+    return {
+        "steps": len(curve),
+        "seconds": round(seconds, 1),
+        "final_loss": float(np.mean(last)),
+        "final_loss_is": f"mean of the last {len(last)} steps",
+    }
 
 
 def rate_at(recipe: Recipe, number: int, steps: int) -> float:

@@ -1,0 +1,168 @@
+"""The command `python -m lalm_utils finetune`: LoRA on what a model does not know, on one process or on many.
+
+In: a model, a benchmark, and K of N or an IDK dataset. Out: the adapter's folder, as `lora.train` leaves it, and
+beside it, where samples were drawn, the dataset (`OUT.idk.jsonl`). How it is learnt is `trainer`, how items are
+sampled is `sampling`; this module reads the command line and says what went wrong.
+
+    accelerate launch --config_file lalm_utils/cli/accelerate/ddp.yaml --num_processes 8 -m lalm_utils finetune \
+        --model Qwen/Qwen2-Audio-7B-Instruct --benchmark mmau.json --k 3 --accumulate 8 --out adapters/idk
+
+Without `accelerate launch` it is one process. Started again after an interruption, the same command goes on. Of any
+benchmark the part "idk" alone is learnt from (`k_of_n.splits`). On several hosts, `--out` and `--store` are shared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sqlite3
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lalm_utils.cache import cache_dir
+from lalm_utils.cli import ranks, run_files
+from lalm_utils.cli.ranks import Channel, Rank, RankError
+from lalm_utils.cli.run import options
+from lalm_utils.models import ModelError, load_model
+from lalm_utils.store import StoreError
+
+if TYPE_CHECKING:
+    from lalm_utils.sft.idk_data import Example
+
+FAULTS = (ModelError, ValueError, StoreError, OSError, sqlite3.Error)
+RECIPE = {  # what `Recipe` says of each, in fewer words; its defaults are those of this command
+    "rank": (int, 16, "of LoRA"),
+    "alpha": (
+        float,
+        32.0,
+        "the update counts ALPHA / RANK times; used later, it can be scaled by lora.adapted",
+    ),
+    "dropout": (float, 0.0, "of LoRA"),
+    "learning_rate": (float, 1e-4, "at its highest"),
+    "epochs": (int, 1, "times that each example is seen"),
+    "batch_size": (int, 8, "examples a pass, on one process"),
+    "accumulate": (int, 1, "passes a step, of all processes together: a multiple of their number"),
+    "max_grad_norm": (float, 1.0, "gradients are clipped to"),
+    "warmup": (float, 0.1, "share of all steps"),
+    "seed": (int, 0, "of initial weights, order and dropout"),
+}
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add `finetune` to the subcommands of `python -m lalm_utils`."""
+    parser = commands.add_parser(
+        "finetune",
+        help="teach a model by LoRA to refuse what it does not know",
+        description="Sample what the model knows (K of N), label the rest IDK, and fine-tune LoRA on it. On several "
+        "GPUs: accelerate launch --config_file lalm_utils/cli/accelerate/ddp.yaml -m lalm_utils finetune ...",
+    )
+    add = parser.add_argument
+    add("--model", required=True, help="mini, a folder, or a hub id")
+    add("--benchmark", required=True, metavar="PATH", help="mini, or the path of MMAU, MMAR or SAKURA")
+    add("--out", type=Path, required=True, metavar="DIR", help="the adapter's folder")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--k", type=int, help="label IDK what fewer than K of N samples had right")
+    source.add_argument("--dataset", type=Path, metavar="FILE", help="learn from this IDK dataset instead")
+    data = parser.add_argument_group("what is learnt from").add_argument
+    data("--part", choices=("idk", "all"), default="idk",
+        help="idk: the items of `k_of_n.splits` that share no clip with dev and test; all: test items too")  # fmt: skip
+    data("--modality", help="items of this modality alone")
+    data("--n", type=int, help="a sample of so many items, balanced over modalities (default: all)")
+    data("--samples", type=int, default=5, metavar="N", help="N of K of N (default: 5)")
+    data("--temperature", type=float, default=1.0, help="of the samples (default: 1.0)")
+    data("--balance", type=float, metavar="SHARE", help="leave out items until this share is IDK")
+    data("--sample-seed", type=int, default=0, help="of the items and the samples (default: 0)")
+    data("--store", type=Path, metavar="FILE", help="where samples are kept (default: the notebooks' store)")
+    data(
+        "--ask-batch-size", type=int, dest="batch_size", metavar="B", help="prompts that are sampled at once"
+    )
+    recipe = parser.add_argument_group("how it is learnt").add_argument
+    for name, (kind, default, meaning) in RECIPE.items():
+        flag = f"--{name.replace('_', '-')}"
+        recipe(flag, type=kind, default=default, dest=f"recipe_{name}", metavar=name.split("_")[-1].upper(),
+            help=f"{meaning} (default: {default:g})")  # fmt: skip
+    recipe("--save-every", type=int, default=50, metavar="STEPS", help="a checkpoint each (default: 50)")
+    add("--dtype", help="auto, float32 or bfloat16")
+    add("--device", help="auto, cpu, cuda, cuda:1, ... (default: auto; several processes: a GPU each)")
+    add("--wait", type=float, default=60.0, metavar="MINUTES",
+        help="how long processes wait for each other's samples (default: 60)")  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Sample, learn, print. Returns the exit code: 0; 1 if a process was lost; 2 with a reason if the input is at
+    fault; 130 if stopped by hand. Samples and checkpoints so far are kept in every case."""
+    try:
+        rank = ranks.here()
+        folder, examples = _finetune(args, rank)
+    except FAULTS as error:
+        return _refuse(str(error), 2)
+    except RankError as error:
+        return _refuse(str(error), 1)
+    except KeyboardInterrupt:
+        return _refuse("stopped; the same command goes on from the last checkpoint", 130)
+    if rank.number == 0:
+        print(_report(folder, examples))
+    return 0
+
+
+def _finetune(args: argparse.Namespace, rank: Rank) -> tuple[Path, list[Example]]:
+    from lalm_utils.sft import lora, trainer  # torch takes seconds to import
+    from lalm_utils.sft.lora_steps import Recipe
+
+    recipe = Recipe(**{field.name: getattr(args, f"recipe_{field.name}") for field in fields(Recipe)
+                       if field.name in RECIPE})  # fmt: skip
+    trainer.check_shared(recipe, rank.world)
+    if rank.number == 0:
+        run_files.check_writable(args.out.absolute().parent)
+    model = load_model(args.model, **options(args, rank))
+    lora.check_trainable(model)
+    examples = _examples(args, rank, model)
+    folder = trainer.train(model, examples, args.out, recipe, save_every=args.save_every)
+    trainer.part()
+    return folder, examples
+
+
+def _examples(args: argparse.Namespace, rank: Rank, model: Any) -> list[Example]:
+    from lalm_utils.cli import sampling
+    from lalm_utils.sft import idk_data
+
+    asked = sampling.learnable(args.benchmark, args.part, args.modality, args.n, args.sample_seed)
+    if args.dataset:
+        return idk_data.load(args.dataset, asked)[0]
+    labels = sampling.Labels(
+        k=args.k, n=args.samples, temperature=args.temperature, balance=args.balance, seed=args.sample_seed
+    )
+    channel = None if rank.alone else Channel(rank, patience=args.wait * 60)
+    work = sampling.lead if rank.number == 0 else sampling.follow
+    return work(
+        model, asked, labels, dataset_of(args.out), store=args.store or cache_dir() / "replies.sqlite", rank=rank,
+        channel=channel, wait=args.wait * 60,
+    )  # fmt: skip
+
+
+def dataset_of(out: Path) -> Path:
+    """Where the dataset goes that an adapter is learnt from."""
+    out = out.expanduser().absolute()
+    return out.with_name(f"{out.name}.idk.jsonl")
+
+
+def _report(folder: Path, examples: list[Example]) -> str:
+    from lalm_utils.sft import idk_data, lora_files
+
+    facts, curve = lora_files.provenance(folder), lora_files.curve(folder)
+    return "\n".join(
+        [
+            f"{len(examples)} examples, {idk_data.idk_share(examples):.0%} of them IDK; {facts['steps']} steps on "
+            f"{facts.get('processes', 1)} process(es) in {facts['seconds']:.0f} s",
+            f"loss per answer token: {curve['loss'].iloc[0]:.3f} at first, {facts['final_loss']:.3f} at last "
+            f"({facts['final_loss_is']})",
+            f"written to {folder}; ask it: python -m lalm_utils run --model {folder} --benchmark ...",
+        ]
+    )
+
+
+def _refuse(reason: str, code: int) -> int:
+    print(f"error: {reason}", file=sys.stderr)
+    return code

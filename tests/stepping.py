@@ -1,0 +1,59 @@
+"""One rank of a fine-tuning that is watched, and may be killed: `stepping.py LOGS STEP ARGUMENTS...`.
+
+It is `python -m lalm_utils ARGUMENTS...`. In LOGS it leaves the files that this rank has opened to write or renamed,
+and, at the end, the gradient of each step. After step STEP the last rank kills itself (0: never).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from lalm_utils.__main__ import main
+from lalm_utils.sft import trainer
+
+RANK, WORLD = os.environ.get("RANK", "0"), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def gradients_of(watch: type, seen: list[torch.Tensor]) -> None:
+    """Has the Trainer's callback keep the gradient of each step."""
+
+    def keep(self, args, state, control, model=None, **_) -> None:
+        seen.append(torch.cat([p.grad.flatten().clone() for p in model.parameters() if p.requires_grad]))
+
+    watch.on_pre_optimizer_step = keep
+
+
+def log_writes(file: Path) -> None:
+    """Log what this process writes from here on; what libraries write past Python's audit is not seen."""
+    log = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def note(event: str, arguments: tuple) -> None:
+        writes = (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
+        if writes or event in ("os.mkdir", "os.rename"):
+            os.write(log, f"{event} {arguments[0]}\n".encode())
+
+    sys.addaudithook(note)
+
+
+if __name__ == "__main__":
+    logs, last = Path(sys.argv[1]), int(sys.argv[2])
+    kept: list[torch.Tensor] = []
+    gradients_of(trainer._Watch, kept)
+    train = trainer.train
+
+    def killed(step) -> None:
+        if step["step"] == last and int(RANK) == WORLD - 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    trainer.train = lambda *args, **options: train(*args, **options, on_step=killed)
+    log_writes(logs / f"writes-{RANK}")
+    code = main(sys.argv[3:])
+    torch.save(kept, logs / f"gradients-{RANK}.pt")
+    sys.exit(code)
