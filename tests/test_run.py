@@ -17,7 +17,7 @@ import pytest
 from fake_model import FakeModel
 from questions import number_of, write_benchmark
 
-from lalm_utils import outcomes
+from lalm_utils import items, outcomes, releases
 from lalm_utils.__main__ import main
 from lalm_utils.cli import run
 from lalm_utils.models import ModelError, failed
@@ -77,6 +77,8 @@ def test_a_run_writes_a_table_and_predictions_per_method_and_says_whence(tmp_pat
     said = facts(tmp_path)
     assert said["benchmark"]["items"] == 6
     assert (said["benchmark"]["name"], said["seed"], said["processes"]) == ("mmau", 3, 1)
+    release = releases.identify(items.load(file))
+    assert (said["benchmark"]["release"], said["benchmark"]["content"]) == (release.name, release.sha256)
     assert said["model"]["fingerprint"] == "f" * 64
     assert said["methods"]["idk"]["asked_in_this_run"] == 6
     assert said["methods"]["idk"]["instruction"].endswith("reply only with IDK.")
@@ -85,6 +87,7 @@ def test_a_run_writes_a_table_and_predictions_per_method_and_says_whence(tmp_pat
     assert said["methods"]["plain"]["outcomes"] == counted
     assert {"lalm_utils", "python", "numpy"} <= set(said["versions"])
     printed = capsys.readouterr()
+    assert printed.out.startswith(f"benchmark: unknown release, {release.sha256[:12]}\n")
     assert "metrics: python -m lalm_utils score" in printed.out
     assert printed.err == ""
 
@@ -98,6 +101,8 @@ def test_score_reads_the_predictions_and_counts_the_same_outcomes(tmp_path, use,
     said = facts(tmp_path)["methods"]["idk"]["outcomes"]
     assert {name: overall[name] for name in said} == said
     assert overall["n"] == 9
+    assert overall["release"]["sha256"] == facts(tmp_path)["benchmark"]["content"]
+    assert f"benchmark: {overall['release']['name']}\n" in capsys.readouterr().out.partition("metrics:")[2]
 
 
 def test_a_rerun_asks_nothing_and_writes_the_same(tmp_path, use):

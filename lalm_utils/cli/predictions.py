@@ -10,7 +10,7 @@ A reply that is absent, null, NaN or blank is *missing*, and its item has the ou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,11 @@ def read(path: Path) -> pd.DataFrame:
 
     Raises PredictionError, as `records` does.
     """
-    found = records(path)
+    return table(records(path), path)
+
+
+def table(found: Sequence[Prediction], path: Path) -> pd.DataFrame:
+    """The outcome table of what `records` found in the file at `path`."""
     asked, replies = [each.item for each in found], [each.reply for each in found]
     return outcomes.table(asked, replies, model=path.name, method="", seed=0)
 

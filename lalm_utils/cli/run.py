@@ -28,7 +28,7 @@ from typing import Any
 import pandas as pd
 
 from lalm_utils import items as benchmarks
-from lalm_utils import prompts, runs
+from lalm_utils import prompts, releases, runs
 from lalm_utils.cache import cache_dir
 from lalm_utils.cli import jobs, ranks, run_files
 from lalm_utils.cli.jobs import Job
@@ -115,7 +115,7 @@ def _lead(args: argparse.Namespace, rank: Rank, channel: Channel | None) -> int:
         "versions": run_files.versions(),
     }
     run_files.write(out, job.items, tables, facts)
-    print(_report(out, made))
+    print(_report(out, made, facts["benchmark"]["release"]))
     return 1 if any(about["outcomes"]["failed"] for about in made.values()) else 0
 
 
@@ -156,9 +156,12 @@ def _default_out(args: argparse.Namespace) -> Path:
 
 
 def _benchmark(args: argparse.Namespace, items: Sequence[Item]) -> dict[str, Any]:
+    release = releases.identify(items)
     return {
         "source": args.benchmark,
         "name": items[0].benchmark,
+        "release": release.name,
+        "content": release.sha256,  # questions, options and answers; "sha256" covers the clips as well
         "splits": sorted({item.split for item in items}),
         "items": len(items),
         "sampled": args.n,
@@ -181,7 +184,7 @@ def _about(method: str, table: pd.DataFrame, items: Sequence[Item], asked: int) 
     }
 
 
-def _report(out: Path, made: Mapping[str, Mapping[str, Any]]) -> str:
+def _report(out: Path, made: Mapping[str, Mapping[str, Any]], release: str) -> str:
     rows = [
         {"method": method, "replies": about["replies"], "asked": about["asked_in_this_run"]}
         | ({"withheld": about["withheld"]} if about["withheld"] else {})
@@ -189,7 +192,7 @@ def _report(out: Path, made: Mapping[str, Mapping[str, Any]]) -> str:
         for method, about in made.items()
     ]
     table = pd.DataFrame(rows).to_string(index=False)
-    lines = [table, f"written to {out}: run.json, and per method .csv and .jsonl"]
+    lines = [f"benchmark: {release}", table, f"written to {out}: run.json, and per method .csv and .jsonl"]
     lost = sum(len(about["failed"]) for about in made.values())
     if lost:
         lines.append(f"{lost} replies failed; the tables say why, and the same command asks for them again")

@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from lalm_utils import metrics, outcomes
+from lalm_utils import metrics, outcomes, releases
 from lalm_utils.cli import predictions, submissions
 from lalm_utils.cli.predictions import PredictionError
 from lalm_utils.outcomes import OutcomeError
@@ -45,13 +45,16 @@ def score(
     (items that the metrics rest on), metrics.METRICS, intervals {metric: [low, high]} and status {metric:
     why it is null}. With `before`, the baseline's file, it also has paired (items), gains.METRICS, flows
     {name: items}, before (the baseline's own numbers), and resamples {metric: {infinite, undefined}} where
-    bootstrap draws were not finite. "overall" also has sources, missing (ids) and bootstrap (its settings).
+    bootstrap draws were not finite. "overall" also has release {name, sha256} (of the benchmark, by its content),
+    sources, missing (ids) and bootstrap (its settings).
     With `official`, each has official: what submissions.compare says of the predictions. A bound of an
     interval is null where it is infinite. Raises PredictionError, and OutcomeError for unequal sets of items
     or other questions under one id.
     """
     sources = {"predictions": Path(path)} | ({"before": Path(before)} if before is not None else {})
-    tables = {role: predictions.read(file) for role, file in sources.items()}
+    found = {role: predictions.records(file) for role, file in sources.items()}
+    tables = {role: predictions.table(found[role], file) for role, file in sources.items()}
+    release = releases.identify([each.item for each in found["predictions"]])
     options = {"n_boot": n_boot, "level": LEVEL, "seed": seed}
     report = _run(tables["predictions"], exclude_failed, **options)
     if before is not None:
@@ -63,6 +66,7 @@ def score(
         for group, fields in submissions.compare(submissions.official(path)).items():
             report[group]["official"] = fields
     report["overall"] |= {
+        "release": {"name": release.name, "sha256": release.sha256},
         "sources": {role: str(file) for role, file in sources.items()},
         "missing": {role: _failed(table) for role, table in tables.items()},
         "bootstrap": options,
@@ -75,6 +79,7 @@ def as_text(report: Mapping[str, Any]) -> str:
     overall = report["overall"]
     source = overall["sources"]["predictions"]
     parts = [f"{source}: {overall['n']} items, unreadable counts as wrong, {LEVEL:.0%} intervals"]
+    parts.append(f"benchmark: {overall['release']['name']}")
     parts += [_grid(report, ("n", *outcomes.Outcome)), _grid(report, metrics.METRICS)]
     if "before" in overall:
         names = list(gains.METRICS)
