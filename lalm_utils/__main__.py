@@ -10,9 +10,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lalm_utils.cli import bench, run, score
+from lalm_utils.cli import audit, bench, run, score
 
-COMMANDS = (run, score, bench)
+COMMANDS = (run, score, audit, bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(
         prog="python -m lalm_utils",
-        description="Ask models, score replies made elsewhere, and measure how fast a machine can ask.",
+        description="Ask models, score replies made elsewhere, audit a benchmark, and measure how fast a machine asks.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in COMMANDS:

@@ -88,6 +88,8 @@ def test_a_run_writes_a_table_and_predictions_per_method_and_says_whence(tmp_pat
     assert {"lalm_utils", "python", "numpy"} <= set(said["versions"])
     printed = capsys.readouterr()
     assert printed.out.startswith(f"benchmark: unknown release, {release.sha256[:12]}\n")
+    assert "\naudit: nothing found; always_first 50.0%" in printed.out
+    assert (said["audit"]["items"], said["audit"]["always_first"], said["audit"]["long_clip"]) == (6, 0.5, 0)
     assert "metrics: python -m lalm_utils score" in printed.out
     assert printed.err == ""
 

@@ -27,8 +27,8 @@ from typing import Any
 
 import pandas as pd
 
+from lalm_utils import audit, prompts, releases, runs
 from lalm_utils import items as benchmarks
-from lalm_utils import prompts, releases, runs
 from lalm_utils.cache import cache_dir
 from lalm_utils.cli import jobs, ranks, run_files
 from lalm_utils.cli.jobs import Job
@@ -102,11 +102,13 @@ def _lead(args: argparse.Namespace, rank: Rank, channel: Channel | None) -> int:
                 channel.say("plan", json.dumps({"error": str(error)}))
         raise
     made = {method: _about(method, table, job.items, missing[method]) for method, table in tables.items()}
+    audited = audit.table(audit.facts(job.items))
     facts = {
         "format": run_files.FORMAT,
         "identity": identity,
         "model": job.model.description | {"name": job.model.name, "fingerprint": job.model.fingerprint},
         "benchmark": _benchmark(args, job.items) | {"sha256": identity["benchmark"]},
+        "audit": run_files.overall(audited),
         "methods": earlier.get("methods", {}) | made,
         "seed": args.seed,
         "processes": rank.world,
@@ -115,7 +117,8 @@ def _lead(args: argparse.Namespace, rank: Rank, channel: Channel | None) -> int:
         "versions": run_files.versions(),
     }
     run_files.write(out, job.items, tables, facts)
-    print(_report(out, made, facts["benchmark"]["release"]))
+    print(f"benchmark: {facts['benchmark']['release']}\naudit: {audit.summary(audited)}")
+    print(_report(out, made))
     return 1 if any(about["outcomes"]["failed"] for about in made.values()) else 0
 
 
@@ -184,7 +187,7 @@ def _about(method: str, table: pd.DataFrame, items: Sequence[Item], asked: int) 
     }
 
 
-def _report(out: Path, made: Mapping[str, Mapping[str, Any]], release: str) -> str:
+def _report(out: Path, made: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
         {"method": method, "replies": about["replies"], "asked": about["asked_in_this_run"]}
         | ({"withheld": about["withheld"]} if about["withheld"] else {})
@@ -192,7 +195,7 @@ def _report(out: Path, made: Mapping[str, Mapping[str, Any]], release: str) -> s
         for method, about in made.items()
     ]
     table = pd.DataFrame(rows).to_string(index=False)
-    lines = [f"benchmark: {release}", table, f"written to {out}: run.json, and per method .csv and .jsonl"]
+    lines = [table, f"written to {out}: run.json, and per method .csv and .jsonl"]
     lost = sum(len(about["failed"]) for about in made.values())
     if lost:
         lines.append(f"{lost} replies failed; the tables say why, and the same command asks for them again")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import tempfile
@@ -115,6 +116,12 @@ def withheld(item: Item) -> bool:
 def counts(table: pd.DataFrame) -> dict[str, int]:
     """Items by outcome, all of `Outcome`."""
     return {outcome.value: int((table["outcome"] == outcome).sum()) for outcome in Outcome}
+
+
+def overall(audited: pd.DataFrame) -> dict[str, float | None]:
+    """The overall rows of `audit.table`, by measure; null for what is not computed."""
+    rows = audited[audited["group"] == "overall"]
+    return {row.measure: row.value if math.isfinite(row.value) else None for row in rows.itertuples()}
 
 
 def versions() -> dict[str, str]:
