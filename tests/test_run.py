@@ -20,7 +20,7 @@ from questions import number_of, write_benchmark
 from lalm_utils import items, outcomes, releases
 from lalm_utils.__main__ import main
 from lalm_utils.cli import run
-from lalm_utils.models import ModelError, failed
+from lalm_utils.models import ModelError, Reply, failed
 from lalm_utils.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,6 +105,38 @@ def test_score_reads_the_predictions_and_counts_the_same_outcomes(tmp_path, use,
     assert overall["n"] == 9
     assert overall["release"]["sha256"] == facts(tmp_path)["benchmark"]["content"]
     assert f"benchmark: {overall['release']['name']}\n" in capsys.readouterr().out.partition("metrics:")[2]
+
+
+def test_cut_clips_are_counted_by_run_and_by_score_with_the_accuracy_without_them(tmp_path, use, capsys):
+    def half_heard(text: str, sample: int) -> Reply:
+        number = number_of(text)
+        return Reply(text="bell", n_tokens=1, finish="stop", truncated=number in (1, 4))
+
+    use(FakeModel(half_heard))
+    assert main(words(tmp_path, write_benchmark(tmp_path / "data", 6), "--methods", "plain")) == 0
+    assert facts(tmp_path)["methods"]["plain"]["clips"] == {
+        "cut": 2,
+        "accuracy": 0.5,
+        "accuracy_without": 0.5,
+    }
+    header, row = capsys.readouterr().out.splitlines()[2:4]
+    assert dict(zip(header.split(), row.split()))["cut"] == "2"
+    report = tmp_path / "report.json"
+    assert main(["score", str(tmp_path / "out" / "plain.jsonl"), "--json", str(report)]) == 0
+    found = json.loads(report.read_text())
+    assert found["music"]["clips"] == {"n": 2, "cut": 2, "accuracy": 0.5, "accuracy_without": None}
+    assert found["overall"]["clips"] == {"n": 6, "cut": 2, "accuracy": 0.5, "accuracy_without": 0.5}
+    assert "Clips cut at the model's window" in capsys.readouterr().out
+
+
+def test_without_cut_clips_no_report_speaks_of_them(tmp_path, use, capsys):
+    use(parrot("bell"))
+    assert main(words(tmp_path, write_benchmark(tmp_path / "data"), "--methods", "plain")) == 0
+    assert main(["score", str(tmp_path / "out" / "plain.jsonl")]) == 0
+    assert facts(tmp_path)["methods"]["plain"]["clips"]["cut"] == 0
+    printed = capsys.readouterr().out
+    assert "accuracy_without" not in printed
+    assert "Clips cut" not in printed
 
 
 def test_a_rerun_asks_nothing_and_writes_the_same(tmp_path, use):

@@ -22,6 +22,8 @@ from lalm_utils.items import BenchmarkError
 
 REPLY_KEYS = ("model_output", "model_prediction", "answer_prediction", "response")
 
+CUT_KEY = "truncated"  # beside the reply: whether the clip was longer than the model hears; may be absent
+
 
 class PredictionError(ValueError):
     """A predictions file that cannot be scored. The message names file, item, rule and next step."""
@@ -117,7 +119,8 @@ def _reply(place: str, record: Mapping[str, Any]) -> models.Reply:
         )
     if not given:
         return models.failed("no reply in the file")
-    return models.Reply(text=next(iter(given.values())), n_tokens=0, finish="stop")
+    cut = record.get(CUT_KEY) is True  # as `run` writes it
+    return models.Reply(text=next(iter(given.values())), n_tokens=0, finish="stop", truncated=cut)
 
 
 def _missing(reply: Any) -> bool:

@@ -183,6 +183,7 @@ def _about(method: str, table: pd.DataFrame, items: Sequence[Item], asked: int) 
         "asked_in_this_run": asked,
         "withheld": len(table) - len(graded),
         "outcomes": run_files.counts(graded),
+        "clips": run_files.cut(graded),
         "failed": lost,
     }
 
@@ -192,6 +193,7 @@ def _report(out: Path, made: Mapping[str, Mapping[str, Any]]) -> str:
         {"method": method, "replies": about["replies"], "asked": about["asked_in_this_run"]}
         | ({"withheld": about["withheld"]} if about["withheld"] else {})
         | about["outcomes"]
+        | (about["clips"] if any(about["clips"]["cut"] for about in made.values()) else {})
         for method, about in made.items()
     ]
     table = pd.DataFrame(rows).to_string(index=False)

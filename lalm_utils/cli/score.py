@@ -46,10 +46,10 @@ def score(
     why it is null}. With `before`, the baseline's file, it also has paired (items), gains.METRICS, flows
     {name: items}, before (the baseline's own numbers), and resamples {metric: {infinite, undefined}} where
     bootstrap draws were not finite. "overall" also has release {name, sha256} (of the benchmark, by its content),
-    sources, missing (ids) and bootstrap (its settings).
-    With `official`, each has official: what submissions.compare says of the predictions. A bound of an
-    interval is null where it is infinite. Raises PredictionError, and OutcomeError for unequal sets of items
-    or other questions under one id.
+    sources, missing (ids) and bootstrap (its settings). Where the file says which clips were cut, each has
+    clips: n, cut, accuracy and accuracy_without the cut ones, all of items with a reply. With `official`, each
+    has official: what submissions.compare says of the predictions. A bound of an interval is null where it is
+    infinite. Raises PredictionError, and OutcomeError for unequal sets of items or other questions under one id.
     """
     sources = {"predictions": Path(path)} | ({"before": Path(before)} if before is not None else {})
     found = {role: predictions.records(file) for role, file in sources.items()}
@@ -62,6 +62,9 @@ def score(
         for group, gain in _gain(tables["before"], tables["predictions"], exclude_failed, **options).items():
             joined = {key: report[group][key] | gain[key] for key in ("intervals", "status")}
             report[group] |= gain | joined | {"before": baseline[group]}
+    if any(predictions.CUT_KEY in each.record for each in found["predictions"]):
+        for group, fields in _cut(tables["predictions"]).items():
+            report[group]["clips"] = fields
     if official:
         for group, fields in submissions.compare(submissions.official(path)).items():
             report[group]["official"] = fields
@@ -89,6 +92,9 @@ def as_text(report: Mapping[str, Any]) -> str:
         parts.append(
             _grid({group: fields["flows"] | fields for group, fields in report.items()}, flows.NAMES)
         )
+    if overall.get("clips", {}).get("cut"):
+        parts.append("Clips cut at the model's window, and accuracy without them, of the items with a reply")
+        parts.append(_plain_grid(report, "clips", ("n", "cut", "accuracy", "accuracy_without")))
     if "official" in overall:
         parts.append(
             "By the official scripts' rule: right with all words of the answer and none of another option"
@@ -191,6 +197,14 @@ def _gain(before: pd.DataFrame, after: pd.DataFrame, exclude_failed: bool, **opt
     return report
 
 
+def _cut(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    rows = metrics.cut_clips(table, exclude=_failed(table)).to_dict("records")
+    return {
+        row.pop("group"): {k: _finite(v) if isinstance(v, float) else v for k, v in row.items()}
+        for row in rows
+    }
+
+
 def _why(failed: int, n: int) -> str:
     if not failed:
         return ""
@@ -226,10 +240,16 @@ def _grid(report: Mapping[str, Mapping], names: Collection[str]) -> str:
 def _official_grid(report: Mapping[str, Mapping]) -> str:
     """A missing reply is no match, so the accuracy is of all items."""
     names = ("n", "answered", "matched", "accuracy", "both", "official_only", "ours_only", "neither")
+    return _plain_grid(report, "official", names)
+
+
+def _plain_grid(report: Mapping[str, Mapping], key: str, names: Collection[str]) -> str:
     rows = [
-        {"": group} | {name: fields["official"][name] for name in names} for group, fields in report.items()
+        {"": group} | {name: fields[key][name] for name in names}
+        for group, fields in report.items()
+        if key in fields
     ]
-    return pd.DataFrame(rows).to_string(index=False, float_format="{:.3f}".format)
+    return pd.DataFrame(rows).to_string(index=False, float_format="{:.3f}".format, na_rep="none left")
 
 
 def _cell(fields: Mapping[str, Any], name: str) -> str:
