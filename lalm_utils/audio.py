@@ -92,6 +92,12 @@ def write_clip(path: str | Path, samples: np.ndarray) -> None:
     Path(path).write_bytes(buffer.getvalue())
 
 
+def chirp() -> np.ndarray:
+    """A second of a rising tone, (RATE,) float32: what a model is played that is to show that it hears."""
+    time = np.arange(RATE) / RATE
+    return (0.5 * np.sin(2 * np.pi * (200 + 900 * time) * time)).astype(np.float32)
+
+
 def content_hash(samples: np.ndarray) -> str:
     """SHA-256 (hex) of samples as 16-bit little-endian integers: the same for a clip and its written WAV."""
     return hashlib.sha256(_pcm16(samples).tobytes()).hexdigest()

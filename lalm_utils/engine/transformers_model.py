@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import transformers
 
-from lalm_utils.audio import RATE, Clip, content_hash
+from lalm_utils.audio import RATE, Clip, chirp, content_hash
 from lalm_utils.engine import weights
 from lalm_utils.engine.asked import Asked, Decoding, Written
 from lalm_utils.engine.batches import Failure, isolate
@@ -186,9 +186,7 @@ class TransformersModel:
     def check_audio_changes_output(self) -> None:
         """Raise ModelError if a chirp and a silence of equal length give equal logits: audio is ignored."""
         prompt = Prompt(turns=(Turn(role="user", text="What do you hear?", clips=(Path("chirp"),)),))
-        time = np.arange(RATE) / RATE
-        chirp = 0.5 * np.sin(2 * np.pi * (200 + 900 * time) * time)
-        asked = self._asked(self._rendered(prompt), (_clip(chirp.astype(np.float32)),), ())
+        asked = self._asked(self._rendered(prompt), (_clip(chirp()),), ())
         if self._difference(asked, (_clip(np.zeros(RATE, np.float32)),)) == 0:
             raise ModelError(
                 f"{self.name} does not hear: a chirp and silence give equal logits, so it would answer from "
