@@ -17,7 +17,7 @@ import pytest
 from fake_model import FakeModel
 from questions import number_of, write_benchmark
 
-from lalm_utils import items, outcomes, releases
+from lalm_utils import items, option_order, outcomes, releases
 from lalm_utils.__main__ import main
 from lalm_utils.cli import run
 from lalm_utils.models import ModelError, Reply, failed
@@ -137,6 +137,29 @@ def test_without_cut_clips_no_report_speaks_of_them(tmp_path, use, capsys):
     printed = capsys.readouterr().out
     assert "accuracy_without" not in printed
     assert "Clips cut" not in printed
+
+
+def test_options_in_another_order_are_asked_and_the_table_is_as_the_file_has_them(tmp_path, use, capsys):
+    file = write_benchmark(tmp_path / "data", 6)  # gold options at A, B, A, B, ...
+    use(FakeModel(lambda text, sample: "(A)"))
+    assert main(words(tmp_path, file, "--methods", "plain", "--option-order", "5")) == 0
+    asked = option_order.reordered(items.load(file), seed=5)
+    assert [item.gold for item in asked] != [0, 1, 0, 1, 0, 1]
+    table = pd.read_csv(tmp_path / "out" / "plain.csv")
+    assert table["gold"].tolist() == [0, 1, 0, 1, 0, 1]
+    assert table["choice"].tolist() == [["bell", "rain"].index(item.options[0]) for item in asked]
+    assert table["outcome"].eq("correct").tolist() == [item.gold == 0 for item in asked]
+    said = facts(tmp_path)
+    assert said["option_order"] == 5
+    assert said["benchmark"]["content"] == releases.identify(items.load(file)).sha256
+    # letters are read in the order that was asked, which the predictions therefore keep
+    assert (
+        main(["score", str(tmp_path / "out" / "plain.jsonl"), "--json", str(tmp_path / "report.json")]) == 0
+    )
+    assert json.loads((tmp_path / "report.json").read_text())["overall"]["correct"] == 3
+    capsys.readouterr()
+    assert main(words(tmp_path, file, "--methods", "plain")) == 2
+    assert "holds another run, of another benchmark" in capsys.readouterr().err
 
 
 def test_a_rerun_asks_nothing_and_writes_the_same(tmp_path, use):

@@ -2,7 +2,8 @@
 
 In: a folder, items, outcome tables and facts. Out: `METHOD.csv` (outcomes.COLUMNS), `METHOD.jsonl` (the items in
 MMAU's schema with each reply under `model_output`, as `python -m lalm_utils score` reads it) and `run.json`. It
-asks no model.
+asks no model. Under --option-order the predictions list options as they were asked, since letters in replies mean
+those; the tables number them as the benchmark does.
 
 A folder holds one run: one model, one set of items, one seed. Methods may be added to it later. Files of another
 run are never written over.
