@@ -12,6 +12,7 @@ CPU, the number of threads decides the speed: see `hardware`.
 from __future__ import annotations
 
 import gc
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -119,6 +120,8 @@ class TransformersModel:
             "window_seconds": self.parts.window_seconds,
             "window": self.windows.policy,
             "max_windows": self.windows.most,
+            # a base model and its instruct version differ in weights and template, whatever their folders are called
+            "chat_template_sha256": hashlib.sha256(self.parts.template.source.encode()).hexdigest(),
             "transformers": transformers.__version__,
             "torch": torch.__version__,
             "generation": self.model.generation_config.to_diff_dict(),
