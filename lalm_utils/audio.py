@@ -30,6 +30,14 @@ class AudioError(ValueError):
     """A clip that cannot be heard. The message names file, offending value, rule and next step."""
 
 
+class MissingClip(AudioError):
+    """There is no such file."""
+
+
+class ShortClip(AudioError):
+    """A clip of less than MIN_SECONDS."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Clip:
     """What a model hears. Two clips are the same if their `sha256` is."""
@@ -84,6 +92,12 @@ def write_clip(path: str | Path, samples: np.ndarray) -> None:
     Path(path).write_bytes(buffer.getvalue())
 
 
+def chirp() -> np.ndarray:
+    """A second of a rising tone, (RATE,) float32: what a model is played that is to show that it hears."""
+    time = np.arange(RATE) / RATE
+    return (0.5 * np.sin(2 * np.pi * (200 + 900 * time) * time)).astype(np.float32)
+
+
 def content_hash(samples: np.ndarray) -> str:
     """SHA-256 (hex) of samples as 16-bit little-endian integers: the same for a clip and its written WAV."""
     return hashlib.sha256(_pcm16(samples).tobytes()).hexdigest()
@@ -99,7 +113,7 @@ def _pcm16(samples: np.ndarray) -> np.ndarray:
 def _opened(path: str | Path) -> soundfile.SoundFile:
     try:
         if not Path(path).is_file():
-            raise AudioError(f"{path}: no such file; put the clip there or correct the path")
+            raise MissingClip(f"{path}: no such file; put the clip there or correct the path")
         return soundfile.SoundFile(path)
     except AudioError:
         raise
@@ -116,7 +130,7 @@ def _checked_seconds(path: str | Path, file: soundfile.SoundFile) -> float:
     seconds = file.frames / file.samplerate
     # Compared in frames: 1,600 frames at 16 kHz are 0.1 s whatever the quotient's last bit says.
     if file.frames < math.floor(MIN_SECONDS * file.samplerate):
-        raise AudioError(
+        raise ShortClip(
             f"{path}: {seconds:.4f} s long; a clip needs at least {MIN_SECONDS} s; leave it out or pad it"
         )
     return seconds

@@ -20,6 +20,7 @@ Metrics
 * :func:`rejection_rate`: Nr/N, the share refused.
 * :func:`reliability`: Rej·Acc + (1 - Rej)·Truth.
 * :func:`refusal_by_sort`: refusals of answerable items beside those of each sort of unanswerable ones.
+* :func:`cut_clips`: accuracy with and without the items whose clip was longer than the model hears.
 * :func:`gains.gain`: ΔCon, ΔHum, RGI and the flows from one run to another.
 """
 
@@ -38,7 +39,7 @@ from lalm_utils.stats.flows import ANSWERED, NAMES, flow_table
 from lalm_utils.stats.gains import gain
 
 __all__ = [
-    "Counts", "accuracy", "count", "evaluate", "flow_table", "gain", "refusal_by_sort", "rejection_rate",
+    "Counts", "accuracy", "count", "cut_clips", "evaluate", "flow_table", "gain", "refusal_by_sort", "rejection_rate",
     "reliability", "truthfulness", "validate", "wide",
 ]  # fmt: skip
 COUNTED = ("n", "excluded", "failed", *ANSWERED, "unreadable_before", "unreadable_after", *NAMES)
@@ -162,6 +163,18 @@ def evaluate(
                 intervals.row(group, name, metric(counts), metric(draws), n=n, level=level, status=status)
             )
     return intervals.tidy(rows, sorted(outcomes.named(exclude)))
+
+
+def cut_clips(table: pd.DataFrame, *, exclude: Collection[str] = ()) -> pd.DataFrame:
+    """By modality and overall: group, n, cut (items whose clip was cut, column truncated), accuracy, and
+    accuracy_without (of the others; NaN if there are none). Raises OutcomeError as outcomes.scorable does.
+    """
+    rows = []
+    for group, part in outcomes.groups(outcomes.scorable(table, exclude=exclude)):
+        cut = part["truncated"].astype(bool)
+        shares = [float(accuracy(_counts(_cells(some)))) for some in (part, part[~cut])]
+        rows.append((group, len(part), int(cut.sum()), *shares))
+    return pd.DataFrame(rows, columns=["group", "n", "cut", "accuracy", "accuracy_without"])
 
 
 def wide(frame: pd.DataFrame, metrics: Collection[str] | None = None, *, digits: int = 3) -> pd.DataFrame:

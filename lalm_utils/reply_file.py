@@ -35,7 +35,7 @@ create table replies (
 ) without rowid
 """
 
-
+BLANK = "trim(text, char(9, 10, 13, 32)) = ''"
 COLUMNS = (
     *("key", "fingerprint", "model", "prompt", "clips", "decoding", "sample"),
     *("text", "n_tokens", "finish", "truncated"),
@@ -47,7 +47,8 @@ class StoreError(RuntimeError):
 
 
 class ReplyFile:
-    """Rows of `COLUMNS` under their keys. The first row under a key stays; none is ever changed."""
+    """Rows of `COLUMNS` under their keys. The first row under a key stays, and none is ever changed, but for a blank
+    reply: `Store` writes none, and one that came here otherwise counts as not there."""
 
     def __init__(self, path: Path) -> None:
         """Open or create. StoreError for a file that is no store of this schema, which is left as it is."""
@@ -60,7 +61,7 @@ class ReplyFile:
         for start in range(0, len(wanted), AT_ONCE):
             some = wanted[start : start + AT_ONCE]
             marks = ",".join("?" * len(some))
-            query = f"select key, text, n_tokens, finish, truncated from replies where key in ({marks})"
+            query = f"select key, text, n_tokens, finish, truncated from replies where key in ({marks}) and not {BLANK}"
             for key, text, n_tokens, finish, truncated in self._connection.execute(query, some):
                 found[key] = Reply(text=text, n_tokens=n_tokens, finish=finish, truncated=bool(truncated))
         return found
@@ -69,7 +70,10 @@ class ReplyFile:
         """Add rows in one transaction, on the disk when this returns; keys already there keep their reply."""
         columns, marks = ",".join(COLUMNS), ",".join("?" * len(COLUMNS))
         insert = f"insert or ignore into replies ({columns}) values ({marks})"
+        rows = list(rows)
         with _transaction(self._connection):
+            keys = [(row[0],) for row in rows]
+            self._connection.executemany(f"delete from replies where key = ? and {BLANK}", keys)
             self._connection.executemany(insert, rows)
 
     def merge(self, path: Path) -> int:
@@ -86,7 +90,9 @@ class ReplyFile:
                 return 0
             before = self._connection.total_changes
             with _transaction(self._connection):
-                self._connection.executemany(insert, other.execute(f"select {columns} from replies"))
+                self._connection.executemany(
+                    insert, other.execute(f"select {columns} from replies where not {BLANK}")
+                )
             return self._connection.total_changes - before
         except sqlite3.DatabaseError as error:
             raise StoreError(f"{path}: cannot be merged ({error}). Nothing was changed; mend it.") from error

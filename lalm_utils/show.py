@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Audio, Image, Markdown, display
 
+from lalm_utils import releases
 from lalm_utils.audio import RATE, read_clip
 from lalm_utils.stats.flows import flow_table
 
@@ -116,12 +117,13 @@ def transitions(before: pd.DataFrame, after: pd.DataFrame, *, exclude: Collectio
 
 
 def provenance(model: Model, items: Sequence[Item], seed: int) -> pd.DataFrame:
-    """One row that says how numbers were made: model, arithmetic, items, seed, "measured here"."""
+    """One row that says how numbers were made: model, arithmetic, items and their release, seed, "measured here"."""
     said: dict[str, Any] = {"model": model.name, "weights": model.fingerprint[:12]}
     known = model.description
     said |= {key: str(known[key]) for key in ("device", "dtype", "threads") if key in known}
     for column in ("benchmark", "split"):
         said[column] = ", ".join(dict.fromkeys(getattr(item, column) for item in items))
-    counts = Counter(item.modality for item in items)
+    release, counts = releases.identify(items), Counter(item.modality for item in items)
+    said |= {"release": release.name, "content": release.sha256[:12]}
     said |= {"items": len(items), "by modality": ", ".join(f"{name} {n}" for name, n in counts.items())}
     return pd.DataFrame([said | {"seed": seed, "source": MEASURED}]).set_index("model")

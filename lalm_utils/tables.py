@@ -43,15 +43,20 @@ def accuracy_by_level(table: pd.DataFrame, *, control: str = "clip", levels: boo
 
 
 def controls(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Accuracy of several runs on the same items, with their chance, overall and by modality."""
+    """Accuracy of several runs on the same items, with their chance, overall and by modality.
+
+    Where a run has clips that were cut, two more columns: cut (items) and accuracy_without them.
+    """
     rows = []
     for name, table in runs.items():
-        frame = metrics.evaluate(table)
+        frame, cut = metrics.evaluate(table), metrics.cut_clips(table).set_index("group")
         for row in values(frame, "accuracy").itertuples():
             group = table if row.group == POOLED else table[table["modality"] == row.group]
             rows.append({"run": name, "group": row.group, "n": row.n, "accuracy": row.value, "low": row.low,
-                         "high": row.high, "chance": group["chance"].mean()})  # fmt: skip
-    return pd.DataFrame(rows)
+                         "high": row.high, "chance": group["chance"].mean(), "cut": cut.loc[row.group, "cut"],
+                         "accuracy_without": cut.loc[row.group, "accuracy_without"]})  # fmt: skip
+    made = pd.DataFrame(rows)
+    return made if made["cut"].any() else made.drop(columns=["cut", "accuracy_without"])
 
 
 def always_first(table: pd.DataFrame) -> float:

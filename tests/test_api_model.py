@@ -36,6 +36,12 @@ def no_key_of_the_machine(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def no_first_question(monkeypatch):
+    """What is asked at loading is the matter of test_trial.py; here each chat is a test's own."""
+    monkeypatch.setattr(ApiModel, "_try_out", lambda self: {})
+
+
 @pytest.fixture
 def key(monkeypatch) -> str:
     monkeypatch.setenv("LALM_UTILS_API_KEY", KEY)

@@ -97,6 +97,25 @@ def test_unanswerable_rows_never_enter_accuracy():
         metrics.evaluate(table)
 
 
+CUT = [
+    # name, outcomes, whether each item's clip was cut, (cut, accuracy, accuracy without)
+    ("none is cut", "cw", [False, False], (0, 0.5, 0.5)),
+    ("the wrong one is cut", "cw", [False, True], (1, 0.5, 1.0)),
+    ("a refused one is cut", "ccrw", [False, False, True, False], (1, 0.5, 2 / 3)),
+    ("all are cut", "cw", [True, True], (2, 0.5, math.nan)),
+]
+
+
+@pytest.mark.parametrize(("case", "letters", "cut", "expected"), CUT, ids=[row[0] for row in CUT])
+def test_cut_clips_are_counted_and_left_out(case, letters, cut, expected):
+    names = {"c": "correct", "w": "wrong", "r": "refused"}
+    frame = metrics.cut_clips(run([names[letter] for letter in letters], truncated=cut))
+    assert list(frame["group"]) == ["sound", "overall"]
+    for row in frame.itertuples():
+        assert (row.cut, row.accuracy, row.accuracy_without) == pytest.approx(expected, nan_ok=True)
+        assert row.n == len(letters)
+
+
 def test_wide_shows_one_line_per_group():
     table = metrics.wide(metrics.evaluate(counted(correct=30, wrong=10)), ["n", "correct", "accuracy"])
     assert list(table.columns) == ["group", "n", "correct", "accuracy"]

@@ -33,7 +33,8 @@ PLOTTERS = {
 # What a reader may import to score, tabulate or show results must not wait for a model's libraries.
 LIGHT = (
     "items", "audio", "prompts", "models", "answers", "outcomes", "metrics", "store", "paper", "cli.score",
-    "plots.figures", "show", "mini.benchmark", "stats.paired", "stats.controls", "stats.transfer", "stats.claims",
+    "plots.figures", "show", "audit", "releases", "mini.benchmark",
+    "stats.paired", "stats.controls", "stats.transfer", "stats.claims",
 )  # fmt: skip
 TEXT = {".py", ".toml", ".yml", ".md", ".cff", ".mplstyle", ".csv", ".json", ".ipynb", ""}
 LEFT_OUT = {

@@ -17,10 +17,10 @@ import pytest
 from fake_model import FakeModel
 from questions import number_of, write_benchmark
 
-from lalm_utils import outcomes
+from lalm_utils import items, option_order, outcomes, releases
 from lalm_utils.__main__ import main
 from lalm_utils.cli import run
-from lalm_utils.models import ModelError, failed
+from lalm_utils.models import ModelError, Reply, failed
 from lalm_utils.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,6 +77,8 @@ def test_a_run_writes_a_table_and_predictions_per_method_and_says_whence(tmp_pat
     said = facts(tmp_path)
     assert said["benchmark"]["items"] == 6
     assert (said["benchmark"]["name"], said["seed"], said["processes"]) == ("mmau", 3, 1)
+    release = releases.identify(items.load(file))
+    assert (said["benchmark"]["release"], said["benchmark"]["content"]) == (release.name, release.sha256)
     assert said["model"]["fingerprint"] == "f" * 64
     assert said["methods"]["idk"]["asked_in_this_run"] == 6
     assert said["methods"]["idk"]["instruction"].endswith("reply only with IDK.")
@@ -85,6 +87,9 @@ def test_a_run_writes_a_table_and_predictions_per_method_and_says_whence(tmp_pat
     assert said["methods"]["plain"]["outcomes"] == counted
     assert {"lalm_utils", "python", "numpy"} <= set(said["versions"])
     printed = capsys.readouterr()
+    assert printed.out.startswith(f"benchmark: unknown release, {release.sha256[:12]}\n")
+    assert "\naudit: nothing found; always_first 50.0%" in printed.out
+    assert (said["audit"]["items"], said["audit"]["always_first"], said["audit"]["long_clip"]) == (6, 0.5, 0)
     assert "metrics: python -m lalm_utils score" in printed.out
     assert printed.err == ""
 
@@ -98,6 +103,63 @@ def test_score_reads_the_predictions_and_counts_the_same_outcomes(tmp_path, use,
     said = facts(tmp_path)["methods"]["idk"]["outcomes"]
     assert {name: overall[name] for name in said} == said
     assert overall["n"] == 9
+    assert overall["release"]["sha256"] == facts(tmp_path)["benchmark"]["content"]
+    assert f"benchmark: {overall['release']['name']}\n" in capsys.readouterr().out.partition("metrics:")[2]
+
+
+def test_cut_clips_are_counted_by_run_and_by_score_with_the_accuracy_without_them(tmp_path, use, capsys):
+    def half_heard(text: str, sample: int) -> Reply:
+        number = number_of(text)
+        return Reply(text="bell", n_tokens=1, finish="stop", truncated=number in (1, 4))
+
+    use(FakeModel(half_heard))
+    assert main(words(tmp_path, write_benchmark(tmp_path / "data", 6), "--methods", "plain")) == 0
+    assert facts(tmp_path)["methods"]["plain"]["clips"] == {
+        "cut": 2,
+        "accuracy": 0.5,
+        "accuracy_without": 0.5,
+    }
+    header, row = capsys.readouterr().out.splitlines()[2:4]
+    assert dict(zip(header.split(), row.split()))["cut"] == "2"
+    report = tmp_path / "report.json"
+    assert main(["score", str(tmp_path / "out" / "plain.jsonl"), "--json", str(report)]) == 0
+    found = json.loads(report.read_text())
+    assert found["music"]["clips"] == {"n": 2, "cut": 2, "accuracy": 0.5, "accuracy_without": None}
+    assert found["overall"]["clips"] == {"n": 6, "cut": 2, "accuracy": 0.5, "accuracy_without": 0.5}
+    assert "Clips cut at the model's window" in capsys.readouterr().out
+
+
+def test_without_cut_clips_no_report_speaks_of_them(tmp_path, use, capsys):
+    use(parrot("bell"))
+    assert main(words(tmp_path, write_benchmark(tmp_path / "data"), "--methods", "plain")) == 0
+    assert main(["score", str(tmp_path / "out" / "plain.jsonl")]) == 0
+    assert facts(tmp_path)["methods"]["plain"]["clips"]["cut"] == 0
+    printed = capsys.readouterr().out
+    assert "accuracy_without" not in printed
+    assert "Clips cut" not in printed
+
+
+def test_options_in_another_order_are_asked_and_the_table_is_as_the_file_has_them(tmp_path, use, capsys):
+    file = write_benchmark(tmp_path / "data", 6)  # gold options at A, B, A, B, ...
+    use(FakeModel(lambda text, sample: "(A)"))
+    assert main(words(tmp_path, file, "--methods", "plain", "--option-order", "5")) == 0
+    asked = option_order.reordered(items.load(file), seed=5)
+    assert [item.gold for item in asked] != [0, 1, 0, 1, 0, 1]
+    table = pd.read_csv(tmp_path / "out" / "plain.csv")
+    assert table["gold"].tolist() == [0, 1, 0, 1, 0, 1]
+    assert table["choice"].tolist() == [["bell", "rain"].index(item.options[0]) for item in asked]
+    assert table["outcome"].eq("correct").tolist() == [item.gold == 0 for item in asked]
+    said = facts(tmp_path)
+    assert said["option_order"] == 5
+    assert said["benchmark"]["content"] == releases.identify(items.load(file)).sha256
+    # letters are read in the order that was asked, which the predictions therefore keep
+    assert (
+        main(["score", str(tmp_path / "out" / "plain.jsonl"), "--json", str(tmp_path / "report.json")]) == 0
+    )
+    assert json.loads((tmp_path / "report.json").read_text())["overall"]["correct"] == 3
+    capsys.readouterr()
+    assert main(words(tmp_path, file, "--methods", "plain")) == 2
+    assert "holds another run, of another benchmark" in capsys.readouterr().err
 
 
 def test_a_rerun_asks_nothing_and_writes_the_same(tmp_path, use):

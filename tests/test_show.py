@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,8 +13,9 @@ import pandas as pd
 import pytest
 import soundfile
 
-from lalm_utils import show
+from lalm_utils import releases, show
 from lalm_utils.audio import RATE, write_clip
+from lalm_utils.mini.benchmark import digest, planned
 from lalm_utils.outcomes import OutcomeError
 from lalm_utils.plots import figures
 
@@ -100,9 +102,9 @@ def test_provenance_says_what_made_the_numbers():
     model = SimpleNamespace(
         name="mini", fingerprint="abcdef0123456789", description={"dtype": "bfloat16", "threads": 2}
     )
-    kinds = ("sound", "sound", "speech")
-    items = [SimpleNamespace(benchmark="mini", split="test", modality=kind) for kind in kinds]
-    (row,) = show.provenance(model, items, 7).reset_index().to_dict("records")
+    asked = [item for item in planned("test") if item.modality != "music"][:3]
+    counts = Counter(item.modality for item in asked)
+    (row,) = show.provenance(model, asked, 7).reset_index().to_dict("records")
     assert row == {
         "model": "mini",
         "weights": "abcdef012345",
@@ -110,8 +112,10 @@ def test_provenance_says_what_made_the_numbers():
         "threads": "2",
         "benchmark": "mini",
         "split": "test",
+        "release": f"3 of the 999 items of mini test of generator {digest()}",
+        "content": releases.identify(asked).sha256[:12],
         "items": 3,
-        "by modality": "sound 2, speech 1",
+        "by modality": ", ".join(f"{name} {n}" for name, n in counts.items()),
         "seed": 7,
         "source": "measured here",
     }

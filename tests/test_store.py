@@ -134,6 +134,29 @@ def test_failed_and_empty_replies_are_returned_as_failed_and_asked_anew(store, c
     assert store.ask(FakeModel(), questions(1))[0][0].text == "question 0 0"
 
 
+@pytest.mark.parametrize("blank", ["", " \t\r\n"])
+def test_a_blank_reply_that_is_in_the_file_all_the_same_is_asked_anew_and_replaced(store, blank):
+    asked = questions(3)
+    store.ask(FakeModel(), asked)
+    with sqlite3.connect(store.path) as file:
+        file.execute("update replies set text = ? where prompt like '%question 1%'", (blank,))
+    file.close()
+    model = FakeModel(lambda text, sample: "now")
+    assert [reply.text for (reply,) in store.ask(model, asked)] == ["question 0 0", "now", "question 2 0"]
+    assert model.asked == [("question 1", 0)]
+    assert store.ask(FakeModel(), asked)[1][0].text == "now"
+    assert len(store) == 3
+
+
+def test_a_blank_reply_is_not_merged(store, tmp_path):
+    with Store(tmp_path / "other.db") as other:
+        other.ask(FakeModel(), questions(2))
+        with sqlite3.connect(other.path) as file:
+            file.execute("update replies set text = '' where prompt like '%question 1%'")
+        file.close()
+        assert (store.merge(other.path), len(store)) == (1, 1)
+
+
 def test_one_failed_sample_among_good_ones_is_asked_anew_alone(store):
     store.ask(
         FakeModel(lambda text, s: failed("no") if s == 2 else f"{s}"), questions(1), n=3, temperature=1.0

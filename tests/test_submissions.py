@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lalm_utils import items, outcomes
+from lalm_utils import items, outcomes, releases
 from lalm_utils.__main__ import main
 from lalm_utils.cli import predictions, submissions
 from lalm_utils.cli.score import as_text, score
@@ -58,6 +58,7 @@ def table(path: Path, *replies: Reply) -> pd.DataFrame:
 def test_mmau_s_records_are_kept_whole_and_get_the_reply_under_both_official_keys(tmp_path):
     path = questions(tmp_path / "mmau.json", mmau(1), mmau(2, task="music"))
     written = submissions.write(tmp_path / "out.json", path, table(path, says("A dog."), says("cat")))
+    assert written.release == releases.identify(items.load(path, need_clips=False)).name
     assert (written.n, written.failed) == (2, ())
     assert json.loads((tmp_path / "out.json").read_text()) == [
         mmau(1) | {"model_output": "A dog.", "model_prediction": "A dog."},

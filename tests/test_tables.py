@@ -118,6 +118,17 @@ def test_controls_stand_beside_each_other_by_modality_and_overall():
     }  # fmt: skip
 
 
+def test_controls_count_cut_clips_where_there_are_any():
+    cut = table_of(sound="cccw", music="cw")
+    cut["truncated"] = [False, False, False, True, True, False]
+    made = tables.controls({"own clip": cut, "no audio": table_of(sound="cwww", music="wr")})
+    assert {(r.run, r.group): (r.cut, r.accuracy_without) for r in made.itertuples()} == {
+        ("own clip", "sound"): (1, 1.0), ("own clip", "music"): (1, 0.0), ("own clip", "overall"): (2, 0.75),
+        ("no audio", "sound"): (0, 0.25), ("no audio", "music"): (0, 0.0),
+        ("no audio", "overall"): (0, pytest.approx(1 / 6)),
+    }  # fmt: skip
+
+
 def test_chance_of_controls_is_that_of_their_group():
     table = table_of(sound="cw", music="cw")
     table["chance"] = [0.5, 0.5, 0.25, 0.25]

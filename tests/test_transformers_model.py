@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -376,7 +380,7 @@ def test_the_tokenizer_pads_to_the_left_whatever_was_saved(model, folder):
     assert model.processor.tokenizer.padding_side == "left"
 
 
-def test_a_result_can_be_told_by_its_description(model):
+def test_a_result_can_be_told_by_its_description(model, folder):
     told = model.description
     assert (told["dtype"], told["device"], told["attention"]) == ("float32", "cpu", "sdpa")
     assert (told["window_seconds"], told["engine"], told["adapter"]) == (2.0, "SharedEngine", None)
@@ -384,6 +388,40 @@ def test_a_result_can_be_told_by_its_description(model):
     assert told["generation"]["repetition_penalty"] == 1.0
     assert told["threads"] == torch.get_num_threads()
     assert told["fingerprint"] == model.fingerprint
+    template = (folder / "chat_template.jinja").read_text()
+    assert told["chat_template_sha256"] == hashlib.sha256(template.encode()).hexdigest()
+
+
+OFFLINE = """
+import socket, sys
+from pathlib import Path
+tried = []
+def refuse(*what, **how):
+    tried.append(what)
+    raise OSError("the network is forbidden here")
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+from lalm_utils.models import Prompt, Turn, load_model
+model = load_model(sys.argv[1], dtype="float32")
+prompt = Prompt(turns=(Turn(role="user", text="What do you hear ?", clips=(Path(sys.argv[2]),)),))
+((reply,),) = model.generate([prompt], max_new_tokens=4)
+print(reply.finish, tried)
+try:  # the trap itself
+    socket.create_connection(("127.0.0.1", 9))
+except OSError as error:
+    print(error)
+"""
+
+
+def test_a_local_model_is_loaded_and_asked_without_any_call_to_the_network(folder, clips):
+    offline = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # which would hide a call that is made without them
+    environment = {name: value for name, value in os.environ.items() if name not in offline}
+    command = [sys.executable, "-c", OFFLINE, str(folder), str(clips[0])]
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    said, trap = done.stdout.splitlines()
+    assert said in ("stop []", "length []"), "the calls that were tried"
+    assert trap == "the network is forbidden here"
 
 
 def test_half_precision_hears_and_replies_and_has_its_own_fingerprint(folder, model, prompts):

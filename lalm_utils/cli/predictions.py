@@ -10,7 +10,7 @@ A reply that is absent, null, NaN or blank is *missing*, and its item has the ou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from lalm_utils import item_files, items, models, outcomes
 from lalm_utils.items import BenchmarkError
 
 REPLY_KEYS = ("model_output", "model_prediction", "answer_prediction", "response")
+
+CUT_KEY = "truncated"  # beside the reply: whether the clip was longer than the model hears; may be absent
 
 
 class PredictionError(ValueError):
@@ -41,7 +43,11 @@ def read(path: Path) -> pd.DataFrame:
 
     Raises PredictionError, as `records` does.
     """
-    found = records(path)
+    return table(records(path), path)
+
+
+def table(found: Sequence[Prediction], path: Path) -> pd.DataFrame:
+    """The outcome table of what `records` found in the file at `path`."""
     asked, replies = [each.item for each in found], [each.reply for each in found]
     return outcomes.table(asked, replies, model=path.name, method="", seed=0)
 
@@ -113,7 +119,8 @@ def _reply(place: str, record: Mapping[str, Any]) -> models.Reply:
         )
     if not given:
         return models.failed("no reply in the file")
-    return models.Reply(text=next(iter(given.values())), n_tokens=0, finish="stop")
+    cut = record.get(CUT_KEY) is True  # as `run` writes it
+    return models.Reply(text=next(iter(given.values())), n_tokens=0, finish="stop", truncated=cut)
 
 
 def _missing(reply: Any) -> bool:

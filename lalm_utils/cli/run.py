@@ -27,8 +27,8 @@ from typing import Any
 
 import pandas as pd
 
+from lalm_utils import audit, option_order, prompts, releases, runs
 from lalm_utils import items as benchmarks
-from lalm_utils import prompts, runs
 from lalm_utils.cache import cache_dir
 from lalm_utils.cli import jobs, ranks, run_files
 from lalm_utils.cli.jobs import Job
@@ -60,6 +60,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         help=f"from {', '.join(METHODS)} (default: plain idk)")  # fmt: skip
     add("--n", type=int, help="ask a sample of so many items, balanced over modalities (default: all)")
     add("--seed", type=int, default=0, help="of that sample (default: 0)")
+    add("--option-order", type=int, metavar="SEED",
+        help="rotate options, so that right ones stand at all places alike (default: the file's order)")  # fmt: skip
     add("--store", type=Path, metavar="FILE", help="where replies are kept (default: the notebooks' store)")
     add("--out", type=Path, metavar="DIR", help="where results go (default: out/MODEL-BENCHMARK)")
     add("--batch-size", type=int, metavar="B", help="prompts that a model reads at once")
@@ -91,30 +93,37 @@ def _lead(args: argparse.Namespace, rank: Rank, channel: Channel | None) -> int:
     try:
         run_files.check_writable(out)
         with Store(args.store or cache_dir() / "replies.sqlite", progress=False) as store:
-            job = _job(args, rank)
+            job, items = _job(args, rank)
             identity = run_files.identity(job.model.fingerprint, job.items, args.seed)
             earlier = run_files.check_same(out, identity, job.methods)
             missing = jobs.lead(job, store, rank, channel, wait=args.wait * 60)
-            tables = job.tables(store)
+            tables = {
+                name: option_order.in_order_of(items, table, job.items)
+                for name, table in job.tables(store).items()
+            }
     except BaseException as error:
         with suppress(RankError):
             if channel:  # whoever has no share yet would wait for one
                 channel.say("plan", json.dumps({"error": str(error)}))
         raise
-    made = {method: _about(method, table, job.items, missing[method]) for method, table in tables.items()}
+    made = {method: _about(method, table, items, missing[method]) for method, table in tables.items()}
+    audited = audit.table(audit.facts(items))
     facts = {
         "format": run_files.FORMAT,
         "identity": identity,
         "model": job.model.description | {"name": job.model.name, "fingerprint": job.model.fingerprint},
-        "benchmark": _benchmark(args, job.items) | {"sha256": identity["benchmark"]},
+        "benchmark": _benchmark(args, items) | {"sha256": identity["benchmark"]},
+        "audit": run_files.overall(audited),
         "methods": earlier.get("methods", {}) | made,
         "seed": args.seed,
+        "option_order": args.option_order,
         "processes": rank.world,
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": run_files.versions(),
     }
     run_files.write(out, job.items, tables, facts)
+    print(f"benchmark: {facts['benchmark']['release']}\naudit: {audit.summary(audited)}")
     print(_report(out, made))
     return 1 if any(about["outcomes"]["failed"] for about in made.values()) else 0
 
@@ -123,7 +132,7 @@ def _follow(args: argparse.Namespace, rank: Rank, channel: Channel) -> int:
     """Any other rank: ask its share."""
     try:
         store = args.store or cache_dir() / "replies.sqlite"
-        jobs.follow(_job(args, rank), store, rank, channel, wait=args.wait * 60)
+        jobs.follow(_job(args, rank)[0], store, rank, channel, wait=args.wait * 60)
     except BaseException as error:
         with suppress(RankError):
             channel.say(f"done {rank.number}", f"{type(error).__name__}: {error}")
@@ -131,10 +140,12 @@ def _follow(args: argparse.Namespace, rank: Rank, channel: Channel) -> int:
     return 0
 
 
-def _job(args: argparse.Namespace, rank: Rank) -> Job:
+def _job(args: argparse.Namespace, rank: Rank) -> tuple[Job, list[Item]]:
+    """The job, and its items as the benchmark orders their options."""
     items = benchmarks.load(args.benchmark, split=args.split, n=args.n, seed=args.seed)
-    model = load_model(args.model, **options(args, rank))
-    return Job(model=model, items=items, methods=tuple(dict.fromkeys(args.methods)), seed=args.seed)
+    model, order = load_model(args.model, **options(args, rank)), args.option_order
+    asked = items if order is None else option_order.reordered(items, seed=order)
+    return Job(model=model, items=asked, methods=tuple(dict.fromkeys(args.methods)), seed=args.seed), items
 
 
 def options(args: argparse.Namespace, rank: Rank) -> dict[str, Any]:
@@ -156,9 +167,12 @@ def _default_out(args: argparse.Namespace) -> Path:
 
 
 def _benchmark(args: argparse.Namespace, items: Sequence[Item]) -> dict[str, Any]:
+    release = releases.identify(items)
     return {
         "source": args.benchmark,
         "name": items[0].benchmark,
+        "release": release.name,
+        "content": release.sha256,  # questions, options and answers; "sha256" covers the clips as well
         "splits": sorted({item.split for item in items}),
         "items": len(items),
         "sampled": args.n,
@@ -177,6 +191,7 @@ def _about(method: str, table: pd.DataFrame, items: Sequence[Item], asked: int) 
         "asked_in_this_run": asked,
         "withheld": len(table) - len(graded),
         "outcomes": run_files.counts(graded),
+        "clips": run_files.cut(graded),
         "failed": lost,
     }
 
@@ -186,6 +201,7 @@ def _report(out: Path, made: Mapping[str, Mapping[str, Any]]) -> str:
         {"method": method, "replies": about["replies"], "asked": about["asked_in_this_run"]}
         | ({"withheld": about["withheld"]} if about["withheld"] else {})
         | about["outcomes"]
+        | (about["clips"] if any(about["clips"]["cut"] for about in made.values()) else {})
         for method, about in made.items()
     ]
     table = pd.DataFrame(rows).to_string(index=False)

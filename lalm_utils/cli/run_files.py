@@ -2,7 +2,8 @@
 
 In: a folder, items, outcome tables and facts. Out: `METHOD.csv` (outcomes.COLUMNS), `METHOD.jsonl` (the items in
 MMAU's schema with each reply under `model_output`, as `python -m lalm_utils score` reads it) and `run.json`. It
-asks no model.
+asks no model. Under --option-order the predictions list options as they were asked, since letters in replies mean
+those; the tables number them as the benchmark does.
 
 A folder holds one run: one model, one set of items, one seed. Methods may be added to it later. Files of another
 run are never written over.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import tempfile
@@ -23,7 +25,9 @@ from typing import Any
 import pandas as pd
 
 import lalm_utils
+from lalm_utils import metrics
 from lalm_utils.cache import sha256_of
+from lalm_utils.cli.predictions import CUT_KEY
 from lalm_utils.items import Item, to_record
 from lalm_utils.outcomes import Outcome
 
@@ -117,6 +121,24 @@ def counts(table: pd.DataFrame) -> dict[str, int]:
     return {outcome.value: int((table["outcome"] == outcome).sum()) for outcome in Outcome}
 
 
+def overall(audited: pd.DataFrame) -> dict[str, float | None]:
+    """The overall rows of `audit.table`, by measure; null for what is not computed."""
+    rows = audited[audited["group"] == "overall"]
+    return {row.measure: row.value if math.isfinite(row.value) else None for row in rows.itertuples()}
+
+
+def cut(table: pd.DataFrame) -> dict[str, float | None]:
+    """cut (items), accuracy and accuracy_without them, of the answerable items with a reply; null without any."""
+    rows = table[table["answerable"].astype(bool) & table["outcome"].ne(Outcome.FAILED)]
+    if rows.empty:
+        return {"cut": int(table["truncated"].sum()), "accuracy": None, "accuracy_without": None}
+    overall = metrics.cut_clips(rows).iloc[-1]
+    found = {"accuracy": overall["accuracy"], "accuracy_without": overall["accuracy_without"]}
+    return {"cut": int(table["truncated"].sum())} | {
+        name: float(value) if math.isfinite(value) else None for name, value in found.items()
+    }
+
+
 def versions() -> dict[str, str]:
     """Releases of what replies depend on."""
     found = {"lalm_utils": lalm_utils.__version__, "python": platform.python_version()}
@@ -131,7 +153,7 @@ def versions() -> dict[str, str]:
 def _prediction(item: Item, row: Mapping[str, Any]) -> str:
     lost = row["outcome"] == Outcome.FAILED
     reply = {REPLY_KEY: None, "error": row["error"]} if lost else {REPLY_KEY: row["reply"]}
-    return json.dumps(to_record(item) | reply, ensure_ascii=False)
+    return json.dumps(to_record(item) | reply | {CUT_KEY: bool(row["truncated"])}, ensure_ascii=False)
 
 
 def _write(path: Path, text: str) -> None:

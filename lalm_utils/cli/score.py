@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from lalm_utils import metrics, outcomes
+from lalm_utils import metrics, outcomes, releases
 from lalm_utils.cli import predictions, submissions
 from lalm_utils.cli.predictions import PredictionError
 from lalm_utils.outcomes import OutcomeError
@@ -45,13 +45,16 @@ def score(
     (items that the metrics rest on), metrics.METRICS, intervals {metric: [low, high]} and status {metric:
     why it is null}. With `before`, the baseline's file, it also has paired (items), gains.METRICS, flows
     {name: items}, before (the baseline's own numbers), and resamples {metric: {infinite, undefined}} where
-    bootstrap draws were not finite. "overall" also has sources, missing (ids) and bootstrap (its settings).
-    With `official`, each has official: what submissions.compare says of the predictions. A bound of an
-    interval is null where it is infinite. Raises PredictionError, and OutcomeError for unequal sets of items
-    or other questions under one id.
+    bootstrap draws were not finite. "overall" also has release {name, sha256} (of the benchmark, by its content),
+    sources, missing (ids) and bootstrap (its settings). Where the file says which clips were cut, each has
+    clips: n, cut, accuracy and accuracy_without the cut ones, all of items with a reply. With `official`, each
+    has official: what submissions.compare says of the predictions. A bound of an interval is null where it is
+    infinite. Raises PredictionError, and OutcomeError for unequal sets of items or other questions under one id.
     """
     sources = {"predictions": Path(path)} | ({"before": Path(before)} if before is not None else {})
-    tables = {role: predictions.read(file) for role, file in sources.items()}
+    found = {role: predictions.records(file) for role, file in sources.items()}
+    tables = {role: predictions.table(found[role], file) for role, file in sources.items()}
+    release = releases.identify([each.item for each in found["predictions"]])
     options = {"n_boot": n_boot, "level": LEVEL, "seed": seed}
     report = _run(tables["predictions"], exclude_failed, **options)
     if before is not None:
@@ -59,10 +62,14 @@ def score(
         for group, gain in _gain(tables["before"], tables["predictions"], exclude_failed, **options).items():
             joined = {key: report[group][key] | gain[key] for key in ("intervals", "status")}
             report[group] |= gain | joined | {"before": baseline[group]}
+    if any(predictions.CUT_KEY in each.record for each in found["predictions"]):
+        for group, fields in _cut(tables["predictions"]).items():
+            report[group]["clips"] = fields
     if official:
         for group, fields in submissions.compare(submissions.official(path)).items():
             report[group]["official"] = fields
     report["overall"] |= {
+        "release": {"name": release.name, "sha256": release.sha256},
         "sources": {role: str(file) for role, file in sources.items()},
         "missing": {role: _failed(table) for role, table in tables.items()},
         "bootstrap": options,
@@ -75,6 +82,7 @@ def as_text(report: Mapping[str, Any]) -> str:
     overall = report["overall"]
     source = overall["sources"]["predictions"]
     parts = [f"{source}: {overall['n']} items, unreadable counts as wrong, {LEVEL:.0%} intervals"]
+    parts.append(f"benchmark: {overall['release']['name']}")
     parts += [_grid(report, ("n", *outcomes.Outcome)), _grid(report, metrics.METRICS)]
     if "before" in overall:
         names = list(gains.METRICS)
@@ -84,6 +92,9 @@ def as_text(report: Mapping[str, Any]) -> str:
         parts.append(
             _grid({group: fields["flows"] | fields for group, fields in report.items()}, flows.NAMES)
         )
+    if overall.get("clips", {}).get("cut"):
+        parts.append("Clips cut at the model's window, and accuracy without them, of the items with a reply")
+        parts.append(_plain_grid(report, "clips", ("n", "cut", "accuracy", "accuracy_without")))
     if "official" in overall:
         parts.append(
             "By the official scripts' rule: right with all words of the answer and none of another option"
@@ -186,6 +197,14 @@ def _gain(before: pd.DataFrame, after: pd.DataFrame, exclude_failed: bool, **opt
     return report
 
 
+def _cut(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    rows = metrics.cut_clips(table, exclude=_failed(table)).to_dict("records")
+    return {
+        row.pop("group"): {k: _finite(v) if isinstance(v, float) else v for k, v in row.items()}
+        for row in rows
+    }
+
+
 def _why(failed: int, n: int) -> str:
     if not failed:
         return ""
@@ -221,10 +240,16 @@ def _grid(report: Mapping[str, Mapping], names: Collection[str]) -> str:
 def _official_grid(report: Mapping[str, Mapping]) -> str:
     """A missing reply is no match, so the accuracy is of all items."""
     names = ("n", "answered", "matched", "accuracy", "both", "official_only", "ours_only", "neither")
+    return _plain_grid(report, "official", names)
+
+
+def _plain_grid(report: Mapping[str, Mapping], key: str, names: Collection[str]) -> str:
     rows = [
-        {"": group} | {name: fields["official"][name] for name in names} for group, fields in report.items()
+        {"": group} | {name: fields[key][name] for name in names}
+        for group, fields in report.items()
+        if key in fields
     ]
-    return pd.DataFrame(rows).to_string(index=False, float_format="{:.3f}".format)
+    return pd.DataFrame(rows).to_string(index=False, float_format="{:.3f}".format, na_rep="none left")
 
 
 def _cell(fields: Mapping[str, Any], name: str) -> str:

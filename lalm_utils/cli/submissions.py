@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lalm_utils import answers, item_files, items, outcomes
+from lalm_utils import answers, item_files, items, outcomes, releases
 from lalm_utils.cli import predictions
 from lalm_utils.outcomes import Outcome
 
@@ -48,6 +48,7 @@ class Written:
     path: Path
     n: int  # records, as many as the question file has
     failed: tuple[str, ...]  # ids whose reply is missing, the ones that were not asked included
+    release: str  # of the question file, by its content
 
 
 def reply_table(asked: Sequence[Item], replies: Sequence[Reply]) -> pd.DataFrame:
@@ -85,7 +86,8 @@ def write(path: str | Path, questions: str | Path, table: pd.DataFrame, *, parse
     if missing:
         log.warning("%s: %d of %d replies are missing, written as failed", path, len(missing), len(filled))
     path.write_text(_as_json(filled, path.suffix), encoding="ascii")
-    return Written(path=path, n=len(filled), failed=missing)
+    release = releases.identify([item for _, item in asked]).name
+    return Written(path=path, n=len(filled), failed=missing, release=release)
 
 
 def official(path: str | Path) -> pd.DataFrame:

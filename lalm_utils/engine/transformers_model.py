@@ -12,6 +12,7 @@ CPU, the number of threads decides the speed: see `hardware`.
 from __future__ import annotations
 
 import gc
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 import transformers
 
-from lalm_utils.audio import RATE, Clip, content_hash
+from lalm_utils.audio import RATE, Clip, chirp, content_hash
 from lalm_utils.engine import weights
 from lalm_utils.engine.asked import Asked, Decoding, Written
 from lalm_utils.engine.batches import Failure, isolate
@@ -119,6 +120,8 @@ class TransformersModel:
             "window_seconds": self.parts.window_seconds,
             "window": self.windows.policy,
             "max_windows": self.windows.most,
+            # a base model and its instruct version differ in weights and template, whatever their folders are called
+            "chat_template_sha256": hashlib.sha256(self.parts.template.source.encode()).hexdigest(),
             "transformers": transformers.__version__,
             "torch": torch.__version__,
             "generation": self.model.generation_config.to_diff_dict(),
@@ -186,9 +189,7 @@ class TransformersModel:
     def check_audio_changes_output(self) -> None:
         """Raise ModelError if a chirp and a silence of equal length give equal logits: audio is ignored."""
         prompt = Prompt(turns=(Turn(role="user", text="What do you hear?", clips=(Path("chirp"),)),))
-        time = np.arange(RATE) / RATE
-        chirp = 0.5 * np.sin(2 * np.pi * (200 + 900 * time) * time)
-        asked = self._asked(self._rendered(prompt), (_clip(chirp.astype(np.float32)),), ())
+        asked = self._asked(self._rendered(prompt), (_clip(chirp()),), ())
         if self._difference(asked, (_clip(np.zeros(RATE, np.float32)),)) == 0:
             raise ModelError(
                 f"{self.name} does not hear: a chirp and silence give equal logits, so it would answer from "

@@ -43,6 +43,11 @@ def load(split: str = "test") -> list[Item]:
     return [from_record(record, folder, benchmark="mini") for record in records]
 
 
+def planned(split: str) -> list[Item]:
+    """The split's items as planned: all that `load` gives but their clips, of which none is rendered."""
+    return [from_record(record(item, 0.0), Path.cwd(), benchmark="mini") for item in plan(split)]
+
+
 def ensure(split: str) -> Path:
     """The folder of a split, every file as its manifest says; rendered if it is missing or damaged."""
     return build_once(

@@ -30,7 +30,7 @@ import numpy as np
 from lalm_utils.audio import MIN_SECONDS
 from lalm_utils.engine.batches import Failure, isolate
 from lalm_utils.models import ModelError, Prompt, Reply, failed
-from lalm_utils.server import chat_format
+from lalm_utils.server import chat_format, trial
 from lalm_utils.server.chat_client import ChatClient, Sampling
 from lalm_utils.server.chat_format import AudioPart
 from lalm_utils.server.json_client import Backoff, CallError, JsonClient
@@ -48,7 +48,8 @@ class ApiModel:
     so that the same deployment at another port finds its stored replies. The times that servers put on their
     models ("created") are left out, since vLLM's is the time of the request.
 
-    Whether the model hears its clips is not checked either: compare with `runs.silenced`.
+    A first question tells whether the model replies, and whether its prompt is longer with a clip than without
+    (`trial`). Whether it makes use of what it hears is not checked: compare with `runs.silenced`.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class ApiModel:
         check: bool = True,
         backoff: Backoff | None = None,
     ) -> None:
-        """Ask the server for its list of models, and refuse a `model` that is not on it (`check`).
+        """Ask the server for its list of models, and refuse a `model` that is not on it, or fails `trial` (`check`).
 
         extra: further fields of each request; window_seconds: of a clip, the rest is cut and the reply marked
         truncated; audio_part: "audio_url" for SGLang before August 2026; continues: the server knows vLLM's
@@ -102,6 +103,7 @@ class ApiModel:
             )
             self.address, self._chat = server.address, ChatClient(server, one_request=one_request)
             self.reported = self._chat.told_of(model, check=check)
+            self.first_question = self._try_out() if check else {}
         except CallError as error:
             raise ModelError(f"{model} cannot be asked: {error}.") from error
         self.fingerprint = self._fingerprint()
@@ -124,6 +126,7 @@ class ApiModel:
             "fingerprint": self.fingerprint,
             "revision": self.revision,
             "device": "the server's",
+            "prompt_tokens": self.first_question or "not told",
             "extra": self.extra,
             "audio_part": self.audio_part,
             "one_request": self.one_request,
@@ -191,6 +194,10 @@ class ApiModel:
             json.dumps(self.extra, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ModelError(f"extra cannot be written as JSON ({error}): give plain values.") from error
+
+    def _try_out(self) -> dict[str, int]:
+        how = {"audio_part": self.audio_part, "window_seconds": self.window_seconds}
+        return trial.try_out(self._chat, {"model": self.model, "top_p": 1.0} | self.extra, **how)
 
     def _fingerprint(self) -> str:
         where = {"revision": self.revision} if self.revision else {"address": self.address}

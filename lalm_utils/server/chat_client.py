@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lalm_utils.models import ModelError, Reply, failed
-from lalm_utils.server.chat_format import replies
+from lalm_utils.server.chat_format import prompt_tokens, replies
 from lalm_utils.server.json_client import CallError, JsonClient
 
 NO_LIST = (404, 405, 501)  # how servers without a list of models answer
@@ -90,6 +90,12 @@ class ChatClient:
                     raise
                 drawn += [failed(f"{type(error).__name__}: {error}")] * (how.n - len(drawn))
         return drawn
+
+    def first(self, body: Mapping[str, Any], max_new_tokens: int) -> tuple[Reply, int | None]:
+        """A greedy reply, and the tokens of its prompt, None where the server does not say. Raises CallError."""
+        asked = {**body, "temperature": 0.0, "max_tokens": max_new_tokens}
+        answer = self.server.call("/chat/completions", asked)
+        return replies(answer, truncated=False)[0], prompt_tokens(answer)
 
     def _together(self, body: Mapping[str, Any], seeds: range, truncated: bool) -> list[Reply]:
         """As many samples as one request gives, at most one per seed; none where `n` is refused."""

@@ -13,6 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+import numpy as np
+
 from lalm_utils.audio import read_clip, write_clip
 from lalm_utils.models import ModelError, Prompt, Reply, Turn, failed
 from lalm_utils.server.json_client import CallError
@@ -57,9 +59,9 @@ def rendered(prompt: Prompt) -> str:
     return text
 
 
-def audio_part(wav: bytes, kind: AudioPart) -> Part:
+def audio_part(content: bytes, kind: AudioPart) -> Part:
     """A WAV file as a part of a message: OpenAI's "input_audio", or "audio_url" with a data address."""
-    data = base64.b64encode(wav).decode("ascii")
+    data = base64.b64encode(content).decode("ascii")
     if kind == "input_audio":
         return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
     return {"type": "audio_url", "audio_url": {"url": f"data:audio/wav;base64,{data}"}}
@@ -68,10 +70,15 @@ def audio_part(wav: bytes, kind: AudioPart) -> Part:
 def wav_of(path: Path, max_seconds: float) -> tuple[bytes, bool]:
     """A clip as the bytes of a 16 kHz mono 16-bit WAV file, and whether it was cut. Raises AudioError."""
     clip = read_clip(path, max_seconds=max_seconds)
+    return wav(clip.samples), clip.truncated
+
+
+def wav(samples: np.ndarray) -> bytes:
+    """Samples at 16 kHz as the bytes of a 16-bit WAV file. Raises AudioError as write_clip does."""
     with TemporaryDirectory() as folder:  # the one writer of clips writes files
         file = Path(folder, "clip.wav")
-        write_clip(file, clip.samples)
-        return file.read_bytes(), clip.truncated
+        write_clip(file, samples)
+        return file.read_bytes()
 
 
 def replies(answer: Any, *, truncated: bool) -> list[Reply]:
@@ -115,6 +122,13 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def prompt_tokens(answer: Any) -> int | None:
+    """The tokens of the prompt as the server counts them; None where it does not say."""
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return count if type(count) is int and count > 0 else None
 
 
 def _short(value: Any) -> str:

@@ -1,0 +1,119 @@
+"""Which release of a benchmark items are of, told by their content and by nothing else.
+
+In: items. Out: their `Release`: a SHA-256 over all that is asked and graded, and a name. The hash does not depend on
+a file's name, layout, order of keys or order of items; clips are not opened, so it says nothing of the audio.
+
+`releases.json` holds what is known by name, with a short digest of every item, so that a part of a release, or a
+changed copy, is said to be one. Only files that were at hand are in it: MMAU's test-mini from before May 2025 and the
+whole of SAKURA were not, and content like theirs is called unknown, beside how much of it is known. The embedded
+benchmark is compared with what its generator plans.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lalm_utils.items import Item
+
+KNOWN = Path(__file__).with_name("releases.json")
+SHORT = 8  # hex digits of an item's digest in releases.json: two of 3,000 items meet by chance once in 1,000
+MINI = ("dev", "idk", "test", "unanswerable")  # splits, which begin the ids of the embedded benchmark
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """What items are: a name for people, and the SHA-256 of their content."""
+
+    name: (
+        str  # "MMAU test-mini v05.15.25", "12 of the 999 items of mini test", "unknown release, 3f2a9c01d7e4"
+    )
+    sha256: str
+    known: bool  # every item is of a named release
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """A release that is known by name."""
+
+    name: str
+    sha256: str
+    size: int
+
+
+def identify(items: Sequence[Item]) -> Release:
+    """The release that `items` are, are a part of, or have something in common with."""
+    digests = [digest(item) for item in items]
+    total, named = content_hash(digests), _named(items, digests)
+    of: dict[Whole, list[str]] = {}
+    for each in digests:
+        if each in named:
+            of.setdefault(named[each], []).append(each)
+    parts = [_part(whole, some) for whole, some in of.items()]
+    if sum(map(len, of.values())) == len(items):
+        return Release(name=" and ".join(parts), sha256=total, known=True)
+    common = f" ({len(items):,} items, among them {' and '.join(parts)})" if parts else ""
+    return Release(name=f"unknown release, {total[:12]}{common}", sha256=total, known=False)
+
+
+def digest(item: Item) -> str:
+    """SHA-256 of one item: id, modality, question, options in order, the gold one, and whether there is one."""
+    parts = [item.id, item.modality, item.question, item.options, item.gold, item.answerable]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def content_hash(digests: Iterable[str]) -> str:
+    """SHA-256 over the digests of items, in whatever order they come."""
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
+
+
+def entry(items: Sequence[Item]) -> dict[str, Any]:
+    """What releases.json holds of a release: its hash, and its items' digests in one text."""
+    digests = sorted(map(digest, items))
+    return {"sha256": content_hash(digests), "items": "".join(each[:SHORT] for each in digests)}
+
+
+def _part(whole: Whole, digests: Sequence[str]) -> str:
+    if content_hash(digests) == whole.sha256:
+        return whole.name
+    return f"{len(digests):,} of the {whole.size:,} items of {whole.name}"
+
+
+def _named(items: Sequence[Item], digests: Sequence[str]) -> dict[str, Whole]:
+    """The release that each known digest is of."""
+    published, planned = _published(), {}
+    if any(item.id.rpartition("-")[0] in MINI for item in items):
+        planned = _planned()
+    return {each: published[each[:SHORT]] for each in digests if each[:SHORT] in published} | planned
+
+
+@cache
+def _published() -> dict[str, Whole]:
+    """By the first digits of an item's digest."""
+    found = {}
+    for name, release in json.loads(KNOWN.read_text(encoding="utf-8")).items():
+        text = release["items"]
+        short = [text[start : start + SHORT] for start in range(0, len(text), SHORT)]
+        found |= dict.fromkeys(short, Whole(name=name, sha256=release["sha256"], size=len(short)))
+    return found
+
+
+@cache
+def _planned() -> dict[str, Whole]:
+    """By the digest of an item of the embedded benchmark."""
+    from lalm_utils.mini import benchmark  # the generator's packages, for those who have its items
+
+    found = {}
+    for split in MINI:
+        digests = [digest(item) for item in benchmark.planned(split)]
+        name = f"mini {split} of generator {benchmark.digest()}"
+        found |= dict.fromkeys(digests, Whole(name=name, sha256=content_hash(digests), size=len(digests)))
+    return found

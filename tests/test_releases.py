@@ -1,0 +1,126 @@
+"""Releases are told by content: the official files by name, whatever they are called and however they are written."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from questions import write_benchmark
+
+from lalm_utils import items, releases
+from lalm_utils.mini import benchmark
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+OFFICIAL = {
+    "MMAU test-mini v05.15.25": ("mmau", None),
+    "MMAR": ("mmar", None),
+    "SAKURA single hop, a subset of 120 clips a track": ("sakura", "single"),
+    "SAKURA multi hop, a subset of 120 clips a track": ("sakura", "multi"),
+}
+
+
+def official(name: str) -> list[items.Item]:
+    folder, split = OFFICIAL[name]
+    if not (SHARED / folder).exists():
+        pytest.skip(f"needs the official files of {folder} in {SHARED}")
+    return items.load(SHARED / folder, split=split, need_clips=False)
+
+
+def of_mini(split: str = "test") -> list[items.Item]:
+    return benchmark.planned(split)
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_an_official_file_is_named_and_is_what_the_package_knows(name):
+    asked = official(name)
+    known = json.loads(releases.KNOWN.read_text())
+    assert releases.entry(asked) == known[name]
+    found = releases.identify(asked)
+    assert (found.name, found.sha256, found.known) == (name, known[name]["sha256"], True)
+
+
+def test_the_package_names_these_releases_and_no_two_items_look_alike():
+    known = json.loads(releases.KNOWN.read_text())
+    assert set(known) == set(OFFICIAL)
+    text = "".join(release["items"] for release in known.values())
+    short = {text[start : start + releases.SHORT] for start in range(0, len(text), releases.SHORT)}
+    assert len(short) == 1000 + 1000 + 480 + 480
+
+
+def test_name_layout_and_orders_of_a_file_do_not_count(tmp_path):
+    official("MMAU test-mini v05.15.25")
+    (file,) = (SHARED / "mmau").glob("*.json")
+    records = [dict(reversed(record.items())) for record in json.loads(file.read_text())]
+    random.Random(0).shuffle(records)
+    copy = tmp_path / "mmau-test-mini-before-May-2025.jsonl"
+    copy.write_text("\n".join(map(json.dumps, records)))
+    assert releases.identify(items.load(copy, need_clips=False)).name == "MMAU test-mini v05.15.25"
+
+
+def test_sakura_is_known_whatever_the_order_of_its_columns(tmp_path):
+    official("SAKURA multi hop, a subset of 120 clips a track")
+    for file in (SHARED / "sakura").rglob("metadata.csv"):
+        rows = list(csv.DictReader(io.StringIO(file.read_text(), newline="")))
+        copy = tmp_path / file.parent.name / "metadata.csv"
+        copy.parent.mkdir()
+        with copy.open("w", newline="") as opened:
+            writer = csv.DictWriter(opened, list(reversed(rows[0])), quoting=csv.QUOTE_ALL)
+            writer.writeheader()
+            writer.writerows(reversed(rows))
+    found = releases.identify(items.load(tmp_path, split="multi", need_clips=False))
+    assert found.name == "SAKURA multi hop, a subset of 120 clips a track"
+
+
+CHANGES = [
+    ("another question", lambda item: {"question": item.question + "?"}),
+    ("another option", lambda item: {"options": ("another", *item.options[1:])}),
+    ("another order of options", lambda item: {"options": item.options[::-1]}),
+    ("another gold option", lambda item: {"gold": (item.gold + 1) % len(item.options)}),
+    ("a withheld answer", lambda item: {"gold": None}),
+    ("another id", lambda item: {"id": "another"}),
+    ("another modality", lambda item: {"modality": "mix-sound-speech"}),
+]
+
+
+@pytest.mark.parametrize("name, change", CHANGES, ids=[case[0] for case in CHANGES])
+def test_a_changed_copy_is_not_the_release(name, change):
+    first, *others = of_mini()
+    whole = releases.identify([first, *others])
+    found = releases.identify([replace(first, **change(first)), *others])
+    assert not found.known
+    assert found.sha256 != whole.sha256
+    assert found.name == (
+        f"unknown release, {found.sha256[:12]} (999 items, among them 998 of the 999 items of {whole.name})"
+    )
+
+
+def test_a_part_of_a_release_says_so():
+    asked, name = of_mini("idk"), f"mini idk of generator {benchmark.digest()}"
+    assert releases.identify(asked).name == name
+    found = releases.identify(items.sample(asked, 12))
+    assert (found.name, found.known) == (f"12 of the 900 items of {name}", True)
+
+
+def test_items_of_two_splits_are_named_as_both():
+    found = releases.identify([*of_mini("dev"), *of_mini("unanswerable")[:5]])
+    generator = benchmark.digest()
+    assert found.name == (
+        f"mini dev of generator {generator} and 5 of the 160 items of mini unanswerable of generator {generator}"
+    )
+
+
+def test_unknown_content_is_named_by_its_hash_alone(tmp_path):
+    asked = items.load(write_benchmark(tmp_path))
+    found = releases.identify(asked)
+    assert (found.name, found.known) == (f"unknown release, {found.sha256[:12]}", False)
+    assert releases.identify(asked[::-1]) == found
+
+
+@pytest.mark.slow
+def test_the_embedded_benchmark_as_loaded_is_what_its_generator_plans():
+    assert releases.identify(items.load("mini", split="dev")).name.startswith("mini dev of generator ")
