@@ -10,13 +10,15 @@ every method, sample and agent step. Here the tower runs once a clip, and over t
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
 from transformers import FeatureExtractionMixin
 
 from lalm_utils.audio import RATE, Clip
+from lalm_utils.engine.heard_files import HeardFiles, made_by
 from lalm_utils.models import ModelError
 
 EDGE = 4  # frames of padding kept behind the longest clip
@@ -26,9 +28,22 @@ AT_ONCE = 8  # clips a pass of the tower: more is no faster, and a 30 s window t
 class AudioEmbeddings:
     """Embeddings by clip content. `passes` counts the clips that went through the tower."""
 
-    def __init__(self, core: nn.Module, extractor: FeatureExtractionMixin, budget: int) -> None:
-        """`core` has the tower and the projector; `budget` is in bytes, on the model's device."""
+    def __init__(
+        self,
+        core: nn.Module,
+        extractor: FeatureExtractionMixin,
+        budget: int,
+        *,
+        folder: str | Path | None = None,
+        disk_budget: int = 0,
+    ) -> None:
+        """`core` has the tower and the projector; `budget` is in bytes, on the model's device. With a `folder`, what
+        was heard is also kept there, in `disk_budget` bytes, for other processes and later runs."""
         self.core, self.extractor, self.budget = core, extractor, budget
+        self.files = None
+        if folder is not None:
+            made = made_by(core.audio_tower, core.multi_modal_projector, settings=extractor.to_json_string())
+            self.files = HeardFiles(Path(folder).expanduser() / made[:32], disk_budget)
         self.kept: OrderedDict[str, torch.Tensor] = OrderedDict()
         self.passes = 0
 
@@ -37,16 +52,25 @@ class AudioEmbeddings:
         """(tokens, width) by SHA-256 of each clip, about 25 tokens a second."""
         wanted = {clip.sha256: clip for clip in clips}
         found = {sha: self.kept[sha] for sha in wanted if sha in self.kept}
+        found |= self._read(sha for sha in wanted if sha not in found)
         missing = [clip for sha, clip in wanted.items() if sha not in found]
         for start in range(0, len(missing), AT_ONCE):
             some = missing[start : start + AT_ONCE]
-            found |= {clip.sha256: heard for clip, heard in zip(some, self._hear(some))}
+            fresh = {clip.sha256: heard for clip, heard in zip(some, self._hear(some))}
+            found |= fresh
+            for sha, heard in fresh.items() if self.files else ():
+                self.files.put(sha, heard)
         self._keep(found)
         return found
 
     def clear(self) -> None:
-        """Forget all: to be called when the tower or the projector has changed."""
+        """Forget all, files aside: to be called when the tower or the projector has changed."""
         self.kept.clear()
+
+    def _read(self, wanted: Iterable[str]) -> dict[str, torch.Tensor]:
+        files, device = self.files, self.core.audio_tower.device
+        there = {sha: files.get(sha) for sha in wanted} if files else {}
+        return {sha: heard.to(device) for sha, heard in there.items() if heard is not None}
 
     def _hear(self, clips: Sequence[Clip]) -> list[torch.Tensor]:
         tower = self.core.audio_tower
@@ -54,6 +78,7 @@ class AudioEmbeddings:
             [clip.samples for clip in clips],
             sampling_rate=RATE,
             padding="max_length",
+            max_length=self._samples(max(len(clip.samples) for clip in clips)),
             return_attention_mask=True,
             return_tensors="pt",
         )
@@ -68,6 +93,14 @@ class AudioEmbeddings:
         self.passes += len(clips)
         # copies, so that a short clip does not keep its whole window alive
         return [embedding[:count].clone() for embedding, count in zip(embeddings, counts.tolist())]
+
+    def _samples(self, longest: int) -> int:
+        """How many samples to make a spectrogram of: what the tower is given, and as much as the last frame reaches.
+
+        The extractor would take a whole window, which doubles the time that hearing a clip of 5 s takes.
+        """
+        hop, reach = self.extractor.hop_length, self.extractor.n_fft
+        return min(self.extractor.n_samples, (_whole(longest // hop + 1 + EDGE)) * hop + reach)
 
     def _keep(self, found: dict[str, torch.Tensor]) -> None:
         for sha, embedding in found.items():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ __all__ = ["Asked", "Decoding", "PlainEngine", "SharedEngine", "Written", "engin
 class SharedEngine:
     """Qwen2-Audio with each clip heard once, what prompts on a clip share read once, the head where it is needed.
 
-    Budgets are in bytes: of clips' embeddings, and of the keys and values of prompts' openings.
+    Budgets are in bytes: of clips' embeddings in memory and in `audio_folder`, and of the keys and values of prompts'
+    openings.
     """
 
     def __init__(
@@ -41,10 +43,14 @@ class SharedEngine:
         ends: Sequence[int],
         audio_budget: int,
         opening_budget: int,
+        audio_folder: str | Path | None = None,
+        disk_budget: int = 0,
     ) -> None:
         core = model.model
         self.model = model
-        self.audio = AudioEmbeddings(core, processor.feature_extractor, audio_budget)
+        self.audio = AudioEmbeddings(
+            core, processor.feature_extractor, audio_budget, folder=audio_folder, disk_budget=disk_budget
+        )
         self.decoder = decoding.Decoder(body=core.language_model, head=decoding.unrounded(model.lm_head))
         self.openings = Openings(self.decoder.cache, opening_budget)
         self.ends = torch.tensor(ends, device=model.device)
@@ -124,6 +130,4 @@ def engine_for(
         attention = set(getattr(model.config.text_config, "layer_types", None) or ["full_attention"])
         if model.config._attn_implementation in ("sdpa", "eager") and attention == {"full_attention"}:
             return SharedEngine(model, processor, **settings)
-    settings.pop("audio_budget")
-    settings.pop("opening_budget")
-    return PlainEngine(model, processor, family=family, **settings)
+    return PlainEngine(model, processor, family=family, ends=settings["ends"])

@@ -25,6 +25,7 @@ import transformers
 
 from lalm_utils.audio import RATE, Clip, chirp, content_hash
 from lalm_utils.engine import weights
+from lalm_utils.engine.ahead import Ahead
 from lalm_utils.engine.asked import Asked, Decoding, Written
 from lalm_utils.engine.batches import Failure, isolate
 from lalm_utils.engine.engines import engine_for
@@ -54,6 +55,8 @@ class TransformersModel:
         revision: str | None = None,
         audio_cache_mb: int = 512,
         opening_cache_mb: int = 1024,
+        audio_cache_dir: str | Path | None = None,
+        audio_cache_disk_mb: int = 8192,
         window: str = "first",
         max_windows: int = 4,
         device_map: str | dict[str, Any] | None = None,
@@ -65,7 +68,8 @@ class TransformersModel:
         transformers' name of the attention ("sdpa", and "eager" for a part that lacks it; "eager";
         "flash_attention_2"); batch_size counts prompts, and is halved when memory runs out; audio_cache_mb
         bounds the kept embeddings of clips, opening_cache_mb the kept keys and values of what prompts on a clip
-        begin with (0: none are kept); window ("first", "consecutive") and max_windows: what is heard of a clip
+        begin with (0: none are kept); audio_cache_dir: a folder that keeps embeddings of clips for later runs, in
+        audio_cache_disk_mb; window ("first", "consecutive") and max_windows: what is heard of a clip
         longer than the model's window (see `windows`); device_map: transformers' way to spread a model over
         devices ("auto", ...), in place of `device`. Sets torch's number of threads for the process when on a
         CPU. Raises ModelError.
@@ -84,6 +88,7 @@ class TransformersModel:
         self.model, self.processor, family = self.parts.model, self.parts.processor, self.parts.family
         self.device = self.model.device
         self.windows = replace(windows, seconds=self.parts.window_seconds)
+        self.heard_of = Ahead(self.windows.heard)
         if window != "first" and family.most_clips == 1:
             raise ModelError(
                 f"window={window!r}: {self.name} takes one clip a prompt. Leave it at 'first', which hears "
@@ -98,6 +103,8 @@ class TransformersModel:
             ends=self.parts.ends,
             audio_budget=audio_cache_mb * 2**20,
             opening_budget=opening_cache_mb * 2**20,
+            audio_folder=audio_cache_dir,
+            disk_budget=audio_cache_disk_mb * 2**20,
         )
         if check:
             self.check_audio_changes_output()
@@ -169,6 +176,10 @@ class TransformersModel:
         replies = [[failed(m.error)] * n if isinstance(m, Failure) else m for m in made]
         return replies if temperature else [several[:1] * n for several in replies]
 
+    def expect(self, prompts: Sequence[Prompt]) -> None:
+        """Begin to decode the clips of `prompts`, which will be asked next, while others are answered."""
+        self.heard_of.expect(path for prompt in prompts for path in prompt.clips)
+
     def option_logprobs(self, prompts: Sequence[Prompt]) -> list[np.ndarray]:
         """See `Model.option_logprobs`. ValueError for a prompt without options."""
         for prompt in prompts:
@@ -206,8 +217,11 @@ class TransformersModel:
     ) -> list[R | Failure]:
         """`work` on every prompt, in batches of similar length; results in the order of the prompts."""
         reach = LOOKAHEAD * self.batch_size
-        parts = (prompts[start : start + reach] for start in range(0, len(prompts), reach))
-        return [result for part in parts for result in self._part(part, work)]
+        results: list[R | Failure] = []
+        for start in range(0, len(prompts), reach):
+            self.expect(prompts[start + reach : start + 2 * reach])
+            results += self._part(prompts[start : start + reach], work)
+        return results
 
     def _part(
         self, prompts: Sequence[Prompt], work: Callable[[Sequence[Asked]], Sequence[R]]
@@ -231,7 +245,7 @@ class TransformersModel:
 
         Raises ModelError as `render` does, and AudioError for a clip that cannot be heard.
         """
-        clips = tuple(clip for path in prompt.clips for clip in self.windows.heard(path))
+        clips = tuple(clip for path in prompt.clips for clip in self.heard_of(path))
         return self._asked(self.render(prompt), clips, prompt.options)
 
     def _asked(self, text: str, clips: tuple[Clip, ...], options: Sequence[str]) -> Asked:

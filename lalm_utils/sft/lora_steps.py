@@ -131,7 +131,7 @@ def result_of(curve: list[Step], seconds: float) -> dict[str, Any]:
     last = [row["loss"] for row in curve[-LAST:]]
     return {
         "steps": len(curve),
-        "seconds": round(seconds, 1),
+        "seconds": round(seconds, 3),
         "final_loss": float(np.mean(last)),
         "final_loss_is": f"mean of the last {len(last)} steps",
     }
