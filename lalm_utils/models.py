@@ -117,19 +117,18 @@ def load_model(name: str | Path, /, **options: Any) -> Model:
         from lalm_utils.server.api_model import ApiModel  # httpx is loaded for those who need it
 
         return ApiModel(*_server_and_model(str(name)), **options)
+    folder = folder_of(name) if str(name).strip() else None  # Path("") would be the current folder
+    if folder is None and str(name) != MINI and not HUB_ID.fullmatch(str(name)):
+        raise ModelError(
+            f"there is no model {shown(str(name))}: it is not {MINI!r}, not an existing folder, and not a hub id of "
+            "the form owner/name. Check the spelling, or give a folder that holds config.json and safetensors."
+        )
     import lalm_utils.progress  # noqa: F401, first: it silences a warning that transformers sets off in notebooks
     from lalm_utils.engine.transformers_model import TransformersModel  # torch takes seconds to import
 
     if str(name) == MINI:
         return TransformersModel(MINI, **{"name": MINI} | options)
-    if str(name).strip() and (folder := folder_of(name)):  # Path("") would be the current folder
-        return TransformersModel(folder, **options)
-    if HUB_ID.fullmatch(str(name)):
-        return TransformersModel(str(name), **options)
-    raise ModelError(
-        f"there is no model {shown(str(name))}: it is not {MINI!r}, not an existing folder, and not a hub id of "
-        "the form owner/name. Check the spelling, or give a folder that holds config.json and safetensors."
-    )
+    return TransformersModel(folder or str(name), **options)
 
 
 def folder_of(name: str | Path) -> Path | None:

@@ -92,8 +92,9 @@ class JsonClient:
         self.backoff = backoff or Backoff()
         _check_key(key, url, allow_insecure)
         written = json.dumps(key)[1:-1]
-        # also as it stands in the repr of what a server sent
-        forms = sorted({key, written, repr(key)[1:-1]} - {""}, key=len, reverse=True)
+        # also as it stands in the repr of what a server sent, a text or bytes
+        quoted = repr(key)[1:-1], repr(bytearray(key.encode()))[12:-2]
+        forms = sorted({key, written, *quoted} - {""}, key=len, reverse=True)
         self._hidden = lambda text: reduce(lambda said, form: said.replace(form, "[key]"), forms, text)
         self._repeats_key = lambda answer: len(key) >= SECRET and written in json.dumps(answer)
         self._connections = Connections()
@@ -209,14 +210,15 @@ def _checked_address(address: str) -> httpx.URL:
     """The address as a URL; CallError if a part is missing, or is one that could hold a secret."""
     try:
         url = httpx.URL(address)
+        host = url.host  # refused only when it is read, if no host may have that name
     except (httpx.InvalidURL, TypeError, ValueError) as error:
         raise CallError(f"the address is no URL ({error}); {FORM}") from error
     if url.userinfo or url.query or url.fragment:
         raise CallError(
-            f"the address of {url.host} has a user, a query or a fragment, but addresses are shown with results "
+            f"the address of {host} has a user, a query or a fragment, but addresses are shown with results "
             f"and must hold no secret; {FORM}, and put a key into LALM_UTILS_API_KEY"
         )
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not host or not 1 <= (url.port or 80) <= 65_535:
         raise CallError(f"{address!r} is no address of a server; {FORM}")
     return url
 
