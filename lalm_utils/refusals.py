@@ -66,8 +66,7 @@ def tidy(text: str) -> str:
 
     Of a run of blanks, punctuation or combining marks, the first 100 are kept.
     """
-    folded = unicodedata.normalize("NFKC", _RUN.sub(r"\1", text.translate(_FOLD))).translate(_FOLD)
-    return _RUN.sub(r"\1", folded)
+    return unicodedata.normalize("NFKC", _RUN.sub(r"\1", text.translate(_FOLD))).translate(_FOLD)
 
 
 def words(text: str, numbers: bool) -> list[Word]:

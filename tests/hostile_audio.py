@@ -346,6 +346,12 @@ ROWS = [
     ("loudness", "all clipped", holds(wav(b"\xff\x7f\x00\x80" * (RATE // 2))), right(peak=(1, 1))),
     (
         "long clips",
+        "just 30 s",
+        sparse(wav(b"", said=30 * 2 * RATE), 30 * 2 * RATE + 44),
+        right(30.0, peak=(0, 0)),
+    ),
+    (
+        "long clips",
         "three hours",
         sparse(wav(b"", said=THREE_HOURS), THREE_HOURS + 44),
         right(3 * 3600.0, truncated=True, peak=(0, 0)),

@@ -182,6 +182,7 @@ def counts(**expected: int) -> Callable[[dict], bool]:
     return check
 
 
+SCRIPT = "<script>alert('A dog')</script>"
 LEAVES, NO_PATH = "leaves the folder .*; clips, and links to them, stay inside", "is no path"
 NAMES = [
     ("path escapes", "one up", record(audio_id="../a1.wav"), LEAVES),
@@ -369,6 +370,15 @@ ITEMS = [
         "novel nan; it must be true or false",
     ),
     ("broken items", "a dataset that is a list", record(dataset=["mini"]), has(benchmark="mmau")),
+    ("HTML in questions", "a script", record(question=SCRIPT), has(question=SCRIPT)),
+    ("HTML in questions", "a script in an id", record(id=SCRIPT), has(id=SCRIPT)),
+    ("HTML in questions", "tags for options", record(choices=[SCRIPT, "<b>"], answer="<b>"), has(gold=1)),
+    (
+        "HTML in questions",
+        "an answer without its tags",
+        record(choices=["<b>dog</b>", "cat"], answer="dog"),
+        "no option",
+    ),
     (
         "million-option items",
         "26 options, the most",

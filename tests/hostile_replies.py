@@ -129,6 +129,8 @@ ROWS: list[tuple[str, str, Any, Any, Any]] = [
     ("long replies", "quoted refusals", filled('"I don\'t know" '), PETS, unread),
     ("long replies", "combining marks in the wrong order", "a" + "\u0300\u0316" * (LARGE // 2), PETS, unread),
     ("long replies", "voicing marks, which are letters", "a" + "\u0316\uff9e" * (LARGE // 2), PETS, unread),
+    ("long replies", "letters that unfold to a blank and a mark", "\u037a" * LARGE + "x", PETS, unread),
+    ("long replies", "dots that are one sign", "\u2026" * LARGE + "x", PETS, unread),
     ("long replies", "asterisks", "*" * LARGE + "dog", PETS, option(0)),
     ("long replies", "underscores", "_" * LARGE + "dog", PETS, option(0)),
     ("long replies", "options without end", filled("dog or "), PETS, option(0)),

@@ -518,8 +518,8 @@ ROWS = [
     ),
     ("the key", "in a text that is no JSON", answer(b"x" * 60 + KEY.encode()), r"x{60}\[key\]"),
     (
-        "HTML in questions",
-        "a list of models with tags",
+        "answers of a server",
+        "tags around a text",
         said("<b>dog</b>"),
         lambda found: found.reply.text == "<b>dog</b>",
     ),
