@@ -32,8 +32,9 @@ of "A man ..." for it; each makes noise look like knowledge. The rules, in the o
     by a conclusion or a leaning, or as the only one behind a "but"; a mere mention never does. A refusal
     overturns all commitments before it: "B. I don't know" is a refusal. A doubt ("I'm not sure") refuses
     only if nothing is committed.
-10. Commitments are sought among the last 200 phrases of each kind, which bounds the time that a reply can
-    take.
+10. Commitments are sought among the last 200 phrases of each kind, options of over 200 words only where they
+    are all that is said, and a reply of over 500,000 characters is unreadable, which bounds the time that a
+    reply can take.
 """
 
 from __future__ import annotations
@@ -43,12 +44,17 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 from lalm_utils.refusals import Refusal, Word, find_refusals, masked, quotations, tidy, words
+from lalm_utils.shown import shown
 
 OPTION, REFUSED, UNREADABLE = "option", "refusal", "unreadable"
+MAX_REPLY = 500_000  # characters; a model that thinks in 100,000 tokens writes fewer
+MAX_OPTIONS = 1000
 _RECENT = 200
+_LONGEST_MENTION = 200  # words
 _CLASH, _REFUSAL = -1, -2  # stand where a commitment has no option's index: two or none on offer; a refusal
 _LONE = frozenset("yes no none both neither either maybe all other same".split())
 
@@ -161,15 +167,24 @@ class Reading:
 def read(reply: str, options: Sequence[str]) -> Reading:
     """Read one reply by the rules above; among options of equal text the first stands for all.
 
-    Raises TypeError if the reply or an option is no text, ValueError if there are no options.
+    Raises TypeError if the reply or an option is no text, ValueError if there are no options or over 1,000.
     """
     if not isinstance(reply, str):
-        raise TypeError(f"reply is {reply!r}: only text can be read; grade a missing reply as failed, unread")
+        raise TypeError(
+            f"reply is {shown(reply)}: only text can be read; grade a missing reply as failed, unread"
+        )
     if isinstance(options, str) or not all(isinstance(option, str) for option in options):
-        raise TypeError(f"options are {options!r}: give a sequence of texts, one per option")
+        raise TypeError(f"options are {shown(options)}: give a sequence of texts, one per option")
     if not options:
         raise ValueError("options are empty: give the texts that the reply could choose from")
-    page = _Page(text=tidy(reply).strip(), options=_options(tuple(options)))
+    if len(options) > MAX_OPTIONS:
+        raise ValueError(
+            f"{len(options):,} options: a reply is read against at most {MAX_OPTIONS:,}; give fewer"
+        )
+    text = tidy(reply).strip() if len(reply) <= MAX_REPLY else reply
+    if len(text) > MAX_REPLY:
+        return Reading(choice=None, kind=UNREADABLE)
+    page = _Page(text=text, options=_options(tuple(options)))
     if page.text not in page.options.texts:
         page = replace(page, text=_undressed(page.text))
     found = _decide(page)
@@ -208,17 +223,22 @@ class _Found(NamedTuple):
 
 @dataclass(frozen=True)
 class _Options:
-    """The options as they are compared; table: by first word, every (words, choice, kind) to look for."""
+    """The options as they are compared; table: by first word, every (words, choice, kind) to look for, the words
+    as `_line` joins them."""
 
     texts: tuple[str, ...]
     keys: tuple[tuple[str, ...], ...]
-    table: dict[str, list[tuple[tuple[str, ...], int, str]]]
+    table: dict[str, list[tuple[str, int, str]]]
     numeric: bool
 
     def first(self, hits: Iterable[int]) -> int | None:
         """The option that all hits mean, the first of its text; _CLASH if they differ, None without hits."""
         meant = {self.texts.index(self.texts[hit]) if hit >= 0 else _CLASH for hit in hits}
         return None if not meant else meant.pop() if len(meant) == 1 else _CLASH
+
+    @cached_property
+    def folded(self) -> tuple[str, ...]:
+        return tuple(text.casefold() for text in self.texts)
 
     @cached_property
     def longest(self) -> int:
@@ -236,8 +256,8 @@ class _Options:
 
     def equal(self, said: str) -> int | None:
         """The option whose text is said: exactly, else but for case, else word by word."""
-        folded, key = [text.casefold() for text in self.texts], _key(said, self.numeric)
-        for known, form in ((self.texts, said), (folded, said.casefold()), (self.keys, key)):
+        key = _key(said, self.numeric)
+        for known, form in ((self.texts, said), (self.folded, said.casefold()), (self.keys, key)):
             hits = [i for i, text in enumerate(known) if text and text == form]
             if hits:
                 return self.first(hits)
@@ -268,13 +288,20 @@ def _options(raw: tuple[str, ...]) -> _Options:
         sought += [(key[:1], "lone") for key in keys]
     options = _Options(texts, keys, {}, numeric)
     for key, kind in sorted(sought, key=lambda entry: -len(entry[0])):
+        if len(key) > _LONGEST_MENTION:
+            continue
         same = [j % len(texts) for j, (other, _) in enumerate(sought) if other == key]
-        options.table.setdefault("".join(key[:1]), []).append((key, options.first(same), kind))
+        options.table.setdefault("".join(key[:1]), []).append((_line(key), options.first(same), kind))
     return options
 
 
 def _key(text: str, numbers: bool) -> tuple[str, ...]:
     return tuple(word.text for word in words(text, numbers))
+
+
+def _line(key: Iterable[str]) -> str:
+    """Words on one line, each with its end, so that a run of words is found by comparing texts."""
+    return "".join(f"{word}\0" for word in key)
 
 
 def _is_letter(text: str) -> bool:
@@ -336,11 +363,13 @@ class _Page:
 
 def _by_text(page: _Page) -> Iterator[_Mention]:
     said = words(page.text, page.options.numeric)
+    line = _line(word.text for word in said)
+    starts = list(accumulate((len(word.text) + 1 for word in said), initial=0))
     i = 0
     while i < len(said):
         for key, choice, kind in page.options.table.get(said[i].text, ()):
-            stop = i + len(key)
-            if tuple(word.text for word in said[i:stop]) != key or _broken(page, said, i, stop, choice):
+            stop = i + key.count("\0")
+            if not line.startswith(key, starts[i]) or _broken(page, said, i, stop, choice):
                 continue
             yield _Mention(choice, said[i].start, said[stop - 1].end, kind)
             i = stop - 1

@@ -12,6 +12,7 @@ import io
 import math
 import re
 import wave
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ RATE = 16_000  # Hz, what Whisper-type encoders hear
 MIN_SECONDS = 0.1  # shorter clips give an audio tower no token, and the model answers from the text alone
 FULL_SCALE_LIMIT = 8.0  # float files may overshoot 1.0; integers stored as floats are far beyond this
 _STREAMED = 0x7F000000  # bytes; what encoders that do not know the length yet promise is above
+RATES = (1_000, 768_000)  # Hz; beyond them a header is damaged, and 30 s take gigabytes
+_AT_ONCE = 8_000_000  # samples of all channels that are decoded in one go; 30 s in stereo at 96 kHz are fewer
 _MARGIN = 0.25  # seconds decoded past the cut, so that the resampler's edge lies behind it
 
 
@@ -52,15 +55,15 @@ def read_clip(path: str | Path, *, max_seconds: float = 30.0) -> Clip:
     """Decode, downmix by the mean of the channels, resample to 16 kHz, keep the first `max_seconds`.
 
     Samples beyond full scale are clipped to [-1, 1], as a player would. Raises AudioError if the file is
-    missing or undecodable, empty, under 0.1 s, holds NaN or infinity, is not scaled to 1, or is cut short.
+    missing or undecodable, of an absurd rate, empty, under 0.1 s, holds NaN or infinity, is not scaled to 1, or
+    is cut short.
     """
     if not max_seconds >= MIN_SECONDS:
         raise AudioError(f"max_seconds = {max_seconds}: a clip is at least {MIN_SECONDS} s long")
     with _opened(path) as file:
         seconds = _checked_seconds(path, file)
         wanted = int(min(file.frames, (max_seconds + _MARGIN) * file.samplerate))
-        frames, rate = _decoded(path, file, wanted), file.samplerate
-    mono = frames.mean(axis=1, dtype=np.float32)
+        mono, rate = _decoded(path, file, wanted), file.samplerate
     samples = mono if rate == RATE else soxr.resample(mono, rate, RATE)
     kept = int(min(len(samples), round(min(seconds, max_seconds) * RATE)))
     samples = np.ascontiguousarray(np.clip(samples[:kept], -1.0, 1.0), dtype=np.float32)
@@ -113,7 +116,9 @@ def _pcm16(samples: np.ndarray) -> np.ndarray:
 def _opened(path: str | Path) -> soundfile.SoundFile:
     try:
         if not Path(path).is_file():
-            raise MissingClip(f"{path}: no such file; put the clip there or correct the path")
+            there = Path(path).exists()
+            fault = "a folder, pipe or device, no such file as a clip is" if there else "no such file"
+            raise MissingClip(f"{path}: {fault}; put the clip there or correct the path")
         return soundfile.SoundFile(path)
     except AudioError:
         raise
@@ -127,6 +132,11 @@ def _checked_seconds(path: str | Path, file: soundfile.SoundFile) -> float:
     if file.frames <= 0:
         raise AudioError(f"{path}: empty, the file holds no samples; fetch or make the clip again")
     _check_promised_length(path, file)
+    if not RATES[0] <= file.samplerate <= RATES[1]:
+        raise AudioError(
+            f"{path}: damaged, a rate of {file.samplerate:,} Hz; {RATES[0]:,} to {RATES[1]:,} can be; fetch the "
+            "clip again"
+        )
     seconds = file.frames / file.samplerate
     # Compared in frames: 1,600 frames at 16 kHz are 0.1 s whatever the quotient's last bit says.
     if file.frames < math.floor(MIN_SECONDS * file.samplerate):
@@ -147,30 +157,43 @@ def _check_promised_length(path: str | Path, file: soundfile.SoundFile) -> None:
 
 
 def _decoded(path: str | Path, file: soundfile.SoundFile, wanted: int) -> np.ndarray:
-    """(wanted, channels) float32, checked to be finite, on a scale of 1, and as many as the header says."""
-    try:
-        frames = file.read(wanted, dtype="float32", always_2d=True)
-    except (RuntimeError, MemoryError, ValueError) as error:
-        raise AudioError(f"{path}: damaged, decoding broke off ({error}); fetch the clip again") from error
-    if len(frames) < wanted - MIN_SECONDS * file.samplerate:
-        raise AudioError(
-            f"{path}: damaged, {len(frames)} of {wanted} samples could be decoded; fetch the clip again"
-        )
-    _check_finite(path, frames)
-    peak = float(np.abs(frames).max())
+    """(wanted,) float32, the mean of the channels; as many as the header says, which are finite and on a scale of 1.
+
+    Mixed block by block: a header may promise a thousand channels, or samples that are not there.
+    """
+    mixed, got, bad, peak = [], 0, 0, 0.0
+    for frames in _blocks(path, file, wanted):
+        got, bad = got + len(frames), bad + frames.size - int(np.isfinite(frames).sum())
+        peak = max(peak, float(np.abs(frames).max()))
+        mixed.append(frames.mean(axis=1, dtype=np.float32))
+    if not got or got < wanted - MIN_SECONDS * file.samplerate:
+        raise AudioError(f"{path}: damaged, {got} of {wanted} samples could be decoded; fetch the clip again")
+    _refuse_unfinite(path, bad, got * file.channels)
     if peak > FULL_SCALE_LIMIT:
         raise AudioError(
             f"{path}: samples reach {peak:g} where full scale is 1; divide them by their full scale"
         )
-    return frames
+    return np.concatenate(mixed)
 
 
-def _check_finite(path: str | Path, samples: np.ndarray) -> None:
-    bad = samples.size - int(np.isfinite(samples).sum())
+def _blocks(path: str | Path, file: soundfile.SoundFile, wanted: int) -> Iterator[np.ndarray]:
+    left = wanted
+    while left > 0:
+        try:
+            frames = file.read(min(left, _AT_ONCE // file.channels), dtype="float32", always_2d=True)
+        except (RuntimeError, MemoryError, ValueError) as error:
+            raise AudioError(
+                f"{path}: damaged, decoding broke off ({error}); fetch the clip again"
+            ) from error
+        if not len(frames):
+            return
+        left -= len(frames)
+        yield frames
+
+
+def _refuse_unfinite(path: str | Path, bad: int, size: int) -> None:
     if bad:
-        raise AudioError(
-            f"{path}: {bad} of {samples.size} samples are NaN or infinite; none may be; export it again"
-        )
+        raise AudioError(f"{path}: {bad} of {size} samples are NaN or infinite; none may be; export it again")
 
 
 def _check_samples(path: str | Path, samples: np.ndarray) -> None:
@@ -184,7 +207,7 @@ def _check_samples(path: str | Path, samples: np.ndarray) -> None:
         )
     if samples.dtype == np.int16:
         return
-    _check_finite(path, samples)
+    _refuse_unfinite(path, samples.size - int(np.isfinite(samples).sum()), samples.size)
     peak = float(np.abs(samples).max())
     if peak > 1:
         raise AudioError(

@@ -22,7 +22,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lalm_utils.shown import listed, shown
+
 MAX_BYTES = 200_000_000  # a question file; MMAU's 10,000 items take 6 MB
+MAX_VALUES = 4_000_000  # of it, counted by what opens, parts and ends them; MMAU's 10,000 items have 350,000
 RENAMED = {"mmau": {}, "mmar": {"audio_path": "audio_id", "modality": "task"}}
 REQUIRED = {
     "mmau": ("id", "audio_id", "question", "choices", "answer", "task"),
@@ -34,6 +37,7 @@ COLUMNS = ("file", "single_instruction", "single_answer", "multi_instruction", "
 
 Record = dict[str, Any]
 Placed = tuple[str, Record]  # "FILE, line 3" and the record that stands there
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class BenchmarkError(ValueError):
@@ -75,7 +79,7 @@ def _mmau_schema(kind: str, place: str, record: Record) -> Record:
     missing = [key for key in REQUIRED[kind] if key not in record]
     if missing:
         raise BenchmarkError(
-            f"{place}, item {record.get('id')!r}: missing field {', '.join(missing)}; {kind.upper()} needs "
+            f"{place}, item {shown(record.get('id'))}: missing field {', '.join(missing)}; {kind.upper()} needs "
             f"{', '.join(REQUIRED[kind])}; add it"
         )
     if kind == "mmau":
@@ -92,7 +96,7 @@ def _kind(file: Path, record: Mapping[str, Any]) -> str:
         return "mmar"
     raise BenchmarkError(
         f"{file}: neither MMAU (audio_id and task) nor MMAR (audio_path and modality): the first record has "
-        f"{', '.join(record) or 'no keys'}; add the missing fields or give another file"
+        f"{listed(record) or 'no keys'}; add the missing fields or give another file"
     )
 
 
@@ -101,7 +105,7 @@ def _of_split(placed: list[Placed], split: str | None, file: Path) -> list[Place
     if not chosen:
         present = sorted({str(record.get("split")) for _, record in placed})
         raise BenchmarkError(
-            f"{file}: no item of split {split!r}; it holds {', '.join(present)}; choose one or None for all"
+            f"{file}: no item of split {split!r}; it holds {listed(present)}; choose one or None for all"
         )
     return chosen
 
@@ -110,7 +114,7 @@ def _question_file(folder: Path) -> Path:
     files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".jsonl") and file.is_file())
     found = files if len(files) == 1 else [file for file in files if _holds_questions(file)]
     if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
+        names = listed(file.name for file in found) or "none"
         raise BenchmarkError(
             f"{folder}: a benchmark's folder holds one question file (.json, .jsonl) or SAKURA's "
             f"data/<Track>/metadata.csv; found {names}; give the file's own path"
@@ -134,23 +138,43 @@ def _holds_questions(file: Path) -> bool:
 def json_records(file: Path) -> Iterator[Placed]:
     """The objects of a JSON array or of JSON lines, with their places. Raises BenchmarkError."""
     text = _text(file)
-    if text.lstrip().startswith("["):
-        records = [(f"{file}, element {i}", r) for i, r in enumerate(_json(text, file, 1), start=1)]
-    else:
-        # Not splitlines(): U+2028 and U+0085 may stand inside a JSON string.
-        lines = enumerate(text.split("\n"), start=1)
-        records = [(f"{file}, line {i}", _json(line, file, i)) for i, line in lines if line.strip()]
+    _refuse_bombs(text, file)
+    records = _placed(text, file)
     if not records:
         raise BenchmarkError(f"{file}: empty, an array without items; give the whole question file")
+    escaped = _SURROGATE.search(text) is not None  # only an escape can bring one in
     for place, record in records:
         if not isinstance(record, dict):
             kind = type(record).__name__
             raise BenchmarkError(f"{place}: a {kind}, but an item is a JSON object; mend the file")
-        try:
-            json.dumps(record, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise BenchmarkError(f"{place}: half a surrogate pair ({error}); mend the escape") from error
+        if escaped:
+            _refuse_surrogates(place, record)
         yield place, record
+
+
+def _placed(text: str, file: Path) -> list[tuple[str, Any]]:
+    if text.lstrip().startswith("["):
+        return [(f"{file}, element {i}", r) for i, r in enumerate(_json(text, file, 1), start=1)]
+    # Not splitlines(): U+2028 and U+0085 may stand inside a JSON string.
+    lines = enumerate(text.split("\n"), start=1)
+    return [(f"{file}, line {i}", _json(line, file, i)) for i, line in lines if line.strip()]
+
+
+def _refuse_bombs(text: str, file: Path) -> None:
+    """A few megabytes of brackets or of line ends unfold to gigabytes of objects."""
+    values = sum(map(text.count, "[{,\n"))
+    if values > MAX_VALUES:
+        raise BenchmarkError(
+            f"{file}: {values:,} brackets, commas and line ends; a question file has at most {MAX_VALUES:,}; "
+            "split it"
+        )
+
+
+def _refuse_surrogates(place: str, record: Record) -> None:
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise BenchmarkError(f"{place}: half a surrogate pair ({error}); mend the escape") from error
 
 
 def _json(text: str, file: Path, line: int) -> Any:
@@ -169,13 +193,15 @@ def _json(text: str, file: Path, line: int) -> Any:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> Record:
     record = dict(pairs)
     if len(record) < len(pairs):
-        raise ValueError(f"a key stands twice among {', '.join(key for key, _ in pairs)}")
+        raise ValueError(f"a key stands twice among {listed(key for key, _ in pairs)}")
     return record
 
 
 def _text(file: Path) -> str:
     try:
         size = file.stat().st_size
+        if not file.is_file():
+            raise BenchmarkError(f"{file}: cannot be read (a folder, pipe or device); give a file")
         if size > MAX_BYTES:
             raise BenchmarkError(
                 f"{file}: {size:,} bytes; a question file has at most {MAX_BYTES:,}; split it"
@@ -183,8 +209,10 @@ def _text(file: Path) -> str:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BenchmarkError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
-    except OSError as error:
-        raise BenchmarkError(f"{file}: cannot be read ({error}); check its permissions") from error
+    except BenchmarkError:
+        raise
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"{file}: cannot be read ({error}); check its path and permissions") from error
     if not text.strip():
         raise BenchmarkError(f"{file}: empty file; fetch it again")
     return text
@@ -216,7 +244,9 @@ def read_sakura(tracks: Iterable[Path], root: Path, split: str) -> list[Placed]:
 def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
     track = file.resolve().parent.name
     if track not in TRACKS:
-        raise BenchmarkError(f"{file}: unknown track {track!r}; there are {', '.join(TRACKS)}; rename it")
+        raise BenchmarkError(
+            f"{file}: unknown track {shown(track)}; there are {', '.join(TRACKS)}; rename it"
+        )
     reader = csv.DictReader(io.StringIO(_text(file), newline=""), strict=True)
     try:
         missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
@@ -262,7 +292,7 @@ def split_options(instruction: str) -> tuple[str, list[str]]:
     letters = "".join(pieces[1::2]).lower()
     if len(letters) < 2 or not "abcdefghijklmnopqrstuvwxyz".startswith(letters):
         raise BenchmarkError(
-            f"options lettered {letters!r} in {instruction!r}; expected (a), (b), ... in order, at the end"
+            f"options lettered {shown(letters)} in {shown(instruction)}; expected (a), (b), ... in order, at the end"
         )
     return instruction[: start[-1]].strip(), [piece.strip() for piece in pieces[2::2]]
 
@@ -275,5 +305,7 @@ def _lettered_answer(answer: str, options: list[str]) -> str:
     letter, text = match[1].lower(), match[2].strip()
     index = ord(letter) - ord("a")
     if index >= len(options) or options[index].casefold().split() != text.casefold().split():
-        raise BenchmarkError(f"answer {answer.strip()!r} is no option of {options}, letter and text")
+        raise BenchmarkError(
+            f"answer {shown(answer.strip())} is no option of {shown(options)}, letter and text"
+        )
     return options[index]

@@ -22,6 +22,7 @@ from typing import Any
 from lalm_utils import item_files
 from lalm_utils.audio import AudioError, check_clip
 from lalm_utils.item_files import BenchmarkError
+from lalm_utils.shown import shown
 
 BENCHMARKS = ("mini", "mmau", "mmar", "sakura")
 MODALITIES = ("sound", "music", "speech")
@@ -33,6 +34,8 @@ SORTS = {
     "wrong_category": "ungrounded",
 }
 MAX_OPTIONS = 26  # one letter each
+MAX_TEXT = 100_000  # characters of an id, a question or an option
+MAX_PATH = 4096  # characters of a clip's path; resolving longer ones takes minutes
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +62,7 @@ class Item:
 
     def __post_init__(self) -> None:
         if rule := _broken_rule(self):
-            raise BenchmarkError(f"item {self.id!r}: {rule}")
+            raise BenchmarkError(f"item {shown(self.id)}: {rule}")
 
     @property
     def chance(self) -> float:
@@ -107,7 +110,7 @@ def _refuse_duplicates(items: Sequence[Item], source: str | Path) -> None:
     repeated = [id for id, count in Counter(item.id for item in items).items() if count > 1]
     if repeated:
         raise BenchmarkError(
-            f"{source}, item {repeated[0]!r}: duplicate id, {len(repeated)} such; an id names one item; "
+            f"{source}, item {shown(repeated[0])}: duplicate id, {len(repeated)} such; an id names one item; "
             "rename or remove the others in a copy of the file"
         )
 
@@ -156,7 +159,7 @@ def check_clips(items: Sequence[Item], source: str | Path) -> None:
             faults[clip] = str(error)
     broken = [item for item in items if item.clip in faults]
     if broken:
-        listed = "".join(f"\n  item {item.id!r}: {faults[item.clip]}" for item in broken[:5])
+        listed = "".join(f"\n  item {shown(item.id)}: {faults[item.clip]}" for item in broken[:5])
         raise BenchmarkError(
             f"{source}: {len(broken)} of {len(items)} items have a missing or unreadable clip, the first "
             f"{len(broken[:5])}:{listed}\nPut the audio where the file says, or read without it "
@@ -174,13 +177,13 @@ def from_record(record: Mapping[str, Any], root: str | Path, *, benchmark: str |
     """
     missing = [key for key in item_files.REQUIRED["mmau"] if key not in record]
     if missing:
-        raise BenchmarkError(f"item {record.get('id')!r}: missing field {', '.join(missing)}")
+        raise BenchmarkError(f"item {shown(record.get('id'))}: missing field {', '.join(missing)}")
     dataset = record.get("dataset")
     benchmark = benchmark or (dataset if dataset in BENCHMARKS else "mmau")
     try:
         fields = _fields(_without_stray_choice(record) if benchmark == "mmar" else record, Path(root))
     except BenchmarkError as error:
-        raise BenchmarkError(f"item {record['id']!r}: {error}") from error
+        raise BenchmarkError(f"item {shown(record['id'])}: {error}") from error
     return Item(benchmark=benchmark, **fields)
 
 
@@ -227,7 +230,7 @@ def to_record(item: Item, root: str | Path | None = None) -> dict[str, Any]:
 def _fields(record: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Keyword arguments of Item, all but `benchmark`."""
     if not isinstance(record["choices"], list):
-        raise BenchmarkError(f"choices {record['choices']!r} are no list; a list of texts is needed")
+        raise BenchmarkError(f"choices {shown(record['choices'])} are no list; a list of texts is needed")
     options = tuple(_text(option, "option") for option in record["choices"])
     gold, answerable = _gold(record, options)
     return {
@@ -252,13 +255,13 @@ def _gold(record: Mapping[str, Any], options: tuple[str, ...]) -> tuple[int | No
     """(index of the answer or None, answerable)."""
     answer, answerable = record["answer"], record.get("answerable", True)
     if not isinstance(answerable, bool):
-        raise BenchmarkError(f"answerable {answerable!r} is neither true nor false")
+        raise BenchmarkError(f"answerable {shown(answerable)} is neither true nor false")
     if answer is None or answer == "":
         if answerable and "answerable" in record:
             raise BenchmarkError("answerable is true, but answer empty; leave answerable out if withheld")
         return None, answerable
     if not answerable:
-        raise BenchmarkError(f"answer {answer!r}, but answerable is false; the answer must be null then")
+        raise BenchmarkError(f"answer {shown(answer)}, but answerable is false; the answer must be null then")
     return _index(answer, options), True
 
 
@@ -270,7 +273,7 @@ def _index(answer: Any, options: tuple[str, ...]) -> int:
     alike = [option for option in options if _folded(option) == _folded(answer)]
     if len(set(alike)) != 1:
         which = "more than one" if alike else "no"
-        raise BenchmarkError(f"answer {answer!r} is {which} option of {list(options)}")
+        raise BenchmarkError(f"answer {shown(answer)} is {which} option of {shown(list(options))}")
     return options.index(alike[0])
 
 
@@ -281,7 +284,7 @@ def _folded(text: str) -> str:
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value.strip():
         fault = "blank" if isinstance(value, str) else "no text"
-        raise BenchmarkError(f"{name} {value!r} is {fault}; a text that is not blank is needed")
+        raise BenchmarkError(f"{name} {shown(value)} is {fault}; a text that is not blank is needed")
     return value.strip()
 
 
@@ -290,29 +293,31 @@ def _label(record: Mapping[str, Any], key: str) -> str:
     value = record.get(key)
     values = value if isinstance(value, list) else [] if value is None else [value]
     if not all(isinstance(value, str) for value in values):
-        raise BenchmarkError(f"{key} {value!r} is no text")
+        raise BenchmarkError(f"{key} {shown(value)} is no text")
     return ", ".join(value.strip() for value in values)
 
 
 def _truth(record: Mapping[str, Any]) -> dict[str, Any]:
     truth, seconds = record.get("truth") or {}, record.get("seconds")
     if not isinstance(truth, Mapping):
-        raise BenchmarkError(f"truth {truth!r} is no object")
+        raise BenchmarkError(f"truth {shown(truth)} is no object")
     return dict(truth) if seconds is None else {**truth, "seconds": seconds}
 
 
 def _clip(name: Any, root: Path) -> Path:
     """Absolute path of a clip, which may not leave `root` by its name nor through a link."""
     name = _text(name, "clip")
+    if len(name) > MAX_PATH:
+        raise BenchmarkError(f"clip {shown(name)} is no path: {len(name):,} characters, at most {MAX_PATH:,}")
     parts = PureWindowsPath(name)  # knows both kinds of slash, and drives
     try:
         folder = root.resolve()
         clip = (folder / name).resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise BenchmarkError(f"clip {name!r} is no path ({error})") from error
+        raise BenchmarkError(f"clip {shown(name)} is no path ({error})") from error
     if parts.anchor or ".." in parts.parts or not clip.is_relative_to(folder):
         raise BenchmarkError(
-            f"clip {name!r} leaves the folder {folder}; clips, and links to them, stay inside"
+            f"clip {shown(name)} leaves the folder {folder}; clips, and links to them, stay inside"
         )
     return clip
 
@@ -321,17 +326,24 @@ def _broken_rule(item: Item) -> str:
     """The first rule that the item breaks, in words; "" if none."""
     texts = (item.id, item.question, *item.options)
     if not all(isinstance(text, str) and text.strip() for text in texts):
-        return f"blank or no text among id, question and options {texts!r}"
-    if unknown := set(item.modality.removeprefix("mix-").split("-")) - set(MODALITIES):
-        return f"modality {item.modality!r} with {sorted(unknown)}; sound, music, speech, mix-... of them"
+        return f"blank or no text among id, question and options {shown(texts)}"
+    if longest := next((text for text in texts if len(text) > MAX_TEXT), ""):
+        return f"{shown(longest)} has {len(longest):,} characters; a text has at most {MAX_TEXT:,}"
+    parts = item.modality.removeprefix("mix-").split("-")
+    if unknown := set(parts) - set(MODALITIES):
+        return f"modality {shown(item.modality)} with {shown(sorted(unknown))}; sound, music, speech, mix-... of them"
+    if len(set(parts)) < len(parts):
+        return f"modality {shown(item.modality)} names one twice; sound, music, speech, mix-... of them"
     if not 2 <= len(item.options) <= MAX_OPTIONS:
         return f"number of options is {len(item.options)}; there must be 2 to {MAX_OPTIONS}"
     if item.gold is not None and not (item.answerable and item.gold in range(len(item.options))):
-        return f"gold {item.gold!r}; an index of the options, or None, which an unanswerable item must have"
+        return (
+            f"gold {shown(item.gold)}; an index of the options, or None, which an unanswerable item must have"
+        )
     if item.reason and (item.answerable or item.reason not in SORTS):
-        return f"reason {item.reason!r}; none if answerable, otherwise one of {', '.join(SORTS)}"
+        return f"reason {shown(item.reason)}; none if answerable, otherwise one of {', '.join(SORTS)}"
     if item.level not in LEVELS:
-        return f"level {item.level!r}; easy, medium, hard or empty"
+        return f"level {shown(item.level)}; easy, medium, hard or empty"
     if not isinstance(item.novel, bool):
-        return f"novel {item.novel!r}; it must be true or false"
+        return f"novel {shown(item.novel)}; it must be true or false"
     return ""

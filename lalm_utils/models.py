@@ -15,6 +15,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from lalm_utils.shown import shown
+
 MINI = "mini"
 API = "openai:"  # then a server's address, "#" and the name of a model there
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -118,19 +120,27 @@ def load_model(name: str | Path, /, **options: Any) -> Model:
         from lalm_utils.server.api_model import ApiModel  # httpx is loaded for those who need it
 
         return ApiModel(*_server_and_model(str(name)), **options)
+    folder = folder_of(name) if str(name).strip() else None  # Path("") would be the current folder
+    if folder is None and str(name) != MINI and not HUB_ID.fullmatch(str(name)):
+        raise ModelError(
+            f"there is no model {shown(str(name))}: it is not {MINI!r}, not an existing folder, and not a hub id of "
+            "the form owner/name. Check the spelling, or give a folder that holds config.json and safetensors."
+        )
     import lalm_utils.progress  # noqa: F401, first: it silences a warning that transformers sets off in notebooks
     from lalm_utils.engine.transformers_model import TransformersModel  # torch takes seconds to import
 
     if str(name) == MINI:
         return TransformersModel(MINI, **{"name": MINI} | options)
-    if str(name).strip() and Path(name).expanduser().is_dir():  # Path("") would be the current folder
-        return TransformersModel(Path(name).expanduser(), **options)
-    if HUB_ID.fullmatch(str(name)):
-        return TransformersModel(str(name), **options)
-    raise ModelError(
-        f"there is no model {str(name)!r}: it is not {MINI!r}, not an existing folder, and not a hub id of "
-        "the form owner/name. Check the spelling, or give a folder that holds config.json and safetensors."
-    )
+    return TransformersModel(folder or str(name), **options)
+
+
+def folder_of(name: str | Path) -> Path | None:
+    """The folder of that name, its "~" resolved, if there is one."""
+    try:
+        folder = Path(name).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # too long for a path, or the home of nobody
+        return None
 
 
 def _server_and_model(name: str) -> tuple[str, str]:

@@ -29,6 +29,8 @@ _FOLD = str.maketrans(
     | dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad\r")
     | {"İ": "I"}
 )
+# Patterns that begin with what may repeat, and the ordering of combining marks, take the square of a run's length.
+_RUN = re.compile(r"([\W\uff9e\uff9f]{100})[\W\uff9e\uff9f]+")
 _WORD = re.compile(
     rf"(?:(?<!\S)-(?=\d))?[^\W_](?:[^\W_]|[{_MARKS}]|(?<=\d)[.,:](?=\d)|'(?=[^\W\d_]))*[#♯♭°+%]*"
 )
@@ -60,8 +62,11 @@ class Word(NamedTuple):
 
 
 def tidy(text: str) -> str:
-    """NFKC with straight quotes, plain hyphens and no invisible characters; letter case and lines stay."""
-    return unicodedata.normalize("NFKC", text.translate(_FOLD)).translate(_FOLD)
+    """NFKC with straight quotes, plain hyphens and no invisible characters; letter case and lines stay.
+
+    Of a run of blanks, punctuation or combining marks, the first 100 are kept.
+    """
+    return unicodedata.normalize("NFKC", _RUN.sub(r"\1", text.translate(_FOLD))).translate(_FOLD)
 
 
 def words(text: str, numbers: bool) -> list[Word]:
@@ -124,7 +129,7 @@ def _number(words: list[Word], i: int, text: str) -> tuple[int, int]:
             break
         if word in _SMALL and _SMALL[word] < room and (_SMALL[word] or j == i):
             current, room = current + _SMALL[word], 10 if _SMALL[word] >= 20 else 0
-        elif word in _SCALES and current:
+        elif word in _SCALES and current and (word != "hundred" or current < 100):
             total, current = (
                 (total, current * 100) if word == "hundred" else (total + current * _SCALES[word], 0)
             )

@@ -10,8 +10,10 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lalm_utils.models import Reply
+from lalm_utils.shown import listed, shown
 
 SCHEMA = 1
 APPLICATION = 0x4C414C4D  # "LALM", in the file's header
@@ -52,8 +54,11 @@ class ReplyFile:
 
     def __init__(self, path: Path) -> None:
         """Open or create. StoreError for a file that is no store of this schema, which is left as it is."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = _connect(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.path, self._connection = path, _connect(path)
+        except (OSError, ValueError) as error:  # a file in place of a folder, or no path at all
+            raise StoreError(f"{path}: cannot be opened ({error}). Correct the path.") from error
 
     def find(self, keys: Iterable[str]) -> dict[str, Reply]:
         """The replies that are there, by key."""
@@ -62,9 +67,23 @@ class ReplyFile:
             some = wanted[start : start + AT_ONCE]
             marks = ",".join("?" * len(some))
             query = f"select key, text, n_tokens, finish, truncated from replies where key in ({marks}) and not {BLANK}"
-            for key, text, n_tokens, finish, truncated in self._connection.execute(query, some):
-                found[key] = Reply(text=text, n_tokens=n_tokens, finish=finish, truncated=bool(truncated))
+            try:
+                found |= {row[0]: self._reply(*row) for row in self._connection.execute(query, some)}
+            except sqlite3.DatabaseError as error:
+                raise StoreError(
+                    f"{self.path}: cannot be read ({str(error)[:200]}). Move the file aside, and ask anew."
+                ) from error
         return found
+
+    def _reply(self, key: str, text: Any, n_tokens: Any, finish: Any, truncated: Any) -> Reply:
+        """A row as a reply. StoreError for one that was never written here: its text would be graded as it is."""
+        whole = isinstance(text, str) and text.strip() and isinstance(n_tokens, int)
+        if not whole or finish not in ("stop", "length"):
+            raise StoreError(
+                f"{self.path}: no whole reply under key {key} ({shown((text, n_tokens, finish))}). Move the file "
+                "aside, and ask anew."
+            )
+        return Reply(text=text, n_tokens=n_tokens, finish=finish, truncated=bool(truncated))
 
     def write(self, rows: Iterable[tuple[object, ...]]) -> None:
         """Add rows in one transaction, on the disk when this returns; keys already there keep their reply."""
@@ -191,6 +210,13 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> bool:
         raise StoreError(
             f"{path}: a store of schema {version}, and this version reads schema {SCHEMA}. Nothing was "
             "changed; move the file aside, or use the version of lalm_utils that wrote it."
+        )
+    held = [row[0] for row in connection.execute("select name from pragma_table_info('replies')")]
+    others = connection.execute("select count(*) from sqlite_master where type in ('trigger', 'view')")
+    if not {*COLUMNS, "stored_at"} <= set(held) or others.fetchone()[0]:
+        raise StoreError(
+            f"{path}: said to be a store of replies, but its table of replies has the columns {listed(held)}, or "
+            "something is done when rows are added. Nothing was changed; give another path."
         )
     return False
 

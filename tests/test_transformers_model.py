@@ -457,6 +457,16 @@ def test_an_adapter_is_loaded_on_its_base_and_changes_replies_and_fingerprint(
     assert given.generate(prompts, max_new_tokens=8) == adapted.generate(prompts, max_new_tokens=8)
 
 
+def test_weights_that_are_cut_short_are_refused_before_anything_is_loaded(folder, tmp_path):
+    adapter = save_adapter(folder, tmp_path / "lora", r".*language_model.*\.(q_proj|v_proj)")
+    whole = (adapter / "adapter_model.safetensors").read_bytes()
+    (adapter / "adapter_model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(
+        ModelError, match=r"adapter_model\.safetensors: damaged weights .* make the file again"
+    ):
+        load_model(adapter, dtype="float32")
+
+
 def test_an_adapter_of_another_model_is_refused(folder, tmp_path):
     adapter = save_adapter(folder, tmp_path / "lora", r".*language_model.*\.(q_proj|v_proj)")
     config = (adapter / "adapter_config.json").read_text()

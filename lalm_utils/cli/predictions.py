@@ -19,6 +19,7 @@ import pandas as pd
 
 from lalm_utils import item_files, items, models, outcomes
 from lalm_utils.items import BenchmarkError
+from lalm_utils.shown import shown
 
 REPLY_KEYS = ("model_output", "model_prediction", "answer_prediction", "response")
 
@@ -63,7 +64,7 @@ def records(path: Path) -> list[Prediction]:
         item = _item(place, record)
         if item.id in found:
             raise PredictionError(
-                f"{place}: duplicate id {item.id!r}; an id names one item; remove one of them"
+                f"{place}: duplicate id {shown(item.id)}; an id names one item; remove one of them"
             )
         found[item.id] = Prediction(record=record, item=item, reply=_reply(place, record))
     if all(each.reply.finish == "failed" for each in found.values()):
@@ -87,7 +88,7 @@ def _item(place: str, record: Mapping[str, Any]) -> items.Item:
     modality = record.get("task", record.get("modality"))
     if modality is None:
         raise PredictionError(
-            f"{place}, item {record.get('id')!r}: no modality; MMAU has it under task, MMAR under modality; "
+            f"{place}, item {shown(record.get('id'))}: no modality; MMAU has it under task, MMAR under modality; "
             "add it"
         )
     known = {"question": "not given"} | dict(record) | {"task": modality, "audio_id": "not-opened.wav"}
@@ -97,11 +98,11 @@ def _item(place: str, record: Mapping[str, Any]) -> items.Item:
         raise PredictionError(f"{place}, {error}; mend the item") from error
     if not item.answerable:
         raise PredictionError(
-            f"{place}, item {item.id!r}: unanswerable, so no option is right; score the others alone"
+            f"{place}, item {shown(item.id)}: unanswerable, so no option is right; score the others alone"
         )
     if item.gold is None:
         raise PredictionError(
-            f"{place}, item {item.id!r}: its answer is withheld; score a split that has answers"
+            f"{place}, item {shown(item.id)}: its answer is withheld; score a split that has answers"
         )
     return item
 
@@ -111,11 +112,11 @@ def _reply(place: str, record: Mapping[str, Any]) -> models.Reply:
     for key, text in given.items():
         if not isinstance(text, str):
             raise PredictionError(
-                f"{place}, item {record['id']!r}: {key} is {text!r}, not a text; give the model's raw reply"
+                f"{place}, item {shown(record['id'])}: {key} is {shown(text)}, not a text; give the model's raw reply"
             )
     if len(set(given.values())) > 1:
         raise PredictionError(
-            f"{place}, item {record['id']!r}: conflicting replies under {' and '.join(given)}; keep one key"
+            f"{place}, item {shown(record['id'])}: conflicting replies under {' and '.join(given)}; keep one key"
         )
     if not given:
         return models.failed("no reply in the file")

@@ -25,6 +25,7 @@ from lalm_utils import metrics, outcomes, releases
 from lalm_utils.cli import predictions, submissions
 from lalm_utils.cli.predictions import PredictionError
 from lalm_utils.outcomes import OutcomeError
+from lalm_utils.shown import listed
 from lalm_utils.stats import flows, gains
 
 LEVEL = 0.95
@@ -102,7 +103,7 @@ def as_text(report: Mapping[str, Any]) -> str:
         parts.append(_official_grid(report))
     for role, ids in overall["missing"].items():
         if ids:
-            some = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
+            some = listed((id if id.isprintable() else ascii(id) for id in ids), 5)
             parts.append(f"{overall['sources'][role]}: {len(ids)} items have no reply (failed): {some}")
     withheld = {
         f"{group}: {why}"

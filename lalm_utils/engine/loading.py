@@ -27,7 +27,7 @@ from transformers.utils import logging
 from lalm_utils.engine.families import Family, family_of
 from lalm_utils.engine.processors import needs, processor_of
 from lalm_utils.engine.templates import Template, template_of
-from lalm_utils.engine.weights import Weights
+from lalm_utils.engine.weights import Weights, refuse_damaged
 from lalm_utils.models import ModelError, Turn
 from lalm_utils.progress import watched
 
@@ -65,6 +65,7 @@ def load(
 
     With a `device_map` of transformers ("auto", ...), `device` is not looked at.
     """
+    refuse_damaged(weights)
     family = family_of(_model_type(weights))
     processor = processor_of(weights.folder, family)
     try:
@@ -102,7 +103,7 @@ def load(
 def _model_type(weights: Weights) -> str:
     try:
         return str(json.loads((weights.folder / "config.json").read_text(encoding="utf-8")).get("model_type"))
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"{weights.folder}: config.json cannot be read ({error}). Fetch it again."
         ) from error

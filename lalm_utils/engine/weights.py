@@ -1,7 +1,8 @@
 """Where a model's files are, and what they are: a fingerprint by content.
 
 In: a folder or a hub id. Out: the folder of the model, that of its adapter if it is one, and a SHA-256 over
-all in them that decides replies. It reads bytes and JSON only; what weights mean is not known here.
+all in them that decides replies. It reads bytes and JSON only; what weights mean is not known here, but a file
+of weights that is none is refused (`refuse_damaged`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from lalm_utils.cache import cache_dir, sha256_of
-from lalm_utils.models import HUB_ID, MINI, ModelError, mini_dir
+from lalm_utils.models import HUB_ID, MINI, ModelError, folder_of, mini_dir
+from lalm_utils.shown import shown
 
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 SPEECH_LORA = "speech-lora"  # where Phi-4-multimodal keeps a LoRA that belongs to it
@@ -48,6 +52,7 @@ INCIDENTAL = {
     "torch_dtype",
     "transformers_version",
 }
+MAX_NAME = 4096  # characters of a base's name
 REMEMBERED_BYTES = 1_000_000  # smaller files are hashed at every start
 
 
@@ -122,8 +127,8 @@ def fingerprint(weights: Weights, dtype: str, *, scale: float = 1.0) -> str:
 def _folder(name: str | Path, revision: str | None) -> Path:
     if str(name) == MINI:
         return mini_dir()
-    if Path(name).expanduser().is_dir():
-        return Path(name).expanduser()
+    if folder := folder_of(name):
+        return folder
     if not HUB_ID.fullmatch(str(name)):
         raise ModelError(
             f"{name}: no such folder, and not a hub id of the form owner/name. Correct the path."
@@ -145,16 +150,31 @@ def _folder(name: str | Path, revision: str | None) -> Path:
 
 
 def _base_of(adapter: Path, base: str | None) -> Path:
-    named = base or json.loads((adapter / ADAPTER).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    named = base or _object(adapter / ADAPTER).get("base_model_name_or_path")
     if not named:
         raise ModelError(f"{adapter / ADAPTER} names no base model: give one with base=...")
-    beside = adapter / named
+    if not isinstance(named, str) or not named.isprintable() or len(named) > MAX_NAME:
+        raise ModelError(f"{adapter / ADAPTER} names a base {shown(named)}: give the right one with base=...")
+    beside = None if Path(named).is_absolute() else folder_of(adapter / named)
     try:
-        return beside if not Path(named).is_absolute() and beside.is_dir() else _folder(named, None)
+        return beside or _folder(named, None)
     except ModelError as error:
         raise ModelError(
             f"{adapter}: the adapter's base is not to be had; give it with base=... {error}"
         ) from error
+
+
+def refuse_damaged(weights: Weights) -> None:
+    """ModelError for a file of weights that is cut short, or whose header is not true; nothing is loaded."""
+    for folder in filter(None, (weights.folder, weights.adapter)):
+        for path in _safetensors(folder):
+            try:
+                with safe_open(path, "np"):
+                    pass
+            except (SafetensorError, OSError) as error:
+                raise ModelError(
+                    f"{path}: damaged weights ({error}). Fetch or make the file again."
+                ) from error
 
 
 def _check(folder: Path, config: str) -> None:
@@ -163,7 +183,7 @@ def _check(folder: Path, config: str) -> None:
         raise ModelError(
             f"{folder}: holds no {config} (found: {found}). Give the folder that save_pretrained wrote."
         )
-    if not any(folder.glob("*.safetensors")):
+    if not any(path.is_file() for path in folder.glob("*.safetensors")):
         raise ModelError(
             f"{folder}: holds no *.safetensors. Other formats can run code when read: convert them."
         )
@@ -171,14 +191,31 @@ def _check(folder: Path, config: str) -> None:
 
 def _files(folder: Path) -> list[Path]:
     texts = [folder / name for name in TEXTS if (folder / name).is_file()]
-    return sorted([*texts, *folder.glob("*.safetensors"), *folder.glob(f"{SPEECH_LORA}/*.safetensors")])
+    return sorted([*texts, *_safetensors(folder)])
+
+
+def _safetensors(folder: Path) -> list[Path]:
+    """Regular files alone: a pipe of that name would be read for ever."""
+    found = (*folder.glob("*.safetensors"), *folder.glob(f"{SPEECH_LORA}/*.safetensors"))
+    return [path for path in found if path.is_file()]
 
 
 def _content_of(path: Path) -> str:
     if path.name in ("config.json", ADAPTER):
-        kept = _essential(json.loads(path.read_text(encoding="utf-8")))
+        kept = _essential(_object(path))
         return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
     return _remembered_sha256(path.resolve())
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """What a configuration says; ModelError where it is no JSON object."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: cannot be read as JSON ({error}). Fetch it again.") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path}: holds {shown(value)}, and a JSON object is needed. Fetch it again.")
+    return value
 
 
 def _essential(value: Any) -> Any:

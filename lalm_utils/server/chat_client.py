@@ -61,7 +61,7 @@ class ChatClient:
         cards = [card for card in cards if isinstance(card, dict)] if isinstance(cards, list) else []
         card = next((card for card in cards if card.get("id") == model), None)
         if check and cards and card is None:
-            some = ", ".join(str(card.get("id"))[:80] for card in cards[:5])
+            some = ", ".join(_plain(str(card.get("id"))[:80]) for card in cards[:5])
             raise ModelError(
                 f"{self.server.address} has no model {model!r} on its list, which starts with {some}. Check the "
                 "spelling; check=False asks it all the same."
@@ -77,13 +77,13 @@ class ChatClient:
         """
         body = {**body, "temperature": how.temperature, "max_tokens": how.max_new_tokens}
         if how.temperature == 0:
-            return self._ask(body, truncated)[:1] * how.n
+            return self._ask(body, truncated, 1) * how.n
         seeds = range(how.seed + how.first_sample, how.seed + how.first_sample + how.n)
         together = how.n > 1 and self.one_request
         drawn = self._together(body, seeds, truncated) if together else []
         while len(drawn) < how.n:
             try:
-                drawn += self._ask({**body, "seed": seeds[len(drawn)]}, truncated)[:1]
+                drawn += self._ask({**body, "seed": seeds[len(drawn)]}, truncated, 1)
                 self.one_request = self.one_request and not together
             except CallError as error:
                 if not drawn:
@@ -95,20 +95,25 @@ class ChatClient:
         """A greedy reply, and the tokens of its prompt, None where the server does not say. Raises CallError."""
         asked = {**body, "temperature": 0.0, "max_tokens": max_new_tokens}
         answer = self.server.call("/chat/completions", asked)
-        return replies(answer, truncated=False)[0], prompt_tokens(answer)
+        return replies(answer, truncated=False, at_most=1)[0], prompt_tokens(answer)
 
     def _together(self, body: Mapping[str, Any], seeds: range, truncated: bool) -> list[Reply]:
         """As many samples as one request gives, at most one per seed; none where `n` is refused."""
         try:
-            return self._ask({**body, "n": len(seeds), "seed": seeds[0]}, truncated)[: len(seeds)]
+            return self._ask({**body, "n": len(seeds), "seed": seeds[0]}, truncated, len(seeds))
         except CallError as error:
             if error.status not in NO_MANY:
                 raise
             return []
 
-    def _ask(self, body: Mapping[str, Any], truncated: bool) -> list[Reply]:
+    def _ask(self, body: Mapping[str, Any], truncated: bool, at_most: int) -> list[Reply]:
         answer = self.server.call("/chat/completions", body)
-        found = replies(answer, truncated=truncated)
+        found = replies(answer, truncated=truncated, at_most=at_most)
         told = (answer.get("model"), answer.get("system_fingerprint"))
         self.answered_as.add(tuple(str(value or "")[:200] for value in told))
         return found
+
+
+def _plain(name: str) -> str:
+    """A name that a server gave, without what would move a terminal's cursor."""
+    return name if name.isprintable() else ascii(name)

@@ -18,6 +18,7 @@ import numpy as np
 from lalm_utils.audio import read_clip, write_clip
 from lalm_utils.models import ModelError, Prompt, Reply, Turn, failed
 from lalm_utils.server.json_client import CallError
+from lalm_utils.shown import shown
 
 AudioPart = Literal["input_audio", "audio_url"]
 ENDS = ("stop", "length")
@@ -81,8 +82,8 @@ def wav(samples: np.ndarray) -> bytes:
         return file.read_bytes()
 
 
-def replies(answer: Any, *, truncated: bool) -> list[Reply]:
-    """One reply per choice, by index; a choice without a whole reply is a failed one.
+def replies(answer: Any, *, truncated: bool, at_most: int) -> list[Reply]:
+    """One reply per choice, by index, the first `at_most`; a choice without a whole reply is a failed one.
 
     `n_tokens` is what the server counts (perhaps with the end of the turn), and 0 where it gives one number
     for several choices. Raises CallError for an answer without choices.
@@ -96,7 +97,7 @@ def replies(answer: Any, *, truncated: bool) -> list[Reply]:
     usage = answer.get("usage")
     count = usage.get("completion_tokens") if isinstance(usage, dict) and len(choices) == 1 else 0
     n_tokens = count if type(count) is int and 0 <= count < 2**31 else 0
-    return [_reply(choice, n_tokens, truncated) for choice in choices]
+    return [_reply(choice, n_tokens, truncated) for choice in choices[:at_most]]
 
 
 def _reply(choice: dict[str, Any], n_tokens: int, truncated: bool) -> Reply:
@@ -133,4 +134,4 @@ def prompt_tokens(answer: Any) -> int | None:
 
 def _short(value: Any) -> str:
     """The start of a value as ASCII, for messages."""
-    return ascii(value)[:120]
+    return shown(value).encode("ascii", "backslashreplace").decode()[:120]

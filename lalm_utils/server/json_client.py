@@ -18,12 +18,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import reduce
 from typing import Any
 
 import httpx
 
+from lalm_utils.server.patience import Connections, Watch
+
 MAX_BYTES = 8_000_000  # of an answer; a reply of 1,000 tokens takes some 5,000
 MAX_REASON = 64_000  # of an error's body, of which a line is shown
+MAX_SAID = 600  # characters of a message
 SECRET = 8  # characters; placeholders such as "EMPTY" are shorter, and may well stand in a reply
 FORM = "write http(s)://HOST:PORT/v1"
 AGAIN = (429, 500, 502, 503, 504)
@@ -88,9 +92,12 @@ class JsonClient:
         self.backoff = backoff or Backoff()
         _check_key(key, url, allow_insecure)
         written = json.dumps(key)[1:-1]
-        self._hidden = lambda text: text.replace(key, "[key]") if key else text
+        # also as it stands in the repr of what a server sent, a text or bytes
+        quoted = repr(key)[1:-1], repr(bytearray(key.encode()))[12:-2]
+        forms = sorted({key, written, *quoted} - {""}, key=len, reverse=True)
+        self._hidden = lambda text: reduce(lambda said, form: said.replace(form, "[key]"), forms, text)
         self._repeats_key = lambda answer: len(key) >= SECRET and written in json.dumps(answer)
-
+        self._connections = Connections()
         self._http = httpx.Client(
             auth=_bearer(key),
             timeout=httpx.Timeout(connect=connect_timeout, read=read_timeout, write=read_timeout, pool=None),
@@ -113,22 +120,36 @@ class JsonClient:
                 if not error.again or attempt == self.retries:
                     tries = f" ({attempt + 1} attempts)" if attempt else ""
                     # from None: what the server said may hold the key, and a traceback would show it
-                    raise CallError(self._hidden(f"{error}{tries}"), status=error.status) from None
+                    raise CallError(self._line(f"{error}") + tries, status=error.status) from None
                 self.backoff.wait(attempt, error.after)
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
+    def _line(self, said: str) -> str:
+        """A message without the key, and without what would move a terminal's cursor."""
+        plain = "".join(sign if sign.isprintable() else "\ufffd" for sign in self._hidden(said))
+        return plain if len(plain) <= MAX_SAID else f"{plain[:MAX_SAID]} ..."
+
     def _once(self, path: str, body: Mapping[str, Any] | None) -> Any:
         method = "GET" if body is None else "POST"
-        try:
-            with self._http.stream(method, self.address + path, json=body) as response:
-                return self._answer(response)
-        except httpx.TimeoutException as error:
-            raise CallError(f"no answer in time ({type(error).__name__})", again=True) from error
-        except httpx.TransportError as error:
-            raise CallError(f"the connection failed ({type(error).__name__}: {error})", again=True) from error
+        # silence and a body have a read timeout each
+        with Watch(self._connections, 2 * self.read_timeout + 0.5) as watch:
+            how = {"json": body, "extensions": {"trace": watch.trace}}
+            try:
+                with self._http.stream(method, self.address + path, **how) as response:
+                    return self._answer(response)
+            except httpx.TimeoutException as error:
+                raise CallError(f"no answer in time ({type(error).__name__})", again=True) from error
+            except httpx.TransportError as error:
+                fault = f"the connection failed ({type(error).__name__}: {error})"
+                raise CallError(self._not_whole() if watch.over else fault, again=True) from error
+            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # of an address to go on to
+                raise CallError(f"the answer is not HTTP ({type(error).__name__}: {error})") from error
+
+    def _not_whole(self) -> str:
+        return f"the answer was not whole after {self.read_timeout:g} s"
 
     def _answer(self, response: httpx.Response) -> Any:
         if response.is_redirect:
@@ -139,7 +160,7 @@ class JsonClient:
             )
         if not response.is_success:
             said = self._body(response, MAX_REASON).decode(errors="replace")
-            raise _refusal(response, self._hidden(said))
+            raise _refusal(response, self._hidden(said), self._hidden)
         content = self._body(response, MAX_BYTES)
         if len(content) > MAX_BYTES:
             raise CallError(f"an answer of over {MAX_BYTES:,} bytes; no chat completion is that long")
@@ -154,13 +175,13 @@ class JsonClient:
             if size > limit:
                 break
             if time.monotonic() > end:  # the read timeout sees silences only
-                raise CallError(f"the answer was not whole after {self.read_timeout:g} s", again=True)
+                raise CallError(self._not_whole(), again=True)
         return b"".join(parts)
 
     def _parsed(self, headers: httpx.Headers, content: bytes) -> Any:
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind and kind != "application/json" and not kind.endswith("+json"):
-            raise CallError(f"the answer is {kind}, not JSON; {HINTS[404]}")
+        kind = self._hidden(headers.get("content-type", "")).partition(";")[0].strip()
+        if kind and kind.lower() != "application/json" and not kind.lower().endswith("+json"):
+            raise CallError(f"the answer is {kind[:80]}, not JSON; {HINTS[404]}")
         if headers.get("content-encoding", "identity").lower() != "identity":
             raise CallError("the answer is compressed, which was not asked for")
         try:
@@ -189,14 +210,15 @@ def _checked_address(address: str) -> httpx.URL:
     """The address as a URL; CallError if a part is missing, or is one that could hold a secret."""
     try:
         url = httpx.URL(address)
+        host = url.host  # refused only when it is read, if no host may have that name
     except (httpx.InvalidURL, TypeError, ValueError) as error:
         raise CallError(f"the address is no URL ({error}); {FORM}") from error
     if url.userinfo or url.query or url.fragment:
         raise CallError(
-            f"the address of {url.host} has a user, a query or a fragment, but addresses are shown with results "
+            f"the address of {host} has a user, a query or a fragment, but addresses are shown with results "
             f"and must hold no secret; {FORM}, and put a key into LALM_UTILS_API_KEY"
         )
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not host or not 1 <= (url.port or 80) <= 65_535:
         raise CallError(f"{address!r} is no address of a server; {FORM}")
     return url
 
@@ -220,22 +242,23 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _refusal(response: httpx.Response, said: str) -> CallError:
-    status = response.status_code
-    parts = [f"HTTP {status} {response.reason_phrase}".strip(), _reason(said), HINTS.get(status, "")]
+def _refusal(response: httpx.Response, said: str, hidden: Callable[[str], str]) -> CallError:
+    status, phrase = response.status_code, hidden(response.reason_phrase)[:80]
+    parts = [f"HTTP {status} {phrase}".strip(), _reason(said, hidden), HINTS.get(status, "")]
     after = _seconds(response.headers.get("retry-after", ""))
     return CallError("; ".join(filter(None, parts)), status=status, again=status in AGAIN, after=after)
 
 
-def _reason(text: str) -> str:
-    """What an error's body says, as one line of at most 300 characters."""
+def _reason(text: str, hidden: Callable[[str], str]) -> str:
+    """What an error's body says, as one line of at most 300 characters, hidden what must be before it is cut."""
     try:
         said = json.loads(text)
+        for name in ("error", "message", "detail"):
+            said = said.get(name, said) if isinstance(said, dict) else said
+        text = str(said)
     except (ValueError, RecursionError):
-        said = text
-    for name in ("error", "message", "detail"):
-        said = said.get(name, said) if isinstance(said, dict) else said
-    return " ".join(str(said).split())[:300]
+        pass  # then as it came
+    return " ".join(hidden(text).split())[:300]
 
 
 def _seconds(retry_after: str) -> float:
