@@ -8,6 +8,7 @@ text and clip, with nothing kept for the next. The store is passed by in both wa
 from __future__ import annotations
 
 import copy
+import random
 import time
 from collections.abc import Callable, Sequence
 
@@ -71,15 +72,16 @@ def over_many(
 ) -> pd.DataFrame:
     """Seconds a question in each block of a long run with the plain prompt: block (from 1), questions, each.
 
-    What a run keeps grows with it, and must not slow it down. Raises ValueError for fewer items than two blocks.
+    What a run keeps grows with it, and must not slow it down. The items are asked in an order drawn by `seed`, so that
+    blocks are alike in what they ask. Raises ValueError for fewer items than two blocks.
     """
     if len(asked) < 2 * block:
         raise ValueError(
             f"{len(asked)} items are not two blocks of {block}: give more items or smaller blocks"
         )
-    rows = []
-    for start in range(0, len(asked) - block + 1, block):
-        some = [prompts.render(item, METHOD) for item in asked[start : start + block]]
+    rows, drawn = [], random.Random(seed).sample(list(asked), len(asked))
+    for start in range(0, len(drawn) - block + 1, block):
+        some = [prompts.render(item, METHOD) for item in drawn[start : start + block]]
         begun = time.perf_counter()
         model.generate(some, max_new_tokens=MAX_NEW_TOKENS[METHOD], seed=seed)
         rows.append((start // block + 1, block, (time.perf_counter() - begun) / block))
