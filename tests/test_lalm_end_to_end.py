@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import nbformat
+import pandas as pd
 import pytest
 import torch
 import transformers as t
@@ -15,6 +20,9 @@ from lalm_utils import items, outcomes, prompts, runs
 from lalm_utils.models import load_model
 from lalm_utils.store import Store
 
+ROOT = Path(__file__).resolve().parents[1]
+MMAU = ROOT.parent / "shared" / "mmau" / "mmau-test-mini.json"
+N_ITEMS = 6
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|audio_bos|>", "<|AUDIO|>", "<|audio_eos|>")
 QUESTIONS = ("Which sound is heard?", "Which instrument plays?", "What does the speaker say?")
 OPTIONS = (["dog", "bell", "rain", "a siren"], ["piano", "drum"], ["yes", "no", "later", "never", "maybe"])
@@ -120,3 +128,56 @@ def test_a_folder_of_a_model_and_one_of_a_benchmark_give_outcome_tables_without_
     assert tuple(again.columns) == outcomes.COLUMNS
     assert len({*tables["plain"]["reply"], *tables["idk"]["reply"]}) > 2, "replies that depend on nothing"
     assert len(model.option_logprobs([prompts.render(asked[2], "plain")])[0]) == 5
+
+
+def official_questions(folder: Path) -> Path:
+    """MMAU test-mini's own file, with a tone in the place of each clip that a run of N_ITEMS asks about."""
+    folder.mkdir()
+    (folder / MMAU.name).write_bytes(MMAU.read_bytes())
+    for number, item in enumerate(items.load(folder, n=N_ITEMS, need_clips=False)):
+        item.clip.parent.mkdir(parents=True, exist_ok=True)
+        write_tone(item.clip, 300 + 90 * number, 1.0 + number)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case, benchmark, release",
+    [
+        ("questions made by hand", mmau, "unknown release"),
+        pytest.param(
+            "official questions",
+            official_questions,
+            "6 of the 1,000 items of MMAU test-mini v05.15.25",
+            marks=pytest.mark.skipif(not MMAU.is_file(), reason="MMAU's questions are not at ../shared/mmau"),
+        ),
+    ],
+)
+def test_the_papermill_line_of_the_readme_runs_on_local_folders(tmp_path, case, benchmark, release):
+    given = {
+        "MODEL": narrow_qwen2_audio(tmp_path / "narrow-qwen2-audio"),
+        "BENCHMARK": benchmark(tmp_path / "benchmark"),
+        "N_ITEMS": N_ITEMS,
+        "FIGURES": tmp_path / "figures",
+    }
+    line = ["-m", "papermill", "02_idk_prompting.ipynb", str(tmp_path / "out.ipynb"), "--no-progress-bar"]
+    line += [word for name, value in given.items() for word in ("-p", name, str(value))]
+    done = subprocess.run(
+        [sys.executable, *line],
+        cwd=ROOT / "notebooks",
+        env={**os.environ, "LALM_UTILS_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+    shown = json.dumps([cell.get("outputs") for cell in cells])
+    assert "narrow-qwen2-audio" in shown
+    assert release in shown
+    drawn = [pd.read_csv(file) for file in (tmp_path / "figures").rglob("*.csv")]
+    ours = [table[table["model"] == str(given["MODEL"])] for table in drawn]  # beside the paper's rows
+    assert all(len(table) for table in ours)
+    assert {kind for table in ours for kind in table["benchmark"]} == {"mmau"}
+    with Store(tmp_path / "cache" / "replies.sqlite") as store:
+        assert len(store) >= 2 * N_ITEMS, "plain and IDK prompts, and controls"

@@ -21,13 +21,12 @@ from families import FAMILIES
 from questions import number_of, write_benchmark
 from safetensors.torch import load_file
 from stepping import gradients_of
-from tiny import save_tiny, write_tone
+from tiny import idk_examples, save_tiny
 
 from lalm_utils.__main__ import main
 from lalm_utils.cli import finetune, sampling
 from lalm_utils.engine.engines import PlainEngine
 from lalm_utils.engine.transformers_model import TransformersModel
-from lalm_utils.items import Item
 from lalm_utils.models import ModelError, load_model
 from lalm_utils.prompts import render
 from lalm_utils.sft import idk_data, k_of_n, lora, lora_files, trainer
@@ -37,7 +36,6 @@ from lalm_utils.sft.lora_data import Collator, TrainingSet, accumulate_gradient,
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGURATIONS = ROOT / "lalm_utils" / "cli" / "accelerate"
-OPTIONS = ("a dog barks", "bell", "the cat meows and then it rings", "rain")
 FAST = Recipe(rank=4, learning_rate=5e-3, batch_size=2)
 LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "ACCELERATE_MIXED_PRECISION", "ACCELERATE_USE_DEEPSPEED")
 
@@ -74,16 +72,7 @@ def either(request, model, other) -> TransformersModel:
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory) -> list[Example]:
     """Seven, of clips, questions and answers of different lengths, so that an epoch ends in a smaller step."""
-    place, made = tmp_path_factory.mktemp("clips"), []
-    for i in range(7):
-        item = Item(
-            id=f"item-{i}", benchmark="mmau", split="", modality=("sound", "music")[i % 2],
-            question="Which sound is it" + " and then" * i + " ?", options=OPTIONS, gold=i % 4,
-            clip=write_tone(place / f"{i}.wav", 200 + 90 * i, 0.3 + 0.2 * i),
-        )  # fmt: skip
-        known = i not in (1, 4, 6)
-        made.append(Example(item=item, target=OPTIONS[i % 4] if known else "IDK", known=known))
-    return made
+    return idk_examples(tmp_path_factory.mktemp("clips"), 7)
 
 
 def weights(folder: Path) -> torch.Tensor:

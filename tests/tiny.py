@@ -23,7 +23,11 @@ from transformers import (
 )
 
 from lalm_utils.audio import RATE, write_clip
+from lalm_utils.items import Item
 from lalm_utils.models import Prompt, Turn
+from lalm_utils.sft.idk_data import Example
+
+OPTIONS = ("a dog barks", "bell", "the cat meows and then it rings", "rain")
 
 SPECIAL = (
     "<|endoftext|>",
@@ -123,3 +127,17 @@ def write_tone(path: Path, hertz: float, seconds: float = 0.5) -> Path:
 def ask(text: str, *clips: Path, options: tuple[str, ...] = ()) -> Prompt:
     """A prompt of one user turn."""
     return Prompt(turns=(Turn(role="user", text=text, clips=clips),), options=options)
+
+
+def idk_examples(place: Path, count: int) -> list[Example]:
+    """Of clips, questions and answers of different lengths; the second, fifth and seventh are to be refused."""
+    made = []
+    for i in range(count):
+        item = Item(
+            id=f"item-{i}", benchmark="mmau", split="", modality=("sound", "music")[i % 2],
+            question="Which sound is it" + " and then" * i + " ?", options=OPTIONS, gold=i % 4,
+            clip=write_tone(place / f"{i}.wav", 200 + 90 * i, 0.3 + 0.2 * i),
+        )  # fmt: skip
+        known = i not in (1, 4, 6)
+        made.append(Example(item=item, target=OPTIONS[i % 4] if known else "IDK", known=known))
+    return made

@@ -4,9 +4,9 @@ In: a folder or hub id, then prompts. Out: replies and option likelihoods. It re
 forms batches and keeps failures apart; `loading` and `engines` do the rest. It knows no items or methods.
 
 Numbers depend on more than weights: bfloat16 replies differ from float32 ones (so the dtype is part of the
-fingerprint), and in bfloat16 a near-tie can flip with the make-up of a batch: on the untrained base of the
-embedded model, 7 of 36 greedy replies of 8 tokens did between batches of 1 and 16. In float32 none does. On a
-CPU, the number of threads decides the speed: see `hardware`.
+fingerprint), and in bfloat16 a near-tie can flip with the make-up of a batch, and with what was kept before it:
+on the untrained base of the embedded model, 7 of 36 greedy replies of 8 tokens did between batches of 1 and 16.
+In float32 none does. On a CPU, the number of threads decides the speed: see `hardware`.
 """
 
 from __future__ import annotations
