@@ -7,6 +7,7 @@ text.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,7 +120,12 @@ def load_model(name: str | Path, /, **options: Any) -> Model:
     if str(name).startswith(API):
         from lalm_utils.server.api_model import ApiModel  # httpx is loaded for those who need it
 
-        return ApiModel(*_server_and_model(str(name)), **options)
+        address, model = _server_and_model(str(name))
+        if unknown := sorted(set(options) - set(inspect.signature(ApiModel).parameters)):
+            raise ModelError(
+                f"{', '.join(unknown)}: a server decides that itself; leave it out, or load a model on this machine."
+            )
+        return ApiModel(address, model, **options)
     folder = folder_of(name) if str(name).strip() else None  # Path("") would be the current folder
     if folder is None and str(name) != MINI and not HUB_ID.fullmatch(str(name)):
         raise ModelError(

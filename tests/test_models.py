@@ -58,6 +58,12 @@ def test_an_unknown_name_is_an_error_that_says_what_a_name_is(case, name, messag
     assert "hub id of the form owner/name" in str(caught.value), case
 
 
+def test_what_a_server_decides_itself_is_refused_before_it_is_called():
+    options = {"dtype": "float32", "batch_size": 4, "concurrency": 2}
+    with pytest.raises(ModelError, match=r"^batch_size, dtype: a server decides that itself; leave it out"):
+        load_model("openai:http://127.0.0.1:9/v1#m", **options)
+
+
 def test_a_hub_id_that_cannot_be_fetched_says_so(monkeypatch):
     with pytest.raises(
         ModelError, match="owner/model: no such folder here, and it cannot be fetched from the hub"

@@ -40,6 +40,7 @@ from lalm_utils.outcomes import OutcomeError
 from lalm_utils.store import Store, StoreError
 
 METHODS = tuple(prompts.QUESTIONS)
+OPTIONS = ("batch_size", "dtype", "device", "audio_cache_dir")
 FAULTS = (BenchmarkError, FolderError, ModelError, OutcomeError, StoreError, OSError, sqlite3.Error)
 
 
@@ -67,6 +68,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     add("--batch-size", type=int, metavar="B", help="prompts that a model reads at once")
     add("--dtype", help="auto, float32, bfloat16 or float16")
     add("--device", help="auto, cpu, cuda, cuda:1, ... (default: auto; several processes: a GPU each)")
+    add("--audio-cache-dir", type=Path, metavar="DIR",
+        help="keep there what the audio tower made of each clip (default: in memory alone)")  # fmt: skip
     add("--wait", type=float, default=60.0, metavar="MINUTES",
         help="how long processes wait for each other, at the start and at the end (default: 60)")  # fmt: skip
     parser.set_defaults(run=run)
@@ -150,7 +153,7 @@ def _job(args: argparse.Namespace, rank: Rank) -> tuple[Job, list[Item]]:
 
 def options(args: argparse.Namespace, rank: Rank) -> dict[str, Any]:
     """Options of `load_model`: what was given, and a GPU for each of several processes."""
-    given = {name: getattr(args, name) for name in ("batch_size", "dtype", "device")}
+    given = {name: getattr(args, name, None) for name in OPTIONS}
     options = {name: value for name, value in given.items() if value is not None}
     if not rank.alone and "device" not in options and "://" not in args.model:  # a server has its own devices
         import torch

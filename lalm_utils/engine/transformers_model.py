@@ -68,8 +68,8 @@ class TransformersModel:
         transformers' name of the attention ("sdpa", and "eager" for a part that lacks it; "eager";
         "flash_attention_2"); batch_size counts prompts, and is halved when memory runs out; audio_cache_mb
         bounds the kept embeddings of clips, opening_cache_mb the kept keys and values of what prompts on a clip
-        begin with (0: none are kept); audio_cache_dir: a folder that keeps embeddings of clips for later runs, in
-        audio_cache_disk_mb; window ("first", "consecutive") and max_windows: what is heard of a clip
+        begin with (0: none are kept); audio_cache_dir: a folder that keeps Qwen2-Audio's embeddings of clips for
+        later runs, in audio_cache_disk_mb; window ("first", "consecutive") and max_windows: what is heard of a clip
         longer than the model's window (see `windows`); device_map: transformers' way to spread a model over
         devices ("auto", ...), in place of `device`. Sets torch's number of threads for the process when on a
         CPU. Raises ModelError.
