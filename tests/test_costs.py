@@ -90,8 +90,9 @@ def test_torch_counts_the_same_for_hearing(rig):
     asked = rig.questions(3, Workload(clip_seconds=1))
     rig.engine.audio.clear()
     found = counted(lambda: rig.engine.audio.of([one.clips[0] for one in asked]))
-    # beside the tower torch sees the spectrograms being made: 16 filters of 201 frequencies over 200 frames
-    spectrogram = 2 * 16 * 201 * 200
+    # beside the tower torch sees the spectrograms being made: 16 filters of 201 frequencies over 100 frames of signal
+    # and 10 behind them, where the whole window would have 200
+    spectrogram = 2 * 16 * 201 * 110
     assert found == pytest.approx(3 * (costs.tower(rig.config, 1) + spectrogram), rel=1e-3)
 
 
