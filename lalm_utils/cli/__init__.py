@@ -1,1 +1,1 @@
-"""The commands of `python -m lalm_utils`: run, score, finetune, bench."""
+"""The commands of `python -m lalm_utils`: run, score, audit, finetune, bench."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import sqlite3
-import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from lalm_utils.cache import cache_dir
 from lalm_utils.cli import ranks, run_files
 from lalm_utils.cli.ranks import Channel, Rank, RankError
-from lalm_utils.cli.run import options
+from lalm_utils.cli.run import options, refuse
 from lalm_utils.models import ModelError, load_model
 from lalm_utils.store import StoreError
 
@@ -97,11 +96,11 @@ def run(args: argparse.Namespace) -> int:
         rank = ranks.here()
         folder, examples = _finetune(args, rank)
     except FAULTS as error:
-        return _refuse(str(error), 2)
+        return refuse(str(error), 2)
     except RankError as error:
-        return _refuse(str(error), 1)
+        return refuse(str(error), 1)
     except KeyboardInterrupt:
-        return _refuse("stopped; the same command goes on from the last checkpoint", 130)
+        return refuse("stopped; the same command goes on from the last checkpoint", 130)
     if rank.number == 0:
         print(_report(folder, examples))
     return 0
@@ -161,8 +160,3 @@ def _report(folder: Path, examples: list[Example]) -> str:
             f"written to {folder}; ask it: python -m lalm_utils run --model {folder} --benchmark ...",
         ]
     )
-
-
-def _refuse(reason: str, code: int) -> int:
-    print(f"error: {reason}", file=sys.stderr)
-    return code

@@ -83,11 +83,11 @@ def run(args: argparse.Namespace) -> int:
         channel = None if rank.alone else Channel(rank, patience=args.wait * 60)
         return _lead(args, rank, channel) if rank.number == 0 else _follow(args, rank, channel)
     except FAULTS as error:
-        return _refuse(str(error), 2)
+        return refuse(str(error), 2)
     except RankError as error:
-        return _refuse(str(error), 1)
+        return refuse(str(error), 1)
     except KeyboardInterrupt:
-        return _refuse("stopped; replies so far are stored, and the same command goes on from there", 130)
+        return refuse("stopped; replies so far are stored, and the same command goes on from there", 130)
 
 
 def _lead(args: argparse.Namespace, rank: Rank, channel: Channel | None) -> int:
@@ -217,6 +217,7 @@ def _report(out: Path, made: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join([*lines, f"metrics: python -m lalm_utils score{compare} {first}"])
 
 
-def _refuse(reason: str, code: int) -> int:
+def refuse(reason: str, code: int) -> int:
+    """Say why a command ends, on the error stream; its exit code."""
     print(f"error: {reason}", file=sys.stderr)
     return code

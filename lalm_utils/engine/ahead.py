@@ -25,9 +25,9 @@ class Ahead(Generic[R]):
 
     def expect(self, paths: Iterable[Path]) -> None:
         """Begin to read those of `paths` that are not begun, `most` of them at most. Returns at once."""
-        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="decode")
         for path in list(dict.fromkeys(paths))[: self.most]:
             if path not in self._coming:
+                self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="decode")
                 self._coming[path] = self._thread.submit(self.read, path)
         for path in list(self._coming)[: -2 * self.most]:
             self._coming.pop(path).cancel()

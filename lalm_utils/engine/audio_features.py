@@ -100,7 +100,7 @@ class AudioEmbeddings:
         The extractor would take a whole window, which doubles the time that hearing a clip of 5 s takes.
         """
         hop, reach = self.extractor.hop_length, self.extractor.n_fft
-        return min(self.extractor.n_samples, (_whole(longest // hop + 1 + EDGE)) * hop + reach)
+        return min(self.extractor.n_samples, _whole(longest // hop + 1 + EDGE) * hop + reach)
 
     def _keep(self, found: dict[str, torch.Tensor]) -> None:
         for sha, embedding in found.items():
