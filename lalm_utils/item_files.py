@@ -9,7 +9,8 @@ The layout is told by what is inside, never by a file's name alone:
 - any other folder must hold exactly one question file: a .json or .jsonl that starts as an array, or whose
   first line is an object with the keys below (so a manifest beside it is no rival);
 - a question file is a JSON array if its first character is `[`, otherwise one JSON object a line;
-- the first record decides: `audio_id` and `task` make it MMAU, `audio_path` and `modality` make it MMAR.
+- the first record decides: `audio_id` and `task` make it MMAU, `audio_path` and `modality` make it MMAR;
+- an MMAU record without an id is named by its clip, as MMAU's first files have none.
 """
 
 from __future__ import annotations
@@ -76,6 +77,9 @@ def read_questions(file: Path) -> list[Placed]:
 
 
 def _mmau_schema(kind: str, place: str, record: Record) -> Record:
+    if kind == "mmau" and "id" not in record and isinstance(record.get("audio_id"), str):
+        # MMAU's first files name no ids; later ones use the clip's name, so replies of both can be joined.
+        record = {"id": PurePosixPath(record["audio_id"]).stem, **record}
     missing = [key for key in REQUIRED[kind] if key not in record]
     if missing:
         raise BenchmarkError(

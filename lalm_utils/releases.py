@@ -3,10 +3,12 @@
 In: items. Out: their `Release`: a SHA-256 over all that is asked and graded, and a name. The hash does not depend on
 a file's name, layout, order of keys or order of items; clips are not opened, so it says nothing of the audio.
 
-`releases.json` holds what is known by name, with a short digest of every item, so that a part of a release, or a
-changed copy, is said to be one. Only files that were at hand are in it: MMAU's test-mini from before May 2025 and the
-whole of SAKURA were not, and content like theirs is called unknown, beside how much of it is known. The embedded
-benchmark is compared with what its generator plans.
+`releases.json` holds what is known by name, with a short digest of every item and of every id, so that a part of a
+release, or a changed copy, is said to be one. MMAU's test-mini was published several times before v05.15.25 revised
+it, under the same ids mostly: of that time ten items are known, all ten revised since, and what asks them as they were
+is named "before v05.15.25", with its own hash to tell one such file from another. The whole of SAKURA was not at
+hand; content like it is called unknown, beside how much of it is known. The embedded benchmark is compared with what
+its generator plans.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from typing import Any
 from lalm_utils.items import Item
 
 KNOWN = Path(__file__).with_name("releases.json")
-SHORT = 8  # hex digits of an item's digest in releases.json: two of 3,000 items meet by chance once in 1,000
+SHORT = 8  # hex digits of a digest in releases.json: two of 3,000 items meet by chance once in 1,000
+KIN = 0.5  # share of ids that are a release's, from which on unknown items are a version of it
 MINI = ("dev", "idk", "test", "unanswerable")  # splits, which begin the ids of the embedded benchmark
 
 
@@ -61,7 +64,7 @@ def identify(items: Sequence[Item]) -> Release:
     if sum(map(len, of.values())) == len(items):
         return Release(name=" and ".join(parts), sha256=total, known=True)
     common = f" ({len(items):,} items, among them {' and '.join(parts)})" if parts else ""
-    return Release(name=f"unknown release, {total[:12]}{common}", sha256=total, known=False)
+    return Release(name=f"{_kind(items, digests)}, {total[:12]}{common}", sha256=total, known=False)
 
 
 def digest(item: Item) -> str:
@@ -76,9 +79,30 @@ def content_hash(digests: Iterable[str]) -> str:
 
 
 def entry(items: Sequence[Item]) -> dict[str, Any]:
-    """What releases.json holds of a release: its hash, and its items' digests in one text."""
+    """What releases.json holds of a release: its hash, and the short digests of its items and of their ids."""
     digests = sorted(map(digest, items))
-    return {"sha256": content_hash(digests), "items": "".join(each[:SHORT] for each in digests)}
+    return {
+        "sha256": content_hash(digests),
+        "items": "".join(each[:SHORT] for each in digests),
+        "ids": "".join(sorted(_of_id(item.id) for item in items)),
+    }
+
+
+def _of_id(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:SHORT]
+
+
+def _kind(items: Sequence[Item], digests: Sequence[str]) -> str:
+    """What unknown items are called: an earlier time's, another version of a release whose ids they have, or so."""
+    short = {each[:SHORT] for each in digests}
+    for name, revised in _known()["earlier"].items():
+        if short & _split(revised):
+            return name
+    ids = {_of_id(item.id) for item in items}
+    for name, release in _known()["releases"].items():
+        if len(ids & _split(release["ids"])) > KIN * len(ids):
+            return f"another version of {name}"
+    return "unknown release"
 
 
 def _part(whole: Whole, digests: Sequence[str]) -> str:
@@ -96,12 +120,21 @@ def _named(items: Sequence[Item], digests: Sequence[str]) -> dict[str, Whole]:
 
 
 @cache
+def _known() -> dict[str, dict[str, Any]]:
+    """releases.json: `releases` by name; and, by the name of an `earlier` time, items that were revised since."""
+    return json.loads(KNOWN.read_text(encoding="utf-8"))
+
+
+def _split(text: str) -> frozenset[str]:
+    return frozenset(text[start : start + SHORT] for start in range(0, len(text), SHORT))
+
+
+@cache
 def _published() -> dict[str, Whole]:
     """By the first digits of an item's digest."""
     found = {}
-    for name, release in json.loads(KNOWN.read_text(encoding="utf-8")).items():
-        text = release["items"]
-        short = [text[start : start + SHORT] for start in range(0, len(text), SHORT)]
+    for name, release in _known()["releases"].items():
+        short = _split(release["items"])
         found |= dict.fromkeys(short, Whole(name=name, sha256=release["sha256"], size=len(short)))
     return found
 

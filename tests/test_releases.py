@@ -31,6 +31,10 @@ def official(name: str) -> list[items.Item]:
     return items.load(SHARED / folder, split=split, need_clips=False)
 
 
+def known_releases() -> dict[str, dict[str, str]]:
+    return json.loads(releases.KNOWN.read_text())["releases"]
+
+
 def of_mini(split: str = "test") -> list[items.Item]:
     return benchmark.planned(split)
 
@@ -38,18 +42,67 @@ def of_mini(split: str = "test") -> list[items.Item]:
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_an_official_file_is_named_and_is_what_the_package_knows(name):
     asked = official(name)
-    known = json.loads(releases.KNOWN.read_text())
+    known = known_releases()
     assert releases.entry(asked) == known[name]
     found = releases.identify(asked)
     assert (found.name, found.sha256, found.known) == (name, known[name]["sha256"], True)
 
 
 def test_the_package_names_these_releases_and_no_two_items_look_alike():
-    known = json.loads(releases.KNOWN.read_text())
+    known = known_releases()
     assert set(known) == set(OFFICIAL)
     text = "".join(release["items"] for release in known.values())
     short = {text[start : start + releases.SHORT] for start in range(0, len(text), releases.SHORT)}
     assert len(short) == 1000 + 1000 + 480 + 480
+
+
+# One of MMAU's questions as its first file has it: without an id, and revised in v05.15.25.
+FIRST = {
+    "audio_id": "./test-mini-audios/f386c957-c4f4-40c9-828f-d14ab58a25f0.wav",
+    "question": "What is the duration of the chord 'A#:maj/5' in the audio?",
+    "choices": ["1.69 seconds", "2.18 seconds", "1.88 seconds", "2.45 seconds"],
+    "answer": "1.69 seconds",
+    "dataset": "guitarset",
+    "task": "music",
+    "category": "Reasoning",
+    "sub-category": "Temporal Reasoning",
+    "difficulty": "hard",
+    "split": "test-mini",
+}
+
+
+def test_mmau_before_may_2025_is_named_and_its_files_are_told_apart(tmp_path):
+    official("MMAU test-mini v05.15.25")
+    (file,) = (SHARED / "mmau").glob("*.json")
+    records = {Path(record["audio_id"]).stem: record for record in json.loads(file.read_text())}
+    assert Path(FIRST["audio_id"]).stem in records  # today's file asks something else of this clip
+    old = [
+        {**record, **(FIRST if record["audio_id"] == FIRST["audio_id"] else {})}
+        for record in records.values()
+    ]
+    for record in old:
+        del record["id"]
+    found = []
+    for copy in (old, old[:-1]):
+        path = tmp_path / f"{len(copy)}.json"
+        path.write_text(json.dumps(copy))
+        found.append(releases.identify(items.load(path, need_clips=False)))
+    for release, size in zip(found, (1000, 999), strict=True):
+        assert release.name == (
+            f"MMAU test-mini before v05.15.25, {release.sha256[:12]} ({size:,} items, "
+            f"among them {size - 1} of the 1,000 items of MMAU test-mini v05.15.25)"
+        )
+        assert not release.known
+    assert found[0].sha256 != found[1].sha256
+
+
+def test_a_version_that_is_not_at_hand_is_known_by_its_ids():
+    asked = official("MMAR")
+    revised = [replace(item, question=f"{item.question} ") for item in asked]
+    found = releases.identify(revised)
+    assert found.name == f"another version of MMAR, {found.sha256[:12]}"
+    strange = [replace(item, id=f"{item.id}'") for item in revised[:600]] + revised[600:]
+    assert releases.identify(strange).name.startswith("unknown release, ")
 
 
 def test_name_layout_and_orders_of_a_file_do_not_count(tmp_path):
