@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -82,3 +85,31 @@ def test_the_environment_overrides_the_count(monkeypatch):
         ModelError, match="LALM_UTILS_THREADS=all: the number of threads is a whole number from 1"
     ):
         hardware.pick_threads()
+
+
+TAKEN_AGAIN = """
+import resource, sys
+import torch
+from lalm_utils.engine.hardware import keep_freed_memory
+
+if sys.argv[1] == "kept" and not keep_freed_memory():
+    sys.exit("skip")
+faults = []
+for _ in range(16):  # glibc settles on where it puts them in the first few
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.zeros(10_000_000).add_(1)  # 40 MB: glibc's own rule never keeps as much
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(sum(faults[12:]))
+"""
+
+
+def test_a_freed_block_is_taken_again_without_new_pages():
+    faults = {}
+    for case in ("given back", "kept"):
+        run = subprocess.run([sys.executable, "-c", TAKEN_AGAIN, case], capture_output=True, text=True)
+        if "skip" in run.stderr:
+            pytest.skip("the C library is not glibc")
+        assert run.returncode == 0, run.stderr
+        faults[case] = int(run.stdout)
+    assert faults["kept"] < 100
+    assert faults["given back"] > 10 * faults["kept"]  # a page may be 4 kB or 2 MB

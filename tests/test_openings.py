@@ -18,9 +18,9 @@ BYTES = LAYERS * 2 * HEADS * WIDTH * 4  # of one token
 def reader(log: list[int]):
     """Stands for a language model: keys are the embeddings, values their negatives; logs the rows of each pass."""
 
-    def read(embeds: torch.Tensor, mask: torch.Tensor) -> DynamicCache:
+    def read(embeds: torch.Tensor, mask: torch.Tensor, cache: DynamicCache | None) -> DynamicCache:
         log.append(len(embeds))
-        cache = DynamicCache()
+        cache = cache or DynamicCache()
         for layer in range(LAYERS):
             keys = embeds[:, None].expand(-1, HEADS, -1, -1) + layer
             cache.update(keys.clone(), -keys, layer)
@@ -48,7 +48,7 @@ def read_whole(shared: Openings, rows: list[Row]) -> None:
     """One pass over left-padded prompts, whose openings are kept."""
     if not rows:
         return
-    shared.keep(rows, reader([])(*openings.left_padded([one.embeds for one in rows])))
+    shared.keep(rows, reader([])(*openings.left_padded([one.embeds for one in rows]), None), stem=0)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,46 @@ def test_what_is_kept_stays_within_the_budget_and_repeated_passes_still_profit()
     assert len(log) < 32
 
 
+def with_stem(key: str, opening: int, stem: int, rest: int = 2) -> Row:
+    """A row whose first `stem` tokens are those of every such row."""
+    one = row(key, opening, rest)
+    embeds = torch.cat([row("stem", stem).embeds[:stem], one.embeds[stem:]])
+    return Row(embeds=embeds, opening=opening, key=key, stem=tuple(range(stem)))
+
+
+def test_what_all_prompts_begin_with_is_read_once_and_is_part_of_their_openings():
+    log: list[int] = []
+    shared = Openings(reader(log), budget=100 * BYTES)
+    rows = [with_stem("a", 11, 9), with_stem("b", 14, 9, rest=4)]
+    for _ in range(2):
+        start = shared.begun(rows)
+        assert start.held == (9, 9)
+        assert start.mask.tolist() == [[1] * 9] * 2
+    assert log == [1]
+    whole = shared.read(*openings.left_padded([one.embeds[9:] for one in rows]), start.cache)
+    shared.keep(rows, whole, stem=9)
+    for one in rows:
+        keys, values = shared.kept[one.key][1]
+        assert torch.equal(keys[2], one.embeds[: one.opening] + 1)
+        assert torch.equal(values[0], -one.embeds[: one.opening] - 1)
+
+
+@pytest.mark.parametrize(
+    ("case", "rows", "budget"),
+    [
+        ("prompts without clips", [row("a", 0), row("b", 0)], 100),
+        ("another stem", [with_stem("a", 11, 9), with_stem("b", 14, 8)], 100),
+        ("a short stem", [with_stem("a", 11, 7), with_stem("b", 14, 7)], 100),
+        ("no budget", [with_stem("a", 11, 9), with_stem("b", 14, 9)], 0),
+    ],
+)
+def test_prompts_have_no_stem_for(case, rows, budget):
+    start = Openings(reader([]), budget=budget * BYTES).begun(rows)
+    assert start.cache is None
+    assert start.held == (0, 0)
+    assert start.mask.shape == (2, 0)
+
+
 def test_padding_stands_on_the_left():
     padded, mask = openings.left_padded([torch.ones(2, 3), torch.ones(4, 3)])
     assert mask.tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]
@@ -176,7 +216,9 @@ def test_three_questions_on_each_clip_read_its_opening_once(folder, prompts):
 
 def test_another_language_model_reads_its_own_openings(folder, prompts, tmp_path):
     one = model(folder)
-    other = model(tiny.save_tiny(tmp_path, seed=0))
+    other = model(
+        tiny.save_tiny(tmp_path, seed=0), check=False
+    )  # so that nothing is kept of the weights as they were
     with torch.no_grad():
         for parameter in other.model.model.language_model.layers.parameters():
             parameter.mul_(-1)

@@ -29,9 +29,9 @@ from transformers import (
 
 from lalm_utils.audio import RATE, Clip, content_hash
 from lalm_utils.cli.costs import Workload
-from lalm_utils.engine import decoding
 from lalm_utils.engine.engines import Asked, Decoding, SharedEngine
 from lalm_utils.engine.hardware import pick_device, pick_dtype, pick_threads
+from lalm_utils.engine.writing import write
 from lalm_utils.models import ModelError
 
 T = TypeVar("T")
@@ -154,7 +154,7 @@ class Rig:
             "ends": self.engine.ends,
         }
         return self._seconds(
-            lambda prefix: decoding.sample(self.engine.decoder, prefix, **settings),
+            lambda prefix: write(self.engine.decoder, prefix, **settings),
             repeats,
             lambda: self.engine.prefill(asked),
         )

@@ -45,7 +45,7 @@ class AudioEmbeddings:
             made = made_by(core.audio_tower, core.multi_modal_projector, settings=extractor.to_json_string())
             self.files = HeardFiles(Path(folder).expanduser() / made[:32], disk_budget)
         self.kept: OrderedDict[str, torch.Tensor] = OrderedDict()
-        self.passes = 0
+        self.passes = self.size = 0
 
     @torch.inference_mode()
     def of(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
@@ -66,6 +66,7 @@ class AudioEmbeddings:
     def clear(self) -> None:
         """Forget all, files aside: to be called when the tower or the projector has changed."""
         self.kept.clear()
+        self.size = 0
 
     def _read(self, wanted: Iterable[str]) -> dict[str, torch.Tensor]:
         files, device = self.files, self.core.audio_tower.device
@@ -104,11 +105,12 @@ class AudioEmbeddings:
 
     def _keep(self, found: dict[str, torch.Tensor]) -> None:
         for sha, embedding in found.items():
-            self.kept[sha] = embedding
+            if sha not in self.kept:
+                self.kept[sha] = embedding
+                self.size += embedding.nbytes
             self.kept.move_to_end(sha)
-        size = sum(embedding.nbytes for embedding in self.kept.values())
-        while size > self.budget and self.kept:
-            size -= self.kept.popitem(last=False)[1].nbytes
+        while self.size > self.budget:
+            self.size -= self.kept.popitem(last=False)[1].nbytes
 
 
 def encode(tower: nn.Module, mel: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:

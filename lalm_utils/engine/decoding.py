@@ -1,11 +1,7 @@
-"""From one prefill per prompt to n replies, or to the likelihood of every option.
+"""A causal language model, step by step: prompts read once, tokens drawn, options weighed.
 
-In: a causal language model with its cache of keys and values after a left-padded batch of prompts. Out: token
-ids, or log-likelihoods. It knows nothing of audio, text or replies.
-
-The prompt is never copied per sample. The n samples of a prompt (or its options) are *streams* side by side
-in one row: each step feeds one token per stream, all at the same position, under a mask that lets a stream
-see the prompt and its own past only. Decoding 5 samples takes half the time of copying the cache 5 times.
+In: a language model with its cache of keys and values after a left-padded batch of prompts. Out: states, the token
+drawn from logits, or the likelihood of every option. It knows nothing of audio, text or replies (`writing`).
 
 Sampling inverts the cumulative distribution at a uniform number that depends on the seed, the prompt's
 content, the sample's number and the step, and on nothing else: sample k of a prompt is the same in any batch
@@ -29,9 +25,6 @@ from lalm_utils.models import ModelError
 
 NONE = -1  # stands where a stream has ended
 BLOCK = 128  # tokens summed at once when one is drawn; most vocabularies are a multiple of it
-COMPACT_BELOW = (
-    0.75  # share of live rows under which the finished ones are dropped: dropping copies the cache
-)
 
 
 @dataclass(kw_only=True)
@@ -64,9 +57,9 @@ class Decoder:
             **{cache_name(self.body): cache},
         )
 
-    def cache(self, embeds: torch.Tensor, mask: torch.Tensor) -> Any:
-        """What the body keeps of (batch, length, width) embeddings, for what follows them."""
-        return self.kept(self.read(embeds, mask))
+    def cache(self, embeds: torch.Tensor, mask: torch.Tensor, cache: Any = None) -> Any:
+        """What the body keeps of `cache` and the (batch, length, width) embeddings after it, for what follows."""
+        return self.kept(self.read(embeds, mask, cache))
 
     def kept(self, out: Any) -> Any:
         """The cache that an output of `read` holds."""
@@ -176,48 +169,6 @@ def _place(cumulative: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """(..., 1): the first place of (..., size) whose cumulative share exceeds `target`; never one without a share."""
     last = (cumulative < cumulative[..., -1:]).sum(-1, keepdim=True)  # where the whole is reached
     return torch.searchsorted(cumulative, target.contiguous(), right=True).clamp(max=last)
-
-
-@torch.inference_mode()
-def sample(
-    decoder: Decoder,
-    prefix: Prefix,
-    *,
-    n: int,
-    temperature: float,
-    uniform: torch.Tensor | None,
-    max_new_tokens: int,
-    ends: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """`n` streams per prompt: tokens (batch, n, max_new_tokens), `NONE` from the end on, and ended (batch,
-    n).
-
-    `uniform` (batch, n, max_new_tokens) is not looked at when greedy. Stops when every stream has met one of
-    the token ids in `ends`; prompts whose streams have all ended leave the batch.
-    """
-    device, batch = prefix.mask.device, len(prefix.mask)
-    written = torch.full((batch, n, max_new_tokens), NONE, device=device)
-    ended = torch.zeros((batch, n), dtype=torch.bool, device=device)
-    rows = torch.arange(batch, device=device)
-    own = torch.eye(n, dtype=torch.bool, device=device)
-    seen = prefix.mask.bool()[:, None].expand(-1, n, -1)
-    positions = prefix.mask.sum(-1)[:, None].expand(-1, n)
-    logits = prefix.logits[:, None]  # of all streams
-    for step in range(max_new_tokens):
-        drawn_at = None if uniform is None else uniform[rows, :, step]
-        chosen = choose(logits, temperature, drawn_at).expand(-1, n)
-        ended[rows] |= torch.isin(chosen, ends)
-        written[rows, :, step] = torch.where(ended[rows], NONE, chosen)
-        live = ~ended[rows].all(-1)
-        if step + 1 == max_new_tokens or not live.any():
-            break
-        if live.float().mean() <= COMPACT_BELOW:
-            prefix.cache.batch_select_indices(live.nonzero()[:, 0])
-            rows, chosen, seen, positions = (kept[live] for kept in (rows, chosen, seen, positions))
-        seen = torch.cat([seen, own.expand(len(rows), n, n)], -1)
-        logits = decoder.head(decoder.extend(prefix, chosen, positions, seen))
-        positions = positions + 1
-    return written, ended
 
 
 @torch.inference_mode()

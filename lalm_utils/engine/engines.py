@@ -24,6 +24,7 @@ from lalm_utils.engine.audio_features import AudioEmbeddings, spread
 from lalm_utils.engine.families import USUAL, Family
 from lalm_utils.engine.openings import Openings, Row, left_padded
 from lalm_utils.engine.plain_engine import PlainEngine
+from lalm_utils.engine.writing import write
 
 __all__ = ["Asked", "Decoding", "PlainEngine", "SharedEngine", "Written", "engine_for"]
 
@@ -53,7 +54,7 @@ class SharedEngine:
         )
         self.decoder = decoding.Decoder(body=core.language_model, head=decoding.unrounded(model.lm_head))
         self.openings = Openings(self.decoder.cache, opening_budget)
-        self.ends = torch.tensor(ends, device=model.device)
+        self.ends = frozenset(ends)
 
     def with_language_model(self, model: PreTrainedModel) -> SharedEngine:
         """An engine for `model`, whose language model alone is another: clips already heard are not heard again."""
@@ -72,12 +73,12 @@ class SharedEngine:
         heard = self.audio.of([clip for asked in batch for clip in asked.clips])
         rows = [self._row(asked, [heard[clip.sha256] for clip in asked.clips]) for asked in batch]
         past = self.openings.past(rows)
+        start = past or self.openings.begun(rows)
+        rest, mask = left_padded([row.embeds[held:] for row, held in zip(rows, start.held)])
+        prefix = self.decoder.prefill(rest, torch.cat([start.mask, mask], -1), start.cache)
         if past is None:
-            whole = self.decoder.prefill(*left_padded([row.embeds for row in rows]))
-            self.openings.keep(rows, whole.cache)
-            return whole
-        rest, mask = left_padded([row.embeds[row.opening :] for row in rows])
-        return self.decoder.prefill(rest, torch.cat([past.mask, mask], -1), past.cache)
+            self.openings.keep(rows, prefix.cache, stem=start.held[0])
+        return prefix
 
     def _row(self, asked: Asked, heard: Sequence[torch.Tensor]) -> Row:
         """The prompt with its clips in place. Its opening ends with the last clip."""
@@ -90,11 +91,12 @@ class SharedEngine:
         embeds[ids == token] = torch.cat(list(heard)).to(embeds.dtype)
         behind = list(reversed(asked.ids)).index(token)  # text tokens after the last clip
         key = (asked.ids[: len(asked.ids) - behind], *(clip.sha256 for clip in asked.clips))
-        return Row(embeds=embeds, opening=len(spread_out) - behind, key=key)
+        stem = asked.ids[: asked.ids.index(token)]
+        return Row(embeds=embeds, opening=len(spread_out) - behind, key=key, stem=stem)
 
     def generate(self, batch: Sequence[Asked], how: Decoding) -> list[list[Written]]:
         """One list of len(how.samples) replies per prompt."""
-        tokens, ended = decoding.sample(
+        return write(
             self.decoder,
             self.prefill(batch),
             n=len(how.samples),
@@ -102,11 +104,8 @@ class SharedEngine:
             uniform=how.uniform(batch, self.model.device),
             max_new_tokens=how.max_new_tokens,
             ends=self.ends,
+            drafts=[[option[:-1] for option in asked.options] for asked in batch],
         )
-        return [
-            [Written(tokens=[t for t in reply if t != decoding.NONE], ended=end) for reply, end in zip(*both)]
-            for both in zip(tokens.tolist(), ended.tolist())
-        ]
 
     def option_logprobs(self, batch: Sequence[Asked]) -> list[np.ndarray]:
         """One (n_options,) array per prompt, all options after one shared prefix."""

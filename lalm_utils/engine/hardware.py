@@ -6,10 +6,13 @@ The thread count matters more than anything else on a CPU: every operation ends 
 the slowest thread, so one thread too many on a machine with other work makes small operations some 20 times
 slower (measured: 16 ms instead of 0.7 ms for an elementwise one). `pick_threads` therefore counts the cores
 that are idle at the moment. LALM_UTILS_THREADS, else OMP_NUM_THREADS, overrides it.
+
+Where the next block of memory comes from matters too: `keep_freed_memory`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 from pathlib import Path
@@ -21,6 +24,7 @@ from lalm_utils.models import ModelError
 MAX_THREADS = 16  # a batch of short prompts does not feed more
 CPUINFO, STAT, QUOTA = Path("/proc/cpuinfo"), Path("/proc/stat"), Path("/sys/fs/cgroup/cpu.max")
 BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's names and numbers of its settings
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -57,6 +61,20 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     if dtype not in DTYPES:
         raise ModelError(f"dtype {dtype!r}: choose 'auto' or one of {', '.join(DTYPES)}.")
     return DTYPES[dtype]
+
+
+def keep_freed_memory(*, blocks: int = 2**27, total: int = 2**30) -> bool:
+    """Let this process keep freed blocks up to `blocks` bytes, `total` in all, for its next ones; whether it can.
+
+    A forward pass frees and takes megabytes at every operation. glibc hands such blocks back to the kernel, which must
+    clear the pages that it gives out instead, one fault each: 130,000 of them, a tenth of the time, in a batch of 16
+    prompts. False for other C libraries, whose rules are their own.
+    """
+    try:
+        set_to = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # macOS and musl, another name, Windows
+        return False
+    return bool(set_to(M_MMAP_THRESHOLD, blocks) and set_to(M_TRIM_THRESHOLD, total))
 
 
 def cpu_flags() -> set[str]:

@@ -1,11 +1,13 @@
 """What prompts begin with, read once: keys and values of everything up to the end of the clips.
 
 In: the beginnings of a batch's prompts as embeddings. Out: a cache to go on from. A clip is asked about by several
-methods, agent steps and questions, and takes most of a short prompt's tokens; this is the part that they share.
-It knows nothing of audio or text.
+methods, agent steps and questions, and takes most of a short prompt's tokens; this is the part that they share, an
+*opening*. What comes before the first clip, a *stem*, is shared by prompts on different clips as well: of the embedded
+model's prompts it is a seventh. It knows nothing of audio or text.
 
-Kept within a budget of bytes. What is thrown out is drawn at random: runs pass over the same items again and again,
-and the usual rule, to drop what was not used for longest, would drop each clip just before it is asked about again.
+Openings are kept within a budget of bytes. What is thrown out is drawn at random: runs pass over the same items again
+and again, and the usual rule, to drop what was not used for longest, would drop each clip just before it is asked about
+again.
 """
 
 from __future__ import annotations
@@ -21,42 +23,49 @@ AT_ONCE = 8  # openings read in one pass
 WORTHWHILE = (
     0.25  # share of a batch's tokens from which two passes, openings and the rest, are faster than one
 )
+LEAST_STEM, MOST_STEMS = 8, 16  # tokens, from which a stem is worth a cache of its own; and how many are kept
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One prompt: its embeddings (length, width), and how many of them its opening has (0: none to share).
 
-    Rows with equal `key` have equal openings.
+    Rows with equal `key` have equal openings, and those with equal `stem`, tokens before the first clip, equal stems.
     """
 
     embeds: torch.Tensor
     opening: int
     key: Hashable
+    stem: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Past:
-    """Openings of a batch as a cache, left-padded, and the mask (batch, longest) of what is in it."""
+    """Beginnings of a batch, left-padded, as a cache (None: of nothing), with mask (batch, longest) and lengths."""
 
-    cache: DynamicCache
+    cache: DynamicCache | None
     mask: torch.Tensor
+    held: tuple[int, ...]
 
 
 class Openings:
     """Keys and values by opening. `passes` counts the openings that were read, alone or in a whole prompt."""
 
-    def __init__(self, read: Callable[[torch.Tensor, torch.Tensor], DynamicCache], budget: int) -> None:
-        """`read` takes left-padded embeddings and their mask, and returns the cache; `budget` is in bytes."""
+    def __init__(
+        self, read: Callable[[torch.Tensor, torch.Tensor, DynamicCache | None], DynamicCache], budget: int
+    ) -> None:
+        """`read` takes left-padded embeddings, the mask of all and the cache of what came before (None: nothing), and
+        returns the cache with them; `budget` is in bytes, and 0 keeps nothing."""
         self.read, self.budget = read, budget
         self.kept: dict[Hashable, torch.Tensor] = {}  # (layers, 2, heads, length, width)
+        self.stems: dict[tuple[int, ...], torch.Tensor] = {}  # likewise
         self.passes = self.size = 0
         self._draw = random.Random(0)
 
     def past(self, rows: Sequence[Row]) -> Past | None:
         """The openings of `rows`, or None where that would spare too little, or one batch would overrun the budget.
 
-        None means: read the prompts whole, and `keep` what comes of it.
+        None means: read the prompts whole, or what follows their stem, and `keep` what comes of it.
         """
         wanted = {row.key: row for row in rows if row.opening}
         missing = [row for key, row in wanted.items() if key not in self.kept]
@@ -72,20 +81,37 @@ class Openings:
             self._keep(row.key, found[row.key])
         return _assembled(rows, found)
 
-    def keep(self, rows: Sequence[Row], cache: DynamicCache) -> None:
-        """Keep the openings of `rows`, of whose whole prompts, left-padded, `cache` is what a pass left."""
+    def begun(self, rows: Sequence[Row]) -> Past:
+        """The one stem of all `rows`, or nothing where they have several, or too short a one."""
+        stem, mask = rows[0].stem, torch.ones((len(rows), 0), dtype=torch.long, device=rows[0].embeds.device)
+        if not self.budget or len(stem) < LEAST_STEM or any(row.stem != stem for row in rows):
+            return Past(cache=None, mask=mask, held=(0,) * len(rows))
+        if stem not in self.stems:
+            if len(self.stems) == MOST_STEMS:
+                self.stems.clear()
+            alone = self.read(*left_padded([rows[0].embeds[: len(stem)]]), None)
+            self.stems[stem] = _states(alone)[:, :, 0]
+        states = self.stems[stem][:, :, None].expand(-1, -1, len(rows), -1, -1, -1)
+        mask = mask.new_ones((len(rows), len(stem)))
+        return Past(cache=_cache(states), mask=mask, held=(len(stem),) * len(rows))
+
+    def keep(self, rows: Sequence[Row], cache: DynamicCache, *, stem: int) -> None:
+        """Keep the openings of `rows`, of whose whole prompts a pass left `cache`: `stem` tokens that all begin with,
+        then the others, left-padded."""
         states = [part for layer in cache.layers for part in (layer.keys, layer.values)]
         for place, row in enumerate(rows):
             if not row.opening or row.key in self.kept or not self.budget:
                 continue
-            start = states[0].shape[-2] - len(row.embeds)
-            own = torch.stack([part[place, :, start : start + row.opening] for part in states])
+            end = states[0].shape[-2] - len(row.embeds) + row.opening
+            own = torch.stack(
+                [_own(part[place], stem, slice(end - row.opening + stem, end)) for part in states]
+            )
             self.passes += 1
             self._keep(row.key, own.unflatten(0, (-1, 2)))
 
     def _read(self, rows: Sequence[Row]) -> dict[Hashable, torch.Tensor]:
-        cache = self.read(*left_padded([row.embeds[: row.opening] for row in rows]))
-        states = torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers])
+        padded, mask = left_padded([row.embeds[: row.opening] for row in rows])
+        states = _states(self.read(padded, mask, None))
         self.passes += len(rows)
         # copies, so that a short opening does not keep its whole batch alive
         return {row.key: states[:, :, place, :, -row.opening :].clone() for place, row in enumerate(rows)}
@@ -107,10 +133,24 @@ def _assembled(rows: Sequence[Row], found: dict[Hashable, torch.Tensor]) -> Past
         if row.opening:
             states[:, :, place, :, -row.opening :] = found[row.key]
             mask[place, -row.opening :] = 1
+    return Past(cache=_cache(states), mask=mask, held=tuple(row.opening for row in rows))
+
+
+def _own(part: torch.Tensor, stem: int, behind: slice) -> torch.Tensor:
+    """Of (heads, length, width): its first `stem` tokens, and those `behind`."""
+    return torch.cat([part[:, :stem], part[:, behind]], -2)
+
+
+def _states(cache: DynamicCache) -> torch.Tensor:
+    """(layers, 2, batch, heads, length, width): keys and values."""
+    return torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers])
+
+
+def _cache(states: torch.Tensor) -> DynamicCache:
     cache = DynamicCache()
     for number, (keys, values) in enumerate(states):
         cache.update(keys, values, number)
-    return Past(cache=cache, mask=mask)
+    return cache
 
 
 def left_padded(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -29,7 +29,13 @@ from lalm_utils.engine.ahead import Ahead
 from lalm_utils.engine.asked import Asked, Decoding, Written
 from lalm_utils.engine.batches import Failure, isolate
 from lalm_utils.engine.engines import engine_for
-from lalm_utils.engine.hardware import device_name, pick_device, pick_dtype, pick_threads
+from lalm_utils.engine.hardware import (
+    device_name,
+    keep_freed_memory,
+    pick_device,
+    pick_dtype,
+    pick_threads,
+)
 from lalm_utils.engine.loading import load
 from lalm_utils.engine.windows import Windows
 from lalm_utils.models import ModelError, Prompt, Reply, Turn, failed
@@ -54,7 +60,7 @@ class TransformersModel:
         base: str | None = None,
         revision: str | None = None,
         audio_cache_mb: int = 512,
-        opening_cache_mb: int = 1024,
+        opening_cache_mb: int = 512,
         audio_cache_dir: str | Path | None = None,
         audio_cache_disk_mb: int = 8192,
         window: str = "first",
@@ -71,8 +77,8 @@ class TransformersModel:
         begin with (0: none are kept); audio_cache_dir: a folder that keeps Qwen2-Audio's embeddings of clips for
         later runs, in audio_cache_disk_mb; window ("first", "consecutive") and max_windows: what is heard of a clip
         longer than the model's window (see `windows`); device_map: transformers' way to spread a model over
-        devices ("auto", ...), in place of `device`. Sets torch's number of threads for the process when on a
-        CPU. Raises ModelError.
+        devices ("auto", ...), in place of `device`. On a CPU it sets torch's number of threads and what the C
+        library does with freed memory, for the process (`hardware`). Raises ModelError.
         """
         if batch_size < 1:
             raise ModelError(f"batch_size={batch_size}: a batch holds at least one prompt.")
@@ -84,6 +90,7 @@ class TransformersModel:
         self.files = found
         if self.device.type == "cpu":
             torch.set_num_threads(pick_threads())
+            keep_freed_memory()
         self.parts = load(found, dtype=self.dtype, device=self.device, attn=attn, device_map=device_map)
         self.model, self.processor, family = self.parts.model, self.parts.processor, self.parts.family
         self.device = self.model.device
