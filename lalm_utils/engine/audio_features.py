@@ -54,6 +54,7 @@ class AudioEmbeddings:
         found = {sha: self.kept[sha] for sha in wanted if sha in self.kept}
         found |= self._read(sha for sha in wanted if sha not in found)
         missing = [clip for sha, clip in wanted.items() if sha not in found]
+        missing.sort(key=lambda clip: len(clip.samples))  # a pass costs as many times its longest clip
         for start in range(0, len(missing), AT_ONCE):
             some = missing[start : start + AT_ONCE]
             fresh = {clip.sha256: heard for clip, heard in zip(some, self._hear(some))}

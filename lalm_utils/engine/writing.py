@@ -4,7 +4,7 @@ In: a decoder and a batch of prompts that it has read. Out: `Written` replies. I
 
 The prompt is never copied per sample. The n samples of a prompt are *streams* side by side in one row, under a mask
 that lets a stream see the prompt and its own past only: decoding 5 samples takes half the time of copying the cache
-5 times.
+5 times. Streams with the same tokens so far are read as one, until they part.
 
 A reply to a multiple-choice question is mostly one of the options. So once a stream's tokens are those that an option
 begins with, the rest of that option is read together with its last token, in one step, and what the model would have
@@ -110,76 +110,96 @@ def write(
                 stream.guess(after[row])
         step = _Step.of([streams[row] for row in rows], seen.device)
         hidden = decoder.extend(prefix, step.tokens, lengths[:, None] + step.behind, step.saw(seen))
-        drawn = None if uniform is None else uniform[rows[step.row], step.stream, step.number]
+        drawn = None if uniform is None else uniform[rows[step.row], :, step.number]
         chosen = _chosen(decoder, hidden[step.row, step.column], temperature, drawn)
-        stands = step.take(chosen, ends)
-        seen = torch.cat([seen, stands], -1)
+        seen = torch.cat([seen, step.take(chosen, ends)], -1)
     return [[Written(tokens=stream.tokens, ended=stream.ended) for stream in row] for row in streams]
 
 
 def _chosen(
     decoder: Decoder, hidden: torch.Tensor, temperature: float, drawn: torch.Tensor | None
-) -> list[int]:
-    """The token after each of (m, width) states, drawn at (m,) numbers."""
+) -> list[list[int]]:
+    """(m, n) tokens after (m, width) states, drawn at (m, n) numbers."""
     parts = [None] * len(hidden) if drawn is None else drawn.split(ROWS)
-    made = [choose(decoder.head(some), temperature, at) for some, at in zip(hidden.split(ROWS), parts)]
+    made = [
+        choose(decoder.head(some)[:, None], temperature, at) for some, at in zip(hidden.split(ROWS), parts)
+    ]
     return torch.cat(made).tolist()
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Step:
-    """What is read in one step: (rows, n * width) tokens, stream by stream, and the places of the m true ones."""
+    """What is read in one step: (rows, groups * width) tokens, group by group, and the places of the m true ones.
 
+    A group are the streams of a row that have the same tokens so far.
+    """
+
+    groups: Sequence[Sequence[Sequence[int]]]  # by row and group, the numbers of its streams
     streams: Sequence[Sequence[_Stream]]
+    leads: torch.Tensor  # (rows, groups): the first stream of each
     width: int
     tokens: torch.Tensor
-    behind: torch.Tensor  # (rows, n * width): places behind the prompt
+    behind: torch.Tensor  # (rows, groups * width): places behind the prompt
     row: (
         np.ndarray
-    )  # (m,): of each true token, row, column, stream, and its number in the reply that it leads to
+    )  # (m,): of each true token, its row, column, and the number in the reply of the one it leads to
     column: np.ndarray
-    stream: np.ndarray
     number: np.ndarray
 
     @classmethod
     def of(cls, streams: Sequence[Sequence[_Stream]], device: torch.device) -> _Step:
-        n, width = len(streams[0]), 1 + max(len(stream.draft) for row in streams for stream in row)
-        tokens = np.zeros((len(streams), n, width), np.int64)
-        true, behind = np.zeros(tokens.shape, bool), np.zeros(tokens.shape, np.int64)
-        for place, row in enumerate(streams):
-            for number, stream in enumerate(row):
-                if not stream.done:
-                    some = (stream.tokens[-1], *stream.draft)
-                    tokens[place, number, : len(some)] = some
-                    true[place, number, : len(some)] = True
-                behind[place, number] = len(stream.tokens) - 1 + np.arange(width)
-        row, stream, place = true.nonzero()
+        groups = [_alike(row) for row in streams]
+        width = 1 + max(len(stream.draft) for row in streams for stream in row)
+        shape = (len(streams), max(map(len, groups)), width)
+        tokens, behind, true = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, bool)
+        leads = np.zeros(shape[:2], np.int64)
+        for row, alike in enumerate(groups):
+            for place, (lead, *_) in enumerate(alike):
+                stream = streams[row][lead]
+                some = (stream.tokens[-1], *stream.draft)
+                leads[row, place] = lead
+                tokens[row, place, : len(some)] = some
+                true[row, place, : len(some)] = True
+                behind[row, place] = len(stream.tokens) - 1 + np.arange(width)
+        row, group, place = true.nonzero()
         return cls(
+            groups=groups,
             streams=streams,
+            leads=torch.from_numpy(leads).to(device),
             width=width,
             tokens=torch.from_numpy(tokens).flatten(1).to(device),
             behind=torch.from_numpy(behind).flatten(1).to(device),
             row=row,
-            column=stream * width + place,
-            stream=stream,
-            number=behind[row, stream, place] + 1,
+            column=group * width + place,
+            number=behind[row, group, place] + 1,
         )
 
     def saw(self, seen: torch.Tensor) -> torch.Tensor:
-        """(rows, n * width, all): the tokens before this step that a stream may see, and its own up to each."""
-        rows, n, _ = seen.shape
+        """(rows, groups * width, all): the tokens before this step that a group may see, and its own up to each."""
+        rows, count = self.leads.shape
+        before = seen[torch.arange(rows, device=seen.device)[:, None], self.leads]
         own = torch.ones(self.width, self.width, dtype=torch.bool, device=seen.device).tril()
-        own = torch.block_diag(*[own] * n).bool()
-        return torch.cat([seen.repeat_interleave(self.width, 1), own.expand(rows, -1, -1)], -1)
+        own = torch.block_diag(*[own] * count).bool()
+        return torch.cat([before.repeat_interleave(self.width, 1), own.expand(rows, -1, -1)], -1)
 
-    def take(self, chosen: Sequence[int], ends: Set[int]) -> torch.Tensor:
-        """Hand each stream what was chosen for it; (rows, n, n * width): the tokens of this step that it keeps."""
-        n = len(self.streams[0])
-        stands = np.zeros((len(self.streams), n, n, self.width), bool)
-        left = iter(chosen)
-        for place, row in enumerate(self.streams):
-            for number, stream in enumerate(row):
-                if not stream.done:
-                    some = [next(left) for _ in range(1 + len(stream.draft))]
-                    stands[place, number, number, : stream.take(some, ends)] = True
+    def take(self, chosen: Sequence[Sequence[int]], ends: Set[int]) -> torch.Tensor:
+        """Hand each stream what was chosen for it; (rows, n, groups * width): the tokens of this step that it keeps."""
+        (rows, count), n, left = self.leads.shape, len(self.streams[0]), iter(chosen)
+        stands = np.zeros((rows, n, count, self.width), bool)
+        for row, alike in enumerate(self.groups):
+            for place, numbers in enumerate(alike):
+                draft = self.streams[row][numbers[0]].draft
+                after = [next(left) for _ in range(1 + len(draft))]
+                for number in numbers:
+                    kept = self.streams[row][number].take([several[number] for several in after], ends)
+                    stands[row, number, place, :kept] = True
         return torch.from_numpy(stands).flatten(2).to(self.tokens.device)
+
+
+def _alike(streams: Sequence[_Stream]) -> list[list[int]]:
+    """The numbers of streams that go on, grouped by the tokens that they have."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for number, stream in enumerate(streams):
+        if not stream.done:
+            groups.setdefault(tuple(stream.tokens), []).append(number)
+    return list(groups.values())
