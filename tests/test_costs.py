@@ -107,12 +107,14 @@ def test_torch_counts_the_same_for_reading_but_for_the_upper_triangle(rig):
 
 
 def test_torch_counts_the_same_for_replying(rig):
-    from lalm_utils.engine.writing import write
+    from lalm_utils.engine.writing import Writer
 
     asked = rig.questions(2, Workload(clip_seconds=1, text_tokens=20))
     prefix = rig.engine.prefill(asked)
-    tokens, how = prefix.mask.shape[1], {"n": 1, "temperature": 0.0, "uniform": None}
-    found = counted(lambda: write(rig.engine.decoder, prefix, max_new_tokens=4, ends=rig.engine.ends, **how))
+    tokens, how = prefix.mask.shape[1], {"n": 1, "temperature": 0.0, "max_new_tokens": 4}
+    writer = Writer(rig.engine.decoder, ends=rig.engine.ends, **how)
+    writer.add(prefix, uniform=None)
+    found = counted(writer.run)
     written = sum(costs.decode(rig.config, tokens + step) for step in range(1, 4))
     assert found == pytest.approx(2 * written, rel=1e-3)
 

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -186,11 +187,14 @@ def test_n_samples_share_one_prefill_and_replies_stop_the_decoding(model, prompt
     body.register_forward_pre_hook(
         lambda _, __, given: widths.append(given["inputs_embeds"].shape), with_kwargs=True
     )
-    replies = model.generate(prompts, n=5, temperature=1.0, max_new_tokens=20)
+    open_ended = [replace(prompt, options=()) for prompt in prompts]  # so that there are no drafts
+    replies = model.generate(open_ended, n=5, temperature=1.0, max_new_tokens=20)
     whole, *steps = widths
     assert whole[0] == len(prompts), "read for the prompts, not for their samples"
     assert whole[1] > 20
-    assert {shape[1] for shape in steps} == {5}, "each step feeds one token per sample"
+    assert 1 < max(shape[1] for shape in steps) <= 5, (
+        "a step feeds one token per sample, or per samples that are alike"
+    )
     longest = max(reply.n_tokens + (reply.finish == "stop") for several in replies for reply in several)
     assert len(steps) == longest - 1
     assert steps[-1][0] < len(prompts), "prompts whose samples have all ended leave the batch"
@@ -293,16 +297,16 @@ def test_a_clip_that_cannot_be_heard_fails_its_own_prompt_only(model, prompts, t
 
 
 def sabotage(model: TransformersModel, monkeypatch, fails) -> list[int]:
-    """Have the engine raise what `fails(batch)` returns; the sizes of the batches it was given."""
-    sizes, real = [], model.engine.generate
+    """Have the engine raise what `fails(batch)` returns; the sizes of the batches it reads."""
+    sizes, real = [], model.engine.prefill
 
-    def generate(batch, how):
+    def prefill(batch):
         sizes.append(len(batch))
         if error := fails(batch):
             raise error
-        return real(batch, how)
+        return real(batch)
 
-    monkeypatch.setattr(model.engine, "generate", generate)
+    monkeypatch.setattr(model.engine, "prefill", prefill)
     return sizes
 
 
@@ -327,8 +331,8 @@ def test_a_batch_too_large_for_the_memory_is_halved_and_stays_so(model, prompts,
     model.batch_size = 8
     sizes = sabotage(model, monkeypatch, lambda batch: len(batch) > 2 and full)
     assert model.generate(prompts * 2, max_new_tokens=5) == whole
-    assert sizes[:3] == [8, 4, 2]
-    assert max(sizes[6:]) <= 2, "later batches start at the size that fits"
+    assert sizes[:3] == [8, 7, 4], "14 prompts are read by 8, their halves whole, and so on"
+    assert max(sizes[3:]) <= 2, "later batches start at the size that fits"
     assert model.description["batch_size"] == 2
 
 

@@ -11,7 +11,7 @@ from transformers import DynamicCache
 
 from lalm_utils.engine import writing
 from lalm_utils.engine.decoding import Decoder, Prefix
-from lalm_utils.engine.writing import continuations, write
+from lalm_utils.engine.writing import Writer, continuations
 
 WORDS, END = 12, 0
 
@@ -69,19 +69,23 @@ PROMPTS = [[3, 4], [5, 6, 7, 1], [2], [9, 9, 3]]
 UNIFORM = torch.from_numpy(np.random.default_rng(3).random((len(PROMPTS), 3, 8)))
 
 
-def written(prompts=PROMPTS, *, n=1, most=8, drafts=(), uniform=None):
-    body = Body()
-    made = write(
+def written(prompts=PROMPTS, *, n=1, most=8, drafts=(), uniform=None, batch=99):
+    """Replies to batches of the prompts, and how wide each step was."""
+    body, rows = Body(), []
+    writer = Writer(
         Decoder(body=body, head=head),
-        prefix(prompts),
         n=n,
         temperature=0.0 if uniform is None else 1.0,
-        uniform=uniform,
         max_new_tokens=most,
         ends={END},
-        drafts=drafts,
     )
-    return [[(tuple(one.tokens), one.ended) for one in row] for row in made], body.calls
+    for start in range(0, len(prompts), batch):
+        some = slice(start, start + batch)
+        numbers = None if uniform is None else uniform[some]
+        rows += writer.add(prefix(prompts[some]), uniform=numbers, drafts=drafts[some])
+        writer.run(until=batch // 2)
+    writer.run()
+    return [[(tuple(one.tokens), one.ended) for one in row.written] for row in rows], body.calls
 
 
 def by_hand(prompt: list[int], most: int, draw=None) -> tuple[tuple[int, ...], bool]:
@@ -101,10 +105,11 @@ def by_hand(prompt: list[int], most: int, draw=None) -> tuple[tuple[int, ...], b
     return tuple(tokens), False
 
 
+@pytest.mark.parametrize("batch", [1, 2, 3, 4])
 @pytest.mark.parametrize("most", [1, 2, 3, 8])
-def test_replies_are_those_of_one_pass_per_token(most):
-    assert written(most=most)[0] == [[by_hand(prompt, most)] for prompt in PROMPTS]
-    sampled, _ = written(n=3, most=most, uniform=UNIFORM)
+def test_replies_are_those_of_one_pass_per_token(most, batch):
+    assert written(most=most, batch=batch)[0] == [[by_hand(prompt, most)] for prompt in PROMPTS]
+    sampled, _ = written(n=3, most=most, uniform=UNIFORM, batch=batch)
     assert sampled == [
         [by_hand(prompt, most, UNIFORM[row, number]) for number in range(3)]
         for row, prompt in enumerate(PROMPTS)
@@ -140,9 +145,11 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n, uniform", [(1, None), (3, UNIFORM)], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("most", [2, 8])
-def test_drafts_change_no_reply(kind, n, uniform, most):
-    plain, steps = written(n=n, uniform=uniform, most=most)
-    drafted, fewer = written(n=n, uniform=uniform, most=most, drafts=some_drafts(plain, kind))
+@pytest.mark.parametrize("batch", [2, 4])
+def test_drafts_change_no_reply(kind, n, uniform, most, batch):
+    how = {"n": n, "uniform": uniform, "most": most, "batch": batch}
+    plain, steps = written(**how)
+    drafted, fewer = written(**how, drafts=some_drafts(plain, kind))
     assert drafted == plain
     assert len(fewer) <= len(steps)
 
@@ -156,6 +163,26 @@ def test_a_reply_that_is_a_draft_takes_one_step_for_every_few_tokens(monkeypatch
         again, fewer = written([LONG], most=24, drafts=[[reply]])
         assert again == plain
         assert len(fewer) == wanted
+
+
+def test_what_is_left_of_a_batch_goes_on_with_the_next():
+    prompts = [PROMPTS[0], LONG, PROMPTS[3], LONG]  # short and long replies in each batch of two
+    alone = [written([prompt], most=24)[1] for prompt in prompts]
+    together, steps = written(prompts, most=24, batch=2)
+    assert [len(row[0][0]) for row in together] == [3, 24, 2, 24]
+    assert len(steps) < len(alone[1]) + len(alone[3])
+    assert len(steps) == len(alone[0]) + len(
+        alone[3]
+    )  # the first LONG waits for the second batch after as many
+
+
+def test_streams_are_read_as_one_until_they_part():
+    same = UNIFORM[:, :1].expand(-1, 3, -1)
+    replies, widths = written(n=3, uniform=same)
+    assert all(row == row[:1] * 3 for row in replies)
+    assert set(widths) == {1}
+    _, widths = written(n=3, uniform=UNIFORM)
+    assert max(widths) > 1
 
 
 def test_logits_made_in_parts_are_the_same(monkeypatch):

@@ -29,9 +29,10 @@ from transformers import (
 
 from lalm_utils.audio import RATE, Clip, content_hash
 from lalm_utils.cli.costs import Workload
+from lalm_utils.engine.decoding import Prefix
 from lalm_utils.engine.engines import Asked, Decoding, SharedEngine
 from lalm_utils.engine.hardware import pick_device, pick_dtype, pick_threads
-from lalm_utils.engine.writing import write
+from lalm_utils.engine.writing import Writer
 from lalm_utils.models import ModelError
 
 T = TypeVar("T")
@@ -149,15 +150,16 @@ class Rig:
         settings = {
             "n": len(drawing.samples),
             "temperature": drawing.temperature,
-            "uniform": drawing.uniform(asked, self.device),
             "max_new_tokens": work.new_tokens,
             "ends": self.engine.ends,
         }
-        return self._seconds(
-            lambda prefix: write(self.engine.decoder, prefix, **settings),
-            repeats,
-            lambda: self.engine.prefill(asked),
-        )
+
+        def reply(prefix: Prefix) -> None:
+            writer = Writer(self.engine.decoder, **settings)
+            writer.add(prefix, uniform=drawing.uniform(asked, self.device))
+            writer.run()
+
+        return self._seconds(reply, repeats, lambda: self.engine.prefill(asked))
 
     def _seconds(
         self, work: Callable[[T], Any], repeats: int, prepare: Callable[[], T] = lambda: None

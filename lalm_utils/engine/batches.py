@@ -34,8 +34,8 @@ def isolate(
 ) -> list[R | Failure]:
     """`work(batch)`, where a batch that fails is tried again in parts, down to single members.
 
-    Out of memory halves the batch (`shrink` is told the new size, `recover` may free memory); any other
-    exception has its members tried singly. KeyboardInterrupt and its like pass through.
+    Each half is tried by itself, and so on. When memory ran out, `shrink` is told of the new size, and `recover` may
+    free some. KeyboardInterrupt and its like pass through.
     """
     try:
         return list(work(batch))
@@ -46,7 +46,7 @@ def isolate(
     if len(batch) == 1:
         log.warning("no reply: %s", message)
         return [Failure(error=message)]
-    size = (len(batch) + 1) // 2 if full else 1
+    size = (len(batch) + 1) // 2
     log.warning("a batch of %d failed and is tried again by %d: %s", len(batch), size, message)
     if full:
         shrink(size)

@@ -76,9 +76,10 @@ class Decoder:
         return Prefix(cache=self.kept(out), mask=mask, logits=logits)
 
     def extend(
-        self, prefix: Prefix, tokens: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor
+        self, cache: Any, tokens: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor
     ) -> torch.Tensor:
-        """The states after feeding (batch, width) tokens that see where `seen` (batch, width, all) holds."""
+        """The states after feeding (batch, width) tokens that see where `seen` (batch, width, all) holds; `cache`
+        grows by them."""
         embeds = self.body.get_input_embeddings()(tokens)
         hidden_from = torch.finfo(embeds.dtype).min
         bias = torch.zeros(seen.shape, dtype=embeds.dtype, device=embeds.device)
@@ -87,7 +88,7 @@ class Decoder:
             attention_mask=bias.masked_fill_(~seen, hidden_from)[:, None],
             position_ids=positions,
             use_cache=True,
-            **{cache_name(self.body): prefix.cache},
+            **{cache_name(self.body): cache},
         )
         return out.last_hidden_state
 
@@ -184,7 +185,7 @@ def score(decoder: Decoder, prefix: Prefix, options: Sequence[Sequence[Sequence[
         prompt = prefix.mask.bool()[:, None].expand(-1, fed.tokens.shape[1], -1)
         same = fed.owner[:, :, None] == fed.owner[:, None, :]
         seen = torch.cat([prompt, same & (fed.depth[:, None, :] <= fed.depth[:, :, None])], -1)
-        hidden = decoder.extend(prefix, fed.tokens, prefix.mask.sum(-1)[:, None] + fed.depth, seen)
+        hidden = decoder.extend(prefix.cache, fed.tokens, prefix.mask.sum(-1)[:, None] + fed.depth, seen)
     scores = []
     for row, texts in enumerate(options):
         total = log_likelihood(prefix.logits[row].expand(len(texts), -1), [text[0] for text in texts])

@@ -24,7 +24,7 @@ from lalm_utils.engine.audio_features import AudioEmbeddings, spread
 from lalm_utils.engine.families import USUAL, Family
 from lalm_utils.engine.openings import Openings, Row, left_padded
 from lalm_utils.engine.plain_engine import PlainEngine
-from lalm_utils.engine.writing import write
+from lalm_utils.engine.writing import Writer
 
 __all__ = ["Asked", "Decoding", "PlainEngine", "SharedEngine", "Written", "engine_for"]
 
@@ -35,6 +35,8 @@ class SharedEngine:
     Budgets are in bytes: of clips' embeddings in memory and in `audio_folder`, and of the keys and values of prompts'
     openings.
     """
+
+    TOGETHER = 4  # batches given to `generate` at once, since replies to one go on beside those to the next
 
     def __init__(
         self,
@@ -94,18 +96,27 @@ class SharedEngine:
         stem = asked.ids[: asked.ids.index(token)]
         return Row(embeds=embeds, opening=len(spread_out) - behind, key=key, stem=stem)
 
-    def generate(self, batch: Sequence[Asked], how: Decoding) -> list[list[Written]]:
-        """One list of len(how.samples) replies per prompt."""
-        return write(
+    def generate(
+        self, batch: Sequence[Asked], how: Decoding, *, at_once: int | None = None
+    ) -> list[list[Written]]:
+        """One list of len(how.samples) replies per prompt, of which `at_once` are read at once (None: all)."""
+        at_once = at_once or len(batch)
+        writer = Writer(
             self.decoder,
-            self.prefill(batch),
             n=len(how.samples),
             temperature=how.temperature,
-            uniform=how.uniform(batch, self.model.device),
             max_new_tokens=how.max_new_tokens,
             ends=self.ends,
-            drafts=[[option[:-1] for option in asked.options] for asked in batch],
         )
+        rows = []
+        for start in range(0, len(batch), at_once):
+            some = batch[start : start + at_once]
+            drafts = [[option[:-1] for option in asked.options] for asked in some]
+            uniform = how.uniform(some, self.model.device)
+            rows += writer.add(self.prefill(some), uniform=uniform, drafts=drafts)
+            writer.run(until=at_once // 2)
+        writer.run()
+        return [row.written for row in rows]
 
     def option_logprobs(self, batch: Sequence[Asked]) -> list[np.ndarray]:
         """One (n_options,) array per prompt, all options after one shared prefix."""

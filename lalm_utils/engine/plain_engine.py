@@ -35,6 +35,8 @@ class PlainEngine:
     the model is on exactly where a prompt has clips, as its makers mean it.
     """
 
+    TOGETHER = 1  # batches given to `generate` at once
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -58,9 +60,18 @@ class PlainEngine:
         return {name: self._placed(value) for name, value in made.items() if torch.is_tensor(value)}
 
     @torch.inference_mode()
-    def generate(self, batch: Sequence[Asked], how: Decoding) -> list[list[Written]]:
-        """One list of len(how.samples) replies per prompt; the samples of a prompt are rows of the batch."""
-        return self._grouped(batch, lambda some: self._generated(some, how))
+    def generate(
+        self, batch: Sequence[Asked], how: Decoding, *, at_once: int | None = None
+    ) -> list[list[Written]]:
+        """One list of len(how.samples) replies per prompt, `at_once` by `at_once` (None: all); the samples of a prompt
+        are rows of the batch."""
+        at_once = at_once or len(batch)
+        parts = [batch[start : start + at_once] for start in range(0, len(batch), at_once)]
+        return [
+            several
+            for part in parts
+            for several in self._grouped(part, lambda some: self._generated(some, how))
+        ]
 
     @torch.inference_mode()
     def option_logprobs(self, batch: Sequence[Asked]) -> list[np.ndarray]:

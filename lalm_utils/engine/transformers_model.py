@@ -179,7 +179,7 @@ class TransformersModel:
             max_new_tokens=max_new_tokens,
             seed=seed,
         )
-        made = self._all(prompts, partial(self._answer, how=how))
+        made = self._all(prompts, partial(self._answer, how=how), together=self.engine.TOGETHER)
         replies = [[failed(m.error)] * n if isinstance(m, Failure) else m for m in made]
         return replies if temperature else [several[:1] * n for several in replies]
 
@@ -220,25 +220,26 @@ class TransformersModel:
         return (there - here).abs().max().item()
 
     def _all(
-        self, prompts: Sequence[Prompt], work: Callable[[Sequence[Asked]], Sequence[R]]
+        self, prompts: Sequence[Prompt], work: Callable[[Sequence[Asked]], Sequence[R]], *, together: int = 1
     ) -> list[R | Failure]:
-        """`work` on every prompt, in batches of similar length; results in the order of the prompts."""
+        """`work` on every prompt, in `together` batches of similar length at once; results in the prompts' order."""
         reach = LOOKAHEAD * self.batch_size
         results: list[R | Failure] = []
         for start in range(0, len(prompts), reach):
             self.expect(prompts[start + reach : start + 2 * reach])
-            results += self._part(prompts[start : start + reach], work)
+            results += self._part(prompts[start : start + reach], work, together)
         return results
 
     def _part(
-        self, prompts: Sequence[Prompt], work: Callable[[Sequence[Asked]], Sequence[R]]
+        self, prompts: Sequence[Prompt], work: Callable[[Sequence[Asked]], Sequence[R]], together: int
     ) -> list[R | Failure]:
         results: list[Any] = [isolate([prompt], self._ready_all)[0] for prompt in prompts]
         waiting = [place for place, made in enumerate(results) if not isinstance(made, Failure)]
         # the longest first: a batch too large for the memory shows at once, not after an hour
         waiting.sort(key=lambda place: -results[place].length)
         while waiting:
-            places, waiting = waiting[: self.batch_size], waiting[self.batch_size :]
+            size = together * self.batch_size
+            places, waiting = waiting[:size], waiting[size:]
             batch = [results[place] for place in places]
             for place, result in zip(places, isolate(batch, work, recover=_free_memory, shrink=self._shrink)):
                 results[place] = result
@@ -264,7 +265,7 @@ class TransformersModel:
         return Asked(text=text, clips=clips, ids=tuple(ids), options=tuple(tokens))
 
     def _answer(self, batch: Sequence[Asked], how: Decoding) -> list[list[Reply]]:
-        written = self.engine.generate(batch, how)
+        written = self.engine.generate(batch, how, at_once=self.batch_size)
         return [[self._reply(asked, one) for one in several] for asked, several in zip(batch, written)]
 
     def _reply(self, asked: Asked, written: Written) -> Reply:
@@ -276,7 +277,8 @@ class TransformersModel:
         )
 
     def _shrink(self, size: int) -> None:
-        self.batch_size = size
+        """Take smaller batches, when memory ran out over a list twice as long as `size`: one batch, or several."""
+        self.batch_size = size if size <= self.batch_size else max(1, self.batch_size // 2)
 
 
 def _clip(samples: np.ndarray) -> Clip:

@@ -1,6 +1,6 @@
 """From one prefill per prompt to n replies, with the prompt's options as drafts of them.
 
-In: a decoder and a batch of prompts that it has read. Out: `Written` replies. It knows nothing of audio or text.
+In: a decoder and batches of prompts that it has read. Out: `Written` replies. It knows nothing of audio or text.
 
 The prompt is never copied per sample. The n samples of a prompt are *streams* side by side in one row, under a mask
 that lets a stream see the prompt and its own past only: decoding 5 samples takes half the time of copying the cache
@@ -18,9 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+from transformers import DynamicCache
 
 from lalm_utils.engine.asked import Written
 from lalm_utils.engine.decoding import Decoder, Prefix, choose
@@ -75,45 +78,116 @@ class _Stream:
         return len(chosen)
 
 
-@torch.inference_mode()
-def write(
-    decoder: Decoder,
-    prefix: Prefix,
-    *,
-    n: int,
-    temperature: float,
-    uniform: torch.Tensor | None,
-    max_new_tokens: int,
-    ends: Set[int],
-    drafts: Sequence[Iterable[Sequence[int]]] = (),
-) -> list[list[Written]]:
-    """`n` replies per prompt, each up to a token of `ends` or `max_new_tokens`.
+@dataclass(kw_only=True)
+class _Row:
+    """A prompt whose replies are being written."""
 
-    `uniform` (batch, n, max_new_tokens) is not looked at when greedy; then n is 1. `drafts`: per prompt, tokens that a
-    reply may consist of. Prompts whose streams have all ended leave the batch.
+    streams: list[_Stream]
+    after: Continuations
+    uniform: torch.Tensor | None  # (n, max_new_tokens)
+
+    @property
+    def done(self) -> bool:
+        return all(stream.done for stream in self.streams)
+
+    @property
+    def written(self) -> list[Written]:
+        return [Written(tokens=stream.tokens, ended=stream.ended) for stream in self.streams]
+
+
+class Writer:
+    """Writes replies to prompts that come batch by batch; those that are not done go on with the next batch's.
+
+    So the last streams of a batch, whose steps cost nearly as much as those of all, seldom run alone.
     """
-    streams = [[_Stream(most=max_new_tokens) for _ in range(n)] for _ in prefix.mask]
-    after = [continuations(some) for some in drafts] or [{}] * len(streams)
-    first = choose(prefix.logits[:, None], temperature, None if uniform is None else uniform[:, :, 0])
-    for row, tokens in zip(streams, first.expand(-1, n).tolist()):
-        for stream, token in zip(row, tokens):
-            stream.take([token], ends)
-    rows, lengths = np.arange(len(streams)), prefix.mask.sum(-1)
-    seen = prefix.mask.bool()[:, None].expand(-1, n, -1)
-    while (live := np.array([not all(stream.done for stream in streams[row]) for row in rows])).any():
-        if live.mean() <= COMPACT_BELOW:
-            kept = torch.from_numpy(live.nonzero()[0]).to(seen.device)
-            prefix.cache.batch_select_indices(kept)
-            rows, lengths, seen = rows[live], lengths[kept], seen[kept]
-        for row in rows:
-            for stream in streams[row]:
-                stream.guess(after[row])
-        step = _Step.of([streams[row] for row in rows], seen.device)
-        hidden = decoder.extend(prefix, step.tokens, lengths[:, None] + step.behind, step.saw(seen))
-        drawn = None if uniform is None else uniform[rows[step.row], :, step.number]
-        chosen = _chosen(decoder, hidden[step.row, step.column], temperature, drawn)
-        seen = torch.cat([seen, step.take(chosen, ends)], -1)
-    return [[Written(tokens=stream.tokens, ended=stream.ended) for stream in row] for row in streams]
+
+    def __init__(
+        self, decoder: Decoder, *, n: int, temperature: float, max_new_tokens: int, ends: Set[int]
+    ) -> None:
+        """`n` replies per prompt (greedy: 1), each up to a token of `ends` or `max_new_tokens`."""
+        self.decoder, self.temperature, self.ends = decoder, temperature, ends
+        self.n, self.most = n, max_new_tokens
+        self.rows: list[_Row] = []  # of the cache; some may be done
+        self.cache: Any = None
+        self.seen = self.lengths = torch.empty(0)
+
+    @torch.inference_mode()
+    def add(
+        self, prefix: Prefix, *, uniform: torch.Tensor | None, drafts: Sequence[Iterable[Sequence[int]]] = ()
+    ) -> list[_Row]:
+        """Take in a batch of prompts. Their rows have the replies in `written` once `run` is through with them.
+
+        `uniform` (batch, n, max_new_tokens): the numbers to draw at; None when greedy. `drafts`: per prompt, tokens
+        that a reply may consist of.
+        """
+        after = [continuations(some) for some in drafts] or [{}] * len(prefix.mask)
+        drawn = [None] * len(after) if uniform is None else uniform
+        first = choose(
+            prefix.logits[:, None], self.temperature, None if uniform is None else uniform[:, :, 0]
+        )
+        fresh = []
+        for tokens, known, numbers in zip(first.expand(-1, self.n).tolist(), after, drawn):
+            streams = [_Stream(most=self.most) for _ in tokens]
+            for stream, token in zip(streams, tokens):
+                stream.take([token], self.ends)
+            fresh.append(_Row(streams=streams, after=known, uniform=numbers))
+        seen, lengths = prefix.mask.bool()[:, None].expand(-1, self.n, -1), prefix.mask.sum(-1)
+        self._drop_done(share=1.0)
+        if self.rows:
+            prefix.cache, seen = _joined(self.cache, prefix.cache), _stacked(self.seen, seen)
+            lengths = torch.cat([self.lengths, lengths])
+        self.cache, self.seen, self.lengths = prefix.cache, seen, lengths
+        self.rows = [*self.rows, *fresh]
+        return fresh
+
+    def run(self, *, until: int = 0) -> None:
+        """Step by step, until no more than `until` prompts are left."""
+        while sum(not row.done for row in self.rows) > until:
+            self._drop_done(share=COMPACT_BELOW)
+            self._step()
+
+    def _drop_done(self, *, share: float) -> None:
+        """Drop rows that are done, if those that are not are at most `share` of all."""
+        live = [place for place, row in enumerate(self.rows) if not row.done]
+        if len(live) == len(self.rows) or len(live) > share * len(self.rows):
+            return
+        self.rows = [self.rows[place] for place in live]
+        if live:
+            kept = torch.tensor(live, device=self.seen.device)
+            self.cache.batch_select_indices(kept)
+            self.seen, self.lengths = self.seen[kept], self.lengths[kept]
+
+    @torch.inference_mode()
+    def _step(self) -> None:
+        for row in self.rows:
+            for stream in row.streams:
+                stream.guess(row.after if not stream.done else {})
+        step = _Step.of([row.streams for row in self.rows], self.seen.device)
+        hidden = self.decoder.extend(
+            self.cache, step.tokens, self.lengths[:, None] + step.behind, step.saw(self.seen)
+        )
+        drawn = None
+        if self.temperature:
+            drawn = torch.stack([self.rows[row].uniform[:, at] for row, at in zip(step.row, step.number)])
+        chosen = _chosen(self.decoder, hidden[step.row, step.column], self.temperature, drawn)
+        self.seen = torch.cat([self.seen, step.take(chosen, self.ends)], -1)
+
+
+def _joined(one: DynamicCache, other: DynamicCache) -> DynamicCache:
+    """The rows of both, against the right edge. `one` and `other` are used up."""
+    cache = DynamicCache()
+    for number, (mine, yours) in enumerate(zip(one.layers, other.layers)):
+        cache.update(_stacked(mine.keys, yours.keys, -2), _stacked(mine.values, yours.values, -2), number)
+        mine.keys = mine.values = yours.keys = yours.values = None
+    return cache
+
+
+def _stacked(one: torch.Tensor, other: torch.Tensor, along: int = -1) -> torch.Tensor:
+    """The rows of both, the shorter ones with zeros before them."""
+    longest = max(one.shape[along], other.shape[along])
+    behind = (0, 0) * (-along - 1)
+    padded = [nn.functional.pad(x, (*behind, longest - x.shape[along], 0)) for x in (one, other)]
+    return torch.cat(padded)
 
 
 def _chosen(
@@ -140,11 +214,9 @@ class _Step:
     width: int
     tokens: torch.Tensor
     behind: torch.Tensor  # (rows, groups * width): places behind the prompt
-    row: (
-        np.ndarray
-    )  # (m,): of each true token, its row, column, and the number in the reply of the one it leads to
+    row: np.ndarray  # (m,): the place of each true token,
     column: np.ndarray
-    number: np.ndarray
+    number: np.ndarray  # and which token of the reply is chosen after it
 
     @classmethod
     def of(cls, streams: Sequence[Sequence[_Stream]], device: torch.device) -> _Step:
