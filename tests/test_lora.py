@@ -78,7 +78,9 @@ def first_logits(model: TransformersModel, examples: list[Example]) -> torch.Ten
 
 def test_prompts_are_those_that_evaluation_asks(model, examples, tmp_path, monkeypatch):
     data, seen, real = TrainingSet(model, examples), [], model.engine.generate
-    monkeypatch.setattr(model.engine, "generate", lambda batch, how: seen.extend(batch) or real(batch, how))
+    monkeypatch.setattr(
+        model.engine, "generate", lambda batch, how, **_: seen.extend(batch) or real(batch, how)
+    )
     with Store(tmp_path / "replies.db") as store:
         runs.ask(model, [e.item for e in examples], "idk", store=store)
     learnt = [data[place] for place in range(len(data))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 from tiny import save_tiny, write_tone
@@ -72,9 +73,18 @@ def test_ratios_are_of_medians_with_their_lowest_and_highest_repeat():
 def test_a_long_run_is_timed_block_by_block(model, asked):
     frame = speed.over_many(model, asked * 2, block=2)
     assert list(frame["block"]) == [1, 2, 3]
-    assert (frame["each"] > 0).all()
+    assert (frame[["forward", "backward"]] > 0).all(axis=None)
     with pytest.raises(ValueError, match="3 items are not two blocks of 2"):
         speed.over_many(model, asked, block=2)
+
+
+def test_a_drift_is_told_from_blocks_that_take_longer():
+    place, heavy = np.arange(4), np.array([1.0, 3.0, 1.5, 2.0])
+    grown = 1.1 ** (place / 3)
+    frame = pd.DataFrame({"forward": heavy * grown, "backward": heavy * grown[::-1]})
+    assert speed.drift(frame) == pytest.approx(0.1)
+    assert speed.drift(frame.assign(backward=frame["forward"])) == pytest.approx(0)
+    assert speed.drift(frame.rename(columns={"forward": "backward", "backward": "forward"})) < 0
 
 
 def test_what_cannot_be_compared_is_refused(model, asked):

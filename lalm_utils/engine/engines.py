@@ -9,7 +9,7 @@ of files, failures or replies.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,20 +43,25 @@ class SharedEngine:
         model: PreTrainedModel,
         processor: ProcessorMixin,
         *,
-        ends: Sequence[int],
+        ends: Iterable[int],
         audio_budget: int,
         opening_budget: int,
         audio_folder: str | Path | None = None,
         disk_budget: int = 0,
     ) -> None:
         core = model.model
-        self.model = model
+        self.model, self.processor = model, processor
         self.audio = AudioEmbeddings(
             core, processor.feature_extractor, audio_budget, folder=audio_folder, disk_budget=disk_budget
         )
         self.decoder = decoding.Decoder(body=core.language_model, head=decoding.unrounded(model.lm_head))
         self.openings = Openings(self.decoder.cache, opening_budget)
         self.ends = frozenset(ends)
+
+    def afresh(self, model: PreTrainedModel) -> SharedEngine:
+        """An engine for `model` with the same budgets and nothing kept, in memory or in a folder."""
+        budgets = {"audio_budget": self.audio.budget, "opening_budget": self.openings.budget}
+        return SharedEngine(model, self.processor, ends=self.ends, **budgets)
 
     def with_language_model(self, model: PreTrainedModel) -> SharedEngine:
         """An engine for `model`, whose language model alone is another: clips already heard are not heard again."""

@@ -63,7 +63,7 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     return DTYPES[dtype]
 
 
-def keep_freed_memory(*, blocks: int = 2**27, total: int = 2**30) -> bool:
+def keep_freed_memory(*, blocks: int = 2**27, total: int = 2**28) -> bool:
     """Let this process keep freed blocks up to `blocks` bytes, `total` in all, for its next ones; whether it can.
 
     A forward pass frees and takes megabytes at every operation. glibc hands such blocks back to the kernel, which must

@@ -99,8 +99,9 @@ class Openings:
         """Keep the openings of `rows`, of whose whole prompts a pass left `cache`: `stem` tokens that all begin with,
         then the others, left-padded."""
         states = [part for layer in cache.layers for part in (layer.keys, layer.values)]
+        token = sum(part[0, :, 0].nbytes for part in states)
         for place, row in enumerate(rows):
-            if not row.opening or row.key in self.kept or not self.budget:
+            if not 0 < row.opening * token <= self.budget or row.key in self.kept:
                 continue
             end = states[0].shape[-2] - len(row.embeds) + row.opening
             own = torch.stack(

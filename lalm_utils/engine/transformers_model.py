@@ -60,7 +60,7 @@ class TransformersModel:
         base: str | None = None,
         revision: str | None = None,
         audio_cache_mb: int = 512,
-        opening_cache_mb: int = 512,
+        opening_cache_mb: int = 256,
         audio_cache_dir: str | Path | None = None,
         audio_cache_disk_mb: int = 8192,
         window: str = "first",

@@ -269,11 +269,10 @@ def _sharing_copy(model: nn.Module) -> nn.Module:
 
 def _engine(base: TransformersModel, twin: TransformersModel) -> SharedEngine | PlainEngine:
     """An engine for the twin; where the adapter is in the language model alone, with the base's kept clips."""
-    own, ends = base.engine, base.parts.ends
+    own = base.engine
     if isinstance(own, PlainEngine):
-        return PlainEngine(twin.model, twin.processor, ends=ends, family=own.family)
+        return PlainEngine(twin.model, twin.processor, ends=base.parts.ends, family=own.family)
     new = {name for name, _ in twin.model.named_parameters()} - {n for n, _ in base.model.named_parameters()}
     if any("language_model" not in name.split(".") for name in new):
-        budgets = {"audio_budget": own.audio.budget, "opening_budget": own.openings.budget}
-        return SharedEngine(twin.model, twin.processor, ends=ends, **budgets)
+        return own.afresh(twin.model)
     return own.with_language_model(twin.model)
