@@ -463,7 +463,7 @@ FILES = [
         "JSON bombs",
         "a number of 4,000 digits",
         file('[{"audio_id":"a","task":' + "9" * 4_000 + "}]"),
-        "missing field id, question",
+        "missing field question",
     ),
     (
         "JSON bombs",
