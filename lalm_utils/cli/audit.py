@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from lalm_utils import audit, items, releases
+from lalm_utils.cli import refuse
 from lalm_utils.items import BenchmarkError
 from lalm_utils.outcomes import OutcomeError
 
@@ -46,8 +46,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             args.json.write_text(json.dumps(made, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     except (BenchmarkError, OutcomeError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refuse(error)
     print(as_text(made))
     return 0
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lalm_utils.cli import costs, run_files
+from lalm_utils.cli import costs, refuse, run_files
 from lalm_utils.cli.costs import Workload
 from lalm_utils.engine.batches import is_out_of_memory
 from lalm_utils.models import ModelError
@@ -195,8 +195,7 @@ def run(args: argparse.Namespace) -> int:
         )  # fmt: skip
         print(as_text(table))
     except (ModelError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return refuse(error)
     return 0 if (table["status"] == "ok").any() else 1
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lalm_utils.cache import cache_dir
-from lalm_utils.cli import ranks, run_files
+from lalm_utils.cli import ranks, refuse, run_files
 from lalm_utils.cli.ranks import Channel, Rank, RankError
-from lalm_utils.cli.run import options, refuse
+from lalm_utils.cli.run import options
 from lalm_utils.models import ModelError, load_model
 from lalm_utils.store import StoreError
 
@@ -96,9 +96,9 @@ def run(args: argparse.Namespace) -> int:
         rank = ranks.here()
         folder, examples = _finetune(args, rank)
     except FAULTS as error:
-        return refuse(str(error), 2)
+        return refuse(error)
     except RankError as error:
-        return refuse(str(error), 1)
+        return refuse(error, 1)
     except KeyboardInterrupt:
         return refuse("stopped; the same command goes on from the last checkpoint", 130)
     if rank.number == 0:

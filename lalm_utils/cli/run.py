@@ -18,7 +18,6 @@ import argparse
 import json
 import re
 import sqlite3
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -30,7 +29,7 @@ import pandas as pd
 from lalm_utils import audit, option_order, prompts, releases, runs
 from lalm_utils import items as benchmarks
 from lalm_utils.cache import cache_dir
-from lalm_utils.cli import jobs, ranks, run_files
+from lalm_utils.cli import jobs, ranks, refuse, run_files
 from lalm_utils.cli.jobs import Job
 from lalm_utils.cli.ranks import Channel, Rank, RankError
 from lalm_utils.cli.run_files import FolderError
@@ -83,9 +82,9 @@ def run(args: argparse.Namespace) -> int:
         channel = None if rank.alone else Channel(rank, patience=args.wait * 60)
         return _lead(args, rank, channel) if rank.number == 0 else _follow(args, rank, channel)
     except FAULTS as error:
-        return refuse(str(error), 2)
+        return refuse(error)
     except RankError as error:
-        return refuse(str(error), 1)
+        return refuse(error, 1)
     except KeyboardInterrupt:
         return refuse("stopped; replies so far are stored, and the same command goes on from there", 130)
 
@@ -215,9 +214,3 @@ def _report(out: Path, made: Mapping[str, Mapping[str, Any]]) -> str:
     first, *others = (out / about["predictions"] for about in made.values())
     compare = f" {others[0]} --before" if others else ""
     return "\n".join([*lines, f"metrics: python -m lalm_utils score{compare} {first}"])
-
-
-def refuse(reason: str, code: int) -> int:
-    """Say why a command ends, on the error stream; its exit code."""
-    print(f"error: {reason}", file=sys.stderr)
-    return code

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 from lalm_utils import metrics, outcomes, releases
-from lalm_utils.cli import predictions, submissions
+from lalm_utils.cli import predictions, refuse, submissions
 from lalm_utils.cli.predictions import PredictionError
 from lalm_utils.outcomes import OutcomeError
 from lalm_utils.shown import listed
@@ -155,16 +154,11 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             args.json.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     except (PredictionError, OutcomeError) as error:
-        return _refuse(str(error))
+        return refuse(error)
     except (OSError, RuntimeError) as error:
-        return _refuse(f"{args.json}: cannot be written ({error}); name a file in a folder that exists")
+        return refuse(f"{args.json}: cannot be written ({error}); name a file in a folder that exists")
     print(as_text(report))
     return 0
-
-
-def _refuse(reason: str) -> int:
-    print(f"error: {reason}", file=sys.stderr)
-    return 2
 
 
 def _failed(table: pd.DataFrame) -> list[str]:
