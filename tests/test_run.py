@@ -199,12 +199,48 @@ def test_a_sample_is_balanced_and_options_reach_the_model(tmp_path, use):
     loaded = use(parrot("bell"))
     file = write_benchmark(tmp_path / "data", 12)
     options = ["--n", "3", "--batch-size", "5", "--dtype", "float32", "--device", "cpu"]
-    options += ["--audio-cache-dir", str(tmp_path / "heard")]
+    options += ["--audio-cache-dir", str(tmp_path / "heard"), "--no-check"]
     assert main(words(tmp_path, file, *options)) == 0
     table = pd.read_csv(tmp_path / "out" / "plain.csv")
     assert sorted(table["modality"]) == ["music", "sound", "speech"]
     given = {"batch_size": 5, "dtype": "float32", "device": "cpu", "audio_cache_dir": tmp_path / "heard"}
-    assert loaded == [given]
+    assert loaded == [given | {"check": False}]
+
+
+def test_questions_can_be_asked_without_clips_for_the_audit(tmp_path, use, capsys, monkeypatch):
+    file = write_benchmark(tmp_path / "data")
+    model, rendered = parrot("bell"), []
+
+    def render(prompt):
+        rendered.append(FakeModel.render(model, prompt))
+        return rendered[-1]
+
+    monkeypatch.setattr(model, "render", render)
+    use(model)
+    shutil.rmtree(tmp_path / "data" / "audio")  # not needed
+    assert main(words(tmp_path, file, "--methods", "plain", "--no-audio")) == 0
+    assert rendered
+    assert not any("<clip>" in text for text in rendered)
+    assert facts(tmp_path)["audio"] is False
+    capsys.readouterr()
+    assert main(["audit", str(file), "--no-clips", "--text-only", str(tmp_path / "out" / "plain.csv")]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "text_only" in line)
+    assert line.split()[0] == "text_only"
+    assert line.split()[-1] == "0.500"  # half of the right options are a bell
+    write_benchmark(tmp_path / "data")
+    assert main(words(tmp_path, file, "--methods", "idk")) == 2
+    assert "of another benchmark and audio" in capsys.readouterr().err
+
+
+def test_a_folder_that_says_nothing_of_audio_is_of_a_run_that_heard(tmp_path, use):
+    file = write_benchmark(tmp_path / "data")
+    use(parrot("bell"))
+    assert main(words(tmp_path, file, "--methods", "plain")) == 0
+    older = facts(tmp_path)
+    del older["identity"]["audio"]
+    (tmp_path / "out" / "run.json").write_text(json.dumps(older))
+    assert main(words(tmp_path, file, "--methods", "idk")) == 0
+    assert set(facts(tmp_path)["methods"]) == {"plain", "idk"}
 
 
 def test_failed_replies_are_shown_cost_the_exit_code_and_are_asked_again(tmp_path, use, capsys):

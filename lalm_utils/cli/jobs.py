@@ -42,6 +42,7 @@ class Job:
     items: Sequence[Item]
     methods: Sequence[str]
     seed: int
+    audio: bool = True  # False: the questions alone are asked
 
     def missing(self, store: Store) -> dict[str, list[int]]:
         """By method, the places of the items whose replies `store` does not have. Nothing is asked."""
@@ -74,7 +75,7 @@ class Job:
         return [replace(i, answerable=False) if i.gold is None and i.answerable else i for i in self.items]
 
     def _ask(self, model: Model, store: Store, method: str, items: Sequence[Item]) -> pd.DataFrame:
-        return runs.ask(model, items, method, store=store, seed=self.seed)
+        return runs.ask(model, items, method, store=store, audio=self.audio, seed=self.seed)
 
 
 class _StoredOnly:

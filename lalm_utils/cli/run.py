@@ -62,6 +62,10 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     add("--seed", type=int, default=0, help="of that sample (default: 0)")
     add("--option-order", type=int, metavar="SEED",
         help="rotate options, so that right ones stand at all places alike (default: the file's order)")  # fmt: skip
+    add("--no-audio", dest="audio", action="store_false",
+        help="ask the questions alone, without their clips: what can be guessed (see `audit --text-only`)")  # fmt: skip
+    add("--no-check", dest="check", action="store_false",
+        help="do not make sure that the model hears; for servers that think for over 32 tokens")  # fmt: skip
     add("--store", type=Path, metavar="FILE", help="where replies are kept (default: the notebooks' store)")
     add("--out", type=Path, metavar="DIR", help="where results go (default: out/MODEL-BENCHMARK)")
     add("--batch-size", type=int, metavar="B", help="prompts that a model reads at once")
@@ -96,7 +100,7 @@ def _lead(args: argparse.Namespace, rank: Rank, channel: Channel | None) -> int:
         run_files.check_writable(out)
         with Store(args.store or cache_dir() / "replies.sqlite", progress=False) as store:
             job, items = _job(args, rank)
-            identity = run_files.identity(job.model.fingerprint, job.items, args.seed)
+            identity = run_files.identity(job.model.fingerprint, job.items, args.seed, audio=args.audio)
             earlier = run_files.check_same(out, identity, job.methods)
             missing = jobs.lead(job, store, rank, channel, wait=args.wait * 60)
             tables = {
@@ -119,6 +123,7 @@ def _lead(args: argparse.Namespace, rank: Rank, channel: Channel | None) -> int:
         "methods": earlier.get("methods", {}) | made,
         "seed": args.seed,
         "option_order": args.option_order,
+        "audio": args.audio,
         "processes": rank.world,
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -144,16 +149,20 @@ def _follow(args: argparse.Namespace, rank: Rank, channel: Channel) -> int:
 
 def _job(args: argparse.Namespace, rank: Rank) -> tuple[Job, list[Item]]:
     """The job, and its items as the benchmark orders their options."""
-    items = benchmarks.load(args.benchmark, split=args.split, n=args.n, seed=args.seed)
+    chosen = {"split": args.split, "n": args.n, "seed": args.seed, "need_clips": args.audio}
+    items = benchmarks.load(args.benchmark, **chosen)
     model, order = load_model(args.model, **options(args, rank)), args.option_order
     asked = items if order is None else option_order.reordered(items, seed=order)
-    return Job(model=model, items=asked, methods=tuple(dict.fromkeys(args.methods)), seed=args.seed), items
+    methods = tuple(dict.fromkeys(args.methods))
+    return Job(model=model, items=asked, methods=methods, seed=args.seed, audio=args.audio), items
 
 
 def options(args: argparse.Namespace, rank: Rank) -> dict[str, Any]:
     """Options of `load_model`: what was given, and a GPU for each of several processes."""
     given = {name: getattr(args, name, None) for name in OPTIONS}
     options = {name: value for name, value in given.items() if value is not None}
+    if not getattr(args, "check", True):
+        options["check"] = False
     if not rank.alone and "device" not in options and "://" not in args.model:  # a server has its own devices
         import torch
 
@@ -165,7 +174,8 @@ def options(args: argparse.Namespace, rank: Rank) -> dict[str, Any]:
 
 def _default_out(args: argparse.Namespace) -> Path:
     benchmark = args.benchmark if args.benchmark == "mini" else Path(args.benchmark).resolve().stem
-    return Path("out") / re.sub(r"[^\w.-]+", "_", f"{args.model.rstrip('/')}-{benchmark}").strip("_.")
+    name = f"{args.model.rstrip('/')}-{benchmark}{'' if args.audio else '-no-audio'}"
+    return Path("out") / re.sub(r"[^\w.-]+", "_", name).strip("_.")
 
 
 def _benchmark(args: argparse.Namespace, items: Sequence[Item]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from lalm_utils.outcomes import Outcome
 
 FORMAT = 1
 FACTS = "run.json"
+BEFORE = {"audio": True}  # what folders of earlier versions do not say of themselves
 REPLY_KEY = "model_output"  # what MMAU's own scorer reads
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pandas")
 
@@ -41,19 +42,19 @@ class FolderError(ValueError):
     """A folder that results must not be written to. Nothing in it has been changed."""
 
 
-def identity(fingerprint: str, items: Sequence[Item], seed: int) -> dict[str, Any]:
-    """What makes two runs the same run: the model, the content of the items and clips, and the seed."""
-    return {"model": fingerprint, "benchmark": content_of(items), "seed": seed}
+def identity(fingerprint: str, items: Sequence[Item], seed: int, *, audio: bool = True) -> dict[str, Any]:
+    """What makes two runs the same run: the model, the content of the items and clips, the seed, and whether clips are
+    heard (`audio`)."""
+    return {"model": fingerprint, "benchmark": content_of(items, clips=audio), "seed": seed, "audio": audio}
 
 
-def content_of(items: Sequence[Item]) -> str:
-    """SHA-256 over all that is asked and graded, clips by their bytes; no path and no name of a file counts."""
+def content_of(items: Sequence[Item], *, clips: bool = True) -> str:
+    """SHA-256 over all that is asked and graded, `clips` by their bytes; no path and no name of a file counts."""
     digest = hashlib.sha256()
-    clips = {item.clip: "" for item in items}
-    clips = {clip: sha256_of(clip) for clip in clips}
+    heard = {item.clip: sha256_of(item.clip) if clips else "" for item in items}
     for item in items:
         parts = (item.id, item.modality, item.question, item.options, item.gold, item.answerable)
-        digest.update(json.dumps([*parts, clips[item.clip]]).encode() + b"\n")
+        digest.update(json.dumps([*parts, heard[item.clip]]).encode() + b"\n")
     return digest.hexdigest()
 
 
@@ -77,7 +78,8 @@ def check_same(folder: Path, run: Mapping[str, Any], methods: Sequence[str]) -> 
         return {}
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        different = [name for name, value in run.items() if facts["identity"].get(name) != value]
+        known = BEFORE | facts["identity"]
+        different = [name for name, value in run.items() if known.get(name) != value]
         facts["methods"].items()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FolderError(f"{folder / FACTS}: not written by this command; give another --out") from error
