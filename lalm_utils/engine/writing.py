@@ -84,7 +84,7 @@ class _Row:
 
     streams: list[_Stream]
     after: Continuations
-    uniform: torch.Tensor | None  # (n, max_new_tokens)
+    uniform: np.ndarray | None  # (n, max_new_tokens)
 
     @property
     def done(self) -> bool:
@@ -121,7 +121,7 @@ class Writer:
         that a reply may consist of.
         """
         after = [continuations(some) for some in drafts] or [{}] * len(prefix.mask)
-        drawn = [None] * len(after) if uniform is None else uniform
+        drawn = [None] * len(after) if uniform is None else uniform.cpu().numpy()
         first = choose(
             prefix.logits[:, None], self.temperature, None if uniform is None else uniform[:, :, 0]
         )
@@ -168,7 +168,8 @@ class Writer:
         )
         drawn = None
         if self.temperature:
-            drawn = torch.stack([self.rows[row].uniform[:, at] for row, at in zip(step.row, step.number)])
+            drawn = np.stack([self.rows[row].uniform[:, at] for row, at in zip(step.row, step.number)])
+            drawn = torch.from_numpy(drawn).to(hidden.device)
         chosen = _chosen(self.decoder, hidden[step.row, step.column], self.temperature, drawn)
         self.seen = torch.cat([self.seen, step.take(chosen, self.ends)], -1)
 
