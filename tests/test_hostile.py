@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -380,7 +381,7 @@ def test_any_reply_has_one_reading_that_blanks_and_invisible_signs_do_not_change
 @settings(SOME, max_examples=100)
 @given(reply=spoken)
 def test_options_that_swap_places_swap_their_readings_where_no_letter_is_said(reply):
-    if re.search(r"\b[a-zA-Z]\b", reply):
+    if re.search(r"\b[a-zA-Z]\b", unicodedata.normalize("NFKC", reply)):  # as the parser sees it: "ª" is an a
         return
     one, other = read(reply, ["dog", "cat"]), read(reply, ["cat", "dog"])
     assert one.kind == other.kind
