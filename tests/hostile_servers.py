@@ -30,6 +30,8 @@ NO_PATIENCE = 0.1  # ... where no answer is expected
 GOOD = said("dog").body
 QUESTION = Prompt(turns=(Turn(role="user", text="?"),))
 Bytes = Callable[[], Iterator[bytes]]
+# The servers close what they have answered. Unsaid, a second question may go into a connection that is closing.
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
 
 
 class RawServer:
@@ -143,8 +145,7 @@ def bytes_of(*parts: bytes) -> Bytes:
 
 
 def chunked(*parts: bytes) -> Bytes:
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-    return bytes_of(head, *parts)
+    return bytes_of(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *parts)
 
 
 def without_end(start: bytes, part: bytes, pause: float = 0.02) -> Bytes:
@@ -173,7 +174,6 @@ SLOW, REDIRECT = (
     r"the answer was not whole after 0\.1 s|no answer in time",
     "a redirect, which is not followed",
 )
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 ESCAPED = json.dumps({"error": "x" * 285 + KEY}).replace("-", "\\u002d").encode()
 ROWS = [
     ("answers of a server", "a good one", said("dog"), is_dog),
