@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -113,3 +114,59 @@ def test_a_freed_block_is_taken_again_without_new_pages():
         faults[case] = int(run.stdout)
     assert faults["kept"] < 100
     assert faults["given back"] > 10 * faults["kept"]  # a page may be 4 kB or 2 MB
+
+
+def test_defaults_are_set_where_nothing_is_set_and_there_is_no_gpu(monkeypatch):
+    for name in hardware.DEFAULTS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    hardware.set_defaults()
+    assert not set(hardware.DEFAULTS) & set(os.environ)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "7")
+    hardware.set_defaults()
+    assert {name: os.environ[name] for name in hardware.DEFAULTS} == {
+        **hardware.DEFAULTS,
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "7",
+    }
+
+
+MADE_AGAIN = """
+import sys
+import torch
+from lalm_utils.engine.hardware import set_defaults
+
+if sys.argv[1] == "few":
+    set_defaults()
+kernel = torch.ones(32, 32, 3)
+for _ in range(2):
+    print("round", flush=True)
+    for length in range(200, 400):
+        torch.nn.functional.conv1d(torch.ones(4, 32, length), kernel)
+"""
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of PyTorch has no oneDNN")
+@pytest.mark.parametrize("case", ["many", "few"])
+def test_onednn_keeps_no_kernel_for_each_shape_there_ever_was(case):
+    """The variable reaches it though PyTorch has been imported."""
+    without = {name: value for name, value in os.environ.items() if name not in hardware.DEFAULTS}
+    run = subprocess.run(
+        [sys.executable, "-c", MADE_AGAIN, case],
+        capture_output=True,
+        text=True,
+        env={**without, "ONEDNN_VERBOSE": "profile_create"},
+    )
+    assert run.returncode == 0, run.stderr
+    first, second = run.stdout.split("round\n")[1:]
+    assert first.count("cache_miss,cpu,convolution") == 200
+    assert second.count("cache_miss,cpu,convolution") == (200 if case == "few" else 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_heads_that_share_keys_attend_as_with_a_copy_for_each(dtype):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, heads, 40, 16, dtype=dtype) for heads in (6, 2, 2))
+    attend, mask = torch.nn.functional.scaled_dot_product_attention, torch.ones(40, 40).tril().bool()
+    copied = attend(query, *(x.repeat_interleave(3, 1) for x in (key, value)), attn_mask=mask)
+    assert torch.equal(attend(query, key, value, attn_mask=mask, enable_gqa=True), copied)

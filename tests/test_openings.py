@@ -72,14 +72,15 @@ def test_a_batch_gets_each_rows_own_opening_against_the_right_edge():
     read_whole(shared, rows)
     assert shared.passes == 2
     past = shared.past(rows)
-    assert past.mask.tolist() == [[0, 0, 1, 1, 1], [0] * 5, [1] * 5]
+    assert past.mask[:, -5:].tolist() == [[0, 0, 1, 1, 1], [0] * 5, [1] * 5]
+    assert past.mask.sum() == 8
     for layer, states in enumerate(past.cache.layers):
-        assert states.keys.shape == (3, HEADS, 5, WIDTH)
+        assert states.keys.shape == (3, HEADS, past.mask.shape[1], WIDTH)
         for place, one in enumerate(rows):
-            wanted = one.embeds[: one.opening] + layer
-            assert torch.equal(states.keys[place, 1, 5 - one.opening :], wanted)
-            assert torch.equal(states.values[place, 2, 5 - one.opening :], -wanted)
-            assert not states.keys[place, :, : 5 - one.opening].any()
+            wanted, before = one.embeds[: one.opening] + layer, past.mask.shape[1] - one.opening
+            assert torch.equal(states.keys[place, 1, before:], wanted)
+            assert torch.equal(states.values[place, 2, before:], -wanted)
+            assert not states.keys[place, :, :before].any()
 
 
 def test_a_cache_that_grows_does_not_change_what_is_kept():
@@ -90,8 +91,7 @@ def test_a_cache_that_grows_does_not_change_what_is_kept():
         first.cache.update(torch.ones(1, HEADS, 2, WIDTH), torch.ones(1, HEADS, 2, WIDTH), layer)
         first.cache.layers[layer].keys.zero_()
     again = shared.past([row("a", 3)])
-    assert again.cache.get_seq_length() == 3
-    assert again.cache.layers[0].keys.all()
+    assert again.cache.layers[0].keys[:, :, -3:].all()
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,8 @@ def test_what_all_prompts_begin_with_is_read_once_and_is_part_of_their_openings(
     for _ in range(2):
         start = shared.begun(rows)
         assert start.held == (9, 9)
-        assert start.mask.tolist() == [[1] * 9] * 2
+        assert start.mask[:, :9].all()
+        assert not start.mask[:, 9:].any()
     assert log == [1]
     whole = shared.read(*openings.left_padded([one.embeds[9:] for one in rows]), start.cache)
     shared.keep(rows, whole, stem=9)
@@ -160,6 +161,33 @@ def test_prompts_have_no_stem_for(case, rows, budget):
     assert start.cache is None
     assert start.held == (0, 0)
     assert start.mask.shape == (2, 0)
+
+
+@pytest.mark.parametrize("rest", range(1, 2 * openings.KEYS, 5))
+def test_prompts_after_what_they_share_fill_whole_blocks_of_keys(rest):
+    shared = Openings(reader([]), budget=900 * BYTES)
+    rows = [with_stem("a", 11, 9), with_stem("b", 14, 9, rest=rest)]
+    begun = shared.begun(rows)
+    read_whole(shared, rows)
+    for start in (begun, shared.past(rows)):
+        rests = [one.embeds[held:] for one, held in zip(rows, start.held)]
+        length = start.mask.shape[1] + max(map(len, rests))
+        assert length % openings.KEYS == 0
+        assert length - max(len(one.embeds) for one in rows) < openings.KEYS + 3  # openings differ by 3
+        whole = shared.read(*openings.left_padded(rests), start.cache).layers[1].keys
+        seen = torch.cat([start.mask, openings.left_padded(rests)[1]], -1).bool()
+        for place, one in enumerate(rows):
+            assert torch.equal(whole[place, 0, seen[place]], one.embeds + 1)
+
+
+def test_openings_that_are_read_alone_go_on_from_their_stem():
+    log: list[int] = []
+    shared = Openings(reader(log), budget=900 * BYTES)
+    rows = [with_stem("a", 11, 9), with_stem("b", 14, 9)]
+    shared.past([*rows, *rows, *rows])
+    assert log == [1, 2]
+    for one in rows:
+        assert torch.equal(shared.kept[one.key][1][0][2], one.embeds[: one.opening] + 1)
 
 
 def test_padding_stands_on_the_left():

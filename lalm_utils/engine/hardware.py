@@ -7,7 +7,8 @@ the slowest thread, so one thread too many on a machine with other work makes sm
 slower (measured: 16 ms instead of 0.7 ms for an elementwise one). `pick_threads` therefore counts the cores
 that are idle at the moment. LALM_UTILS_THREADS, else OMP_NUM_THREADS, overrides it.
 
-Where the next block of memory comes from matters too: `keep_freed_memory`.
+Where the next block of memory comes from matters too: `keep_freed_memory`. And so does what libraries do that do not
+ask: `set_defaults`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,14 @@ MAX_THREADS = 16  # a batch of short prompts does not feed more
 CPUINFO, STAT, QUOTA = Path("/proc/cpuinfo"), Path("/proc/stat"), Path("/sys/fs/cgroup/cpu.max")
 BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's names and numbers of its settings
+DEFAULTS = {
+    # Kernels that oneDNN keeps, each made for one shape of input. Prompts have hundreds of lengths: its own 1,024 grew
+    # to 0.4 GB in 900 questions, and as few as 48 were as fast.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
+    # Heads that share keys and values read them where they lie, instead of from a copy for each head: 3 to 6 % of the
+    # time. transformers would have it without a mask only, since PyTorch cannot do it on a GPU with one.
+    "TRANSFORMERS_SDPA_FORCE_GQA": "1",
+}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -75,6 +84,16 @@ def keep_freed_memory(*, blocks: int = 2**27, total: int = 2**28) -> bool:
     except (AttributeError, OSError, TypeError):  # macOS and musl, another name, Windows
         return False
     return bool(set_to(M_MMAP_THRESHOLD, blocks) and set_to(M_TRIM_THRESHOLD, total))
+
+
+def set_defaults() -> None:
+    """Set environment variables of libraries for computing on a CPU, where they are not set and there is no GPU.
+
+    oneDNN reads its own once, at its first operation; what it has settled on by then stays.
+    """
+    if not torch.cuda.is_available():
+        for name, value in DEFAULTS.items():
+            os.environ.setdefault(name, value)
 
 
 def cpu_flags() -> set[str]:

@@ -35,6 +35,7 @@ from lalm_utils.engine.hardware import (
     pick_device,
     pick_dtype,
     pick_threads,
+    set_defaults,
 )
 from lalm_utils.engine.loading import load
 from lalm_utils.engine.windows import Windows
@@ -77,8 +78,8 @@ class TransformersModel:
         begin with (0: none are kept); audio_cache_dir: a folder that keeps Qwen2-Audio's embeddings of clips for
         later runs, in audio_cache_disk_mb; window ("first", "consecutive") and max_windows: what is heard of a clip
         longer than the model's window (see `windows`); device_map: transformers' way to spread a model over
-        devices ("auto", ...), in place of `device`. On a CPU it sets torch's number of threads and what the C
-        library does with freed memory, for the process (`hardware`). Raises ModelError.
+        devices ("auto", ...), in place of `device`. On a CPU it sets torch's number of threads, what the C
+        library does with freed memory and two environment variables, for the process (`hardware`). Raises ModelError.
         """
         if batch_size < 1:
             raise ModelError(f"batch_size={batch_size}: a batch holds at least one prompt.")
@@ -91,6 +92,7 @@ class TransformersModel:
         if self.device.type == "cpu":
             torch.set_num_threads(pick_threads())
             keep_freed_memory()
+            set_defaults()
         self.parts = load(found, dtype=self.dtype, device=self.device, attn=attn, device_map=device_map)
         self.model, self.processor, family = self.parts.model, self.parts.processor, self.parts.family
         self.device = self.model.device
