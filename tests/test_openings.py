@@ -170,12 +170,13 @@ def test_prompts_after_what_they_share_fill_whole_blocks_of_keys(rest):
     begun = shared.begun(rows)
     read_whole(shared, rows)
     for start in (begun, shared.past(rows)):
-        rests = [one.embeds[held:] for one, held in zip(rows, start.held)]
-        length = start.mask.shape[1] + max(map(len, rests))
-        assert length % openings.KEYS == 0
-        assert length - max(len(one.embeds) for one in rows) < openings.KEYS + 3  # openings differ by 3
-        whole = shared.read(*openings.left_padded(rests), start.cache).layers[1].keys
-        seen = torch.cat([start.mask, openings.left_padded(rests)[1]], -1).bool()
+        rests, mask = openings.left_padded([one.embeds[held:] for one, held in zip(rows, start.held)])
+        seen = torch.cat([start.mask, mask], -1).bool()
+        whole = shared.read(rests, seen, start.cache).layers[1].keys
+        assert seen.shape[1] == whole.shape[-2]
+        assert seen.shape[1] % openings.KEYS == rests.shape[1] % openings.STEP == 0
+        # openings differ by 3 tokens
+        assert seen.shape[1] < max(len(one.embeds) for one in rows) + openings.KEYS + openings.STEP + 3
         for place, one in enumerate(rows):
             assert torch.equal(whole[place, 0, seen[place]], one.embeds + 1)
 
@@ -192,8 +193,8 @@ def test_openings_that_are_read_alone_go_on_from_their_stem():
 
 def test_padding_stands_on_the_left():
     padded, mask = openings.left_padded([torch.ones(2, 3), torch.ones(4, 3)])
-    assert mask.tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]
-    assert padded.sum(-1).tolist() == [[0, 0, 3, 3], [3, 3, 3, 3]]
+    assert mask.tolist() == [[0] * 6 + [1] * 2, [0] * 4 + [1] * 4]
+    assert padded.sum(-1).tolist() == [[0] * 6 + [3] * 2, [0] * 4 + [3] * 4]
 
 
 # ---- in a model

@@ -13,7 +13,7 @@ again.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,6 +25,7 @@ WORTHWHILE = (
     0.25  # share of a batch's tokens from which two passes, openings and the rest, are faster than one
 )
 LEAST_STEM, MOST_STEMS = 8, 16  # tokens, from which a stem is worth a cache of its own; and how many are kept
+STEP = 8  # tokens: oneDNN makes a kernel for each length of a batch, so new lengths took 5 % of the time of new prompts
 KEYS = 32  # that attention on a CPU handles at once: a block that is not full costs more (2.7 ms for 122, 1.3 for 128)
 
 
@@ -95,8 +96,8 @@ class Openings:
             if len(self.stems) == MOST_STEMS:
                 self.stems.clear()
             alone = self.read(*left_padded([rows[0].embeds[: len(stem)]]), None)
-            self.stems[stem] = _states(alone)[:, :, 0]
-        unfilled = _unfilled(max(len(row.embeds) for row in rows))
+            self.stems[stem] = _states(alone)[:, :, 0, :, -len(stem) :]
+        unfilled = _unfilled(len(stem) + _longest(len(row.embeds) - len(stem) for row in rows))
         states = nn.functional.pad(self.stems[stem], (0, 0, 0, unfilled))  # `keep` finds the stem first
         states = states[:, :, None].expand(-1, -1, len(rows), -1, -1, -1)
         mask = nn.functional.pad(mask.new_ones((len(rows), len(stem))), (0, unfilled))
@@ -130,7 +131,7 @@ class Openings:
 def _assembled(rows: Sequence[Row], found: dict[Hashable, torch.Tensor]) -> Past:
     layers, _, heads, _, width = next(iter(found.values())).shape
     some, longest = next(iter(found.values())), max(row.opening for row in rows)
-    longest += _unfilled(longest + max(len(row.embeds) - row.opening for row in rows))
+    longest += _unfilled(longest + _longest(len(row.embeds) - row.opening for row in rows))
     mask = torch.zeros((len(rows), longest), dtype=torch.long, device=some.device)
     states = some.new_zeros((layers, 2, len(rows), heads, longest, width))
     for place, row in enumerate(rows):
@@ -138,6 +139,11 @@ def _assembled(rows: Sequence[Row], found: dict[Hashable, torch.Tensor]) -> Past
             states[:, :, place, :, -row.opening :] = found[row.key]
             mask[place, -row.opening :] = 1
     return Past(cache=_cache(states), mask=mask, held=tuple(row.opening for row in rows))
+
+
+def _longest(lengths: Iterable[int]) -> int:
+    longest = max(lengths)
+    return longest + -longest % STEP
 
 
 def _unfilled(length: int) -> int:
@@ -166,8 +172,11 @@ def _cache(states: torch.Tensor) -> DynamicCache:
 
 
 def left_padded(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(batch, longest, width) of rows (length, width), zeros on the left, and the mask (batch, longest)."""
-    longest = max(len(row) for row in rows)
+    """(batch, longest, width) of rows (length, width), zeros on the left, and the mask (batch, longest).
+
+    `longest` is a multiple of `STEP`.
+    """
+    longest = _longest(map(len, rows))
     padded = rows[0].new_zeros((len(rows), longest, rows[0].shape[-1]))
     mask = torch.zeros((len(rows), longest), dtype=torch.long, device=rows[0].device)
     for place, row in enumerate(rows):
