@@ -17,6 +17,7 @@ import pandas as pd
 
 from lalm_utils import prompts
 from lalm_utils.engine.engines import SharedEngine
+from lalm_utils.engine.hardware import give_back_memory
 from lalm_utils.engine.plain_engine import PlainEngine
 from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.items import Item
@@ -98,6 +99,7 @@ def drift(frame: pd.DataFrame) -> float:
 
 def _block_seconds(model: TransformersModel, blocks: Sequence[Sequence[Item]], seed: int) -> list[float]:
     fresh = _afresh(model)
+    give_back_memory()  # of what was timed before: the peak is to be that of a run
 
     def seconds(some: Sequence[Item]) -> float:
         rendered = [prompts.render(item, METHOD) for item in some]

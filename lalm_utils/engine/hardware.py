@@ -7,8 +7,8 @@ the slowest thread, so one thread too many on a machine with other work makes sm
 slower (measured: 16 ms instead of 0.7 ms for an elementwise one). `pick_threads` therefore counts the cores
 that are idle at the moment. LALM_UTILS_THREADS, else OMP_NUM_THREADS, overrides it.
 
-Where the next block of memory comes from matters too: `keep_freed_memory`. And so does what libraries do that do not
-ask: `set_defaults`.
+Where the next block of memory comes from matters too (`keep_freed_memory`, `give_back_memory`), and so does whether
+heads share their keys or copy them (`share_heads`).
 """
 
 from __future__ import annotations
@@ -26,14 +26,7 @@ MAX_THREADS = 16  # a batch of short prompts does not feed more
 CPUINFO, STAT, QUOTA = Path("/proc/cpuinfo"), Path("/proc/stat"), Path("/sys/fs/cgroup/cpu.max")
 BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's names and numbers of its settings
-DEFAULTS = {
-    # Kernels that oneDNN keeps, each made for one shape of input. Prompts have hundreds of lengths: its own 1,024 grew
-    # to 0.4 GB in 900 questions; 128 are made again in every pass over 64, which takes a tenth of the time.
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "512",
-    # Heads that share keys and values read them where they lie, instead of from a copy for each head: 3 to 6 % of the
-    # time. transformers would have it without a mask only, since PyTorch cannot do it on a GPU with one.
-    "TRANSFORMERS_SDPA_FORCE_GQA": "1",
-}
+FORCE_GQA = "TRANSFORMERS_SDPA_FORCE_GQA"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -86,14 +79,25 @@ def keep_freed_memory(*, blocks: int = 2**27, total: int = 2**28) -> bool:
     return bool(set_to(M_MMAP_THRESHOLD, blocks) and set_to(M_TRIM_THRESHOLD, total))
 
 
-def set_defaults() -> None:
-    """Set environment variables of libraries for computing on a CPU, where they are not set and there is no GPU.
+def give_back_memory() -> bool:
+    """Hand freed memory to the operating system, for work of another kind to come; whether the C library can.
 
-    oneDNN reads its own once, at its first operation; what it has settled on by then stays.
+    What lies free between blocks in use fits the next batch, but not always the next task.
+    """
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (AttributeError, OSError, TypeError):
+        return False
+
+
+def share_heads() -> None:
+    """Let heads that share keys and values read them where they lie, instead of from a copy for each head.
+
+    It takes 3 to 6 % less time. transformers does it without a mask only, since PyTorch cannot on a GPU with one; so
+    where there is a GPU, or the environment says otherwise, nothing is changed.
     """
     if not torch.cuda.is_available():
-        for name, value in DEFAULTS.items():
-            os.environ.setdefault(name, value)
+        os.environ.setdefault(FORCE_GQA, "1")
 
 
 def cpu_flags() -> set[str]:

@@ -31,11 +31,12 @@ from lalm_utils.engine.batches import Failure, isolate
 from lalm_utils.engine.engines import engine_for
 from lalm_utils.engine.hardware import (
     device_name,
+    give_back_memory,
     keep_freed_memory,
     pick_device,
     pick_dtype,
     pick_threads,
-    set_defaults,
+    share_heads,
 )
 from lalm_utils.engine.loading import load
 from lalm_utils.engine.windows import Windows
@@ -79,7 +80,7 @@ class TransformersModel:
         later runs, in audio_cache_disk_mb; window ("first", "consecutive") and max_windows: what is heard of a clip
         longer than the model's window (see `windows`); device_map: transformers' way to spread a model over
         devices ("auto", ...), in place of `device`. On a CPU it sets torch's number of threads, what the C
-        library does with freed memory and two environment variables, for the process (`hardware`). Raises ModelError.
+        library does with freed memory and how heads share keys, for the process (`hardware`). Raises ModelError.
         """
         if batch_size < 1:
             raise ModelError(f"batch_size={batch_size}: a batch holds at least one prompt.")
@@ -92,7 +93,7 @@ class TransformersModel:
         if self.device.type == "cpu":
             torch.set_num_threads(pick_threads())
             keep_freed_memory()
-            set_defaults()
+            share_heads()
         self.parts = load(found, dtype=self.dtype, device=self.device, attn=attn, device_map=device_map)
         self.model, self.processor, family = self.parts.model, self.parts.processor, self.parts.family
         self.device = self.model.device
@@ -289,5 +290,6 @@ def _clip(samples: np.ndarray) -> Clip:
 
 def _free_memory() -> None:
     gc.collect()
+    give_back_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
