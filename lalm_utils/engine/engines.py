@@ -22,7 +22,7 @@ from lalm_utils.engine import decoding
 from lalm_utils.engine.asked import Asked, Decoding, Written
 from lalm_utils.engine.audio_features import AudioEmbeddings, spread
 from lalm_utils.engine.families import USUAL, Family
-from lalm_utils.engine.openings import Openings, Row, left_padded
+from lalm_utils.engine.openings import Openings, Row
 from lalm_utils.engine.plain_engine import PlainEngine
 from lalm_utils.engine.writing import Writer
 
@@ -81,8 +81,7 @@ class SharedEngine:
         rows = [self._row(asked, [heard[clip.sha256] for clip in asked.clips]) for asked in batch]
         past = self.openings.past(rows)
         start = past or self.openings.begun(rows)
-        rest, mask = left_padded([row.embeds[held:] for row, held in zip(rows, start.held)])
-        prefix = self.decoder.prefill(rest, torch.cat([start.mask, mask], -1), start.cache)
+        prefix = self.decoder.prefill(*start.rest(rows), start.cache)
         if past is None:
             self.openings.keep(rows, prefix.cache, stem=start.held[0])
         return prefix

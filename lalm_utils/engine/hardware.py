@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -72,22 +73,25 @@ def keep_freed_memory(*, blocks: int = 2**27, total: int = 2**28) -> bool:
     clear the pages that it gives out instead, one fault each: 130,000 of them, a tenth of the time, in a batch of 16
     prompts. False for other C libraries, whose rules are their own.
     """
-    try:
-        set_to = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # macOS and musl, another name, Windows
-        return False
+    set_to = _of_c_library("mallopt")
     return bool(set_to(M_MMAP_THRESHOLD, blocks) and set_to(M_TRIM_THRESHOLD, total))
 
 
 def give_back_memory() -> bool:
-    """Hand freed memory to the operating system, for work of another kind to come; whether the C library can.
+    """Hand freed memory to the operating system, for work of another kind to come; whether there was any to hand.
 
-    What lies free between blocks in use fits the next batch, but not always the next task.
+    What lies free between blocks in use fits the next batch, but not always the next task. False for other C libraries
+    than glibc.
     """
+    return bool(_of_c_library("malloc_trim")(0))
+
+
+def _of_c_library(name: str) -> Callable[..., int]:
+    """The function of that name; where there is none, one that does nothing and returns 0."""
     try:
-        return bool(ctypes.CDLL(None).malloc_trim(0))
-    except (AttributeError, OSError, TypeError):
-        return False
+        return getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError, TypeError):  # macOS and musl, another name, Windows
+        return lambda *_: 0
 
 
 def share_heads() -> None:

@@ -46,12 +46,17 @@ class Row:
 class Past:
     """Beginnings of a batch, left-padded, as a cache (None: of nothing), with mask (batch, longest) and lengths.
 
-    Masked places make the length of whole prompts a multiple of `KEYS`.
+    Masked places make the length of whole prompts a multiple of `KEYS`, where there is a cache.
     """
 
     cache: DynamicCache | None
     mask: torch.Tensor
     held: tuple[int, ...]
+
+    def rest(self, rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+        """What of the batch's `rows` is still to be read, left-padded, and the mask of all."""
+        padded, mask = left_padded([row.embeds[held:] for row, held in zip(rows, self.held)])
+        return padded, torch.cat([self.mask, mask], -1)
 
 
 class Openings:
@@ -115,9 +120,8 @@ class Openings:
     def _read(self, rows: Sequence[Row]) -> dict[Hashable, torch.Tensor]:
         alone = [replace(row, embeds=row.embeds[: row.opening]) for row in rows]
         start = self.begun(alone)
-        padded, mask = left_padded([row.embeds[held:] for row, held in zip(alone, start.held)])
         self.passes += len(rows)
-        cache = self.read(padded, torch.cat([start.mask, mask], -1), start.cache)
+        cache = self.read(*start.rest(alone), start.cache)
         return {row.key: _opening(row, place, cache, start.held[0]) for place, row in enumerate(alone)}
 
     def _keep(self, key: Hashable, states: torch.Tensor) -> None:
