@@ -21,7 +21,7 @@ help:  ## list these targets
 setup: $(SETUP)  ## make .venv and install the package with its dependencies (PYTHON=... picks the interpreter)
 
 run: $(SETUP)  ## execute every notebook in place, in order, and draw the figures anew
-	$(PY) -m lalm_utils.execute
+	$(PY) -m lalm_utils.cli.execute
 
 # Two processes of one thread each: most tests are too small for two threads, which then wait for each other.
 test: $(SETUP)  ## run all tests; every notebook is executed as a copy on a few items

@@ -20,7 +20,7 @@ from typing import Literal
 
 import pandas as pd
 
-from lalm_utils import answers, outcomes, prompts, truth
+from lalm_utils import annotations, outcomes, parsing, prompts
 from lalm_utils.items import MODALITIES, Item
 from lalm_utils.models import Model, Prompt, Reply, Turn, failed
 from lalm_utils.runs import MAX_NEW_TOKENS
@@ -88,20 +88,21 @@ def run(
 ) -> Trace:
     """Take `items` through the three steps, greedily; replies already stored are not asked for again.
 
-    type_from, text_from: "truth" takes that step's result from the benchmark (`truth.type_of`, `truth.text_of`)
-    and asks nothing for it. A true text is of the clip's true kind, whatever type was read. It may state the
-    right option, and on some tasks always does: a run with it is an upper bound on what a better second step
-    could give, not a result. `Trace.steps.states_gold` tells these items apart.
+    type_from, text_from: "truth" takes that step's result from the benchmark (`annotations.type_of`,
+    `annotations.text_of`) and asks nothing for it. A true text is of the clip's true kind, whatever type was
+    read. It may state the right option, and on some tasks always does: a run with it is an upper bound on
+    what a better second step could give,
+    not a result. `Trace.steps.states_gold` tells these items apart.
     hear: False asks step 3 without the clip, a cascade: what the text alone carries.
     label: the table's `method`; by default "agent" with what differs.
 
-    Raises ValueError for another source, and for an item whose truth the benchmark does not tell (`truth.told`).
+    Raises ValueError for another source, and for an item whose truth the benchmark does not tell (`annotations.told`).
     """
     for name, source in {"type_from": type_from, "text_from": text_from}.items():
         if source not in ("model", "truth"):
             raise ValueError(f"{name} = {source!r}: it is 'model' or 'truth'")
-    types = [truth.type_of(item) if type_from == "truth" else "" for item in items]
-    texts = [truth.text_of(item) if text_from == "truth" else ("", "") for item in items]
+    types = [annotations.type_of(item) if type_from == "truth" else "" for item in items]
+    texts = [annotations.text_of(item) if text_from == "truth" else ("", "") for item in items]
     work = [_Work(item=i, type=t, kind=k, text=x) for i, t, (k, x) in zip(items, types, texts)]
     if type_from == "model":
         _name_types(model, work, store, seed)
@@ -115,11 +116,11 @@ def run(
 
 
 def read_type(reply: str) -> str:
-    """The one type that a reply names, by the rules of `answers.read`, else "unreadable".
+    """The one type that a reply names, by the rules of `parsing.read`, else "unreadable".
 
     A letter names none, since the prompt has no letters.
     """
-    reading = answers.read(reply, MODALITIES)
+    reading = parsing.read(reply, MODALITIES)
     if reading.choice is None or MODALITIES[reading.choice] not in reading.evidence.casefold():
         return UNREADABLE
     return MODALITIES[reading.choice]
@@ -145,7 +146,7 @@ def _write_texts(model: Model, work: Sequence[_Work], store: Store, seed: int) -
     alive = [one for one in work if one.reply is None]
     for one in alive:
         route = DEFAULT if one.type == UNREADABLE else one.type
-        one.kind, one.text_prompt = truth.KINDS[route], TEXT_PROMPTS[route]
+        one.kind, one.text_prompt = annotations.KINDS[route], TEXT_PROMPTS[route]
     turns = [Turn(role="user", text=one.text_prompt, clips=(one.item.clip,)) for one in alive]
     asked = [Prompt(turns=(turn,)) for turn in turns]
     for one, reply in zip(alive, _replies(model, asked, store, "text", TEXT_TOKENS, seed)):
@@ -176,13 +177,13 @@ def _failure(reply: Reply, step: str) -> Reply | None:
 def _row(one: _Work, outcome: str) -> dict:
     item, gold = one.item, one.item.gold
     return {
-        "item": item.id, "modality": item.modality, "true": truth.clip_type(item), "type_reply": one.type_reply,
+        "item": item.id, "modality": item.modality, "true": annotations.clip_type(item), "type_reply": one.type_reply,
         "type": one.type, "kind": one.kind, "text_prompt": one.text_prompt, "text": one.text,
         "answer_prompt": one.prompt.turns[-1].text if one.prompt else "", "reply": one.reply.text,
         "outcome": outcome, "error": one.reply.error,
-        "states_gold": gold is not None and item.options[gold] in truth.named(one.text, item.options),
+        "states_gold": gold is not None and item.options[gold] in annotations.named(one.text, item.options),
         "transcript": str(item.truth.get("transcript") or ""),
-        "content": truth.labels_of(item),
+        "content": annotations.labels_of(item),
     }  # fmt: skip
 
 

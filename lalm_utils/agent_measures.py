@@ -13,11 +13,10 @@ import jiwer
 import numpy as np
 import pandas as pd
 
-from lalm_utils import truth
+from lalm_utils import annotations, bootstrap, draws
 from lalm_utils.agent import FAILED, UNREADABLE
 from lalm_utils.items import MODALITIES
 from lalm_utils.refusals import tidy
-from lalm_utils.stats import draws, intervals
 
 CAPTIONED = ("sound", "music")
 LEFT_OUT = "clips_left_out"  # their text was not written, or by the prompt of another type
@@ -50,7 +49,7 @@ def routing_rates(steps: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
         hits = {"right": part["type"] == part["true"], "unreadable": part["type"] == UNREADABLE}
         for metric, hit in hits.items() if len(part) else ():
             k, n = int(hit.sum()), len(part)
-            rows.append((group, metric, k / n, *intervals.wilson(k, n, level), n))
+            rows.append((group, metric, k / n, *bootstrap.wilson(k, n, level), n))
     return pd.DataFrame(rows, columns=["group", "metric", "value", "low", "high", "n"])
 
 
@@ -69,12 +68,12 @@ def word_error_rate(
 
     Edits of all clips over words of all true transcripts, both `normalised`; it may exceed 1. Counted are clips
     of speech with a true transcript that the model was asked to transcribe: a clip that was routed elsewhere has
-    no transcript to be wrong, so read the row `clips_left_out` too. Returns intervals.COLUMNS: word_error_rate,
+    no transcript to be wrong, so read the row `clips_left_out` too. Returns bootstrap.COLUMNS: word_error_rate,
     its parts (substitutions, deletions, insertions, each per true word), words and clips_left_out. n: clips.
     """
-    intervals.check(n_boot=n_boot, level=level)
+    bootstrap.check(n_boot=n_boot, level=level)
     speech = steps[steps["true"].eq("speech") & steps["transcript"].map(normalised).ne("")]
-    heard = speech[_written(speech) & speech["kind"].eq(truth.KINDS["speech"])]
+    heard = speech[_written(speech) & speech["kind"].eq(annotations.KINDS["speech"])]
     pairs = zip(heard["transcript"], heard["text"])
     edits = [jiwer.process_words(normalised(said), normalised(written)) for said, written in pairs]
     words = np.array([e.hits + e.substitutions + e.deletions for e in edits], dtype=int)
@@ -83,9 +82,9 @@ def word_error_rate(
     parts = {"word_error_rate": sum(parts.values()), **parts}
     drawn = draws.weights(heard["true"], n_boot=n_boot, seed=seed) if edits else None
     rows = [_ratio("speech", name, top, words, drawn, level) for name, top in parts.items()]
-    rows.append(intervals.row("speech", "words", words.sum(), n=len(edits)))
-    rows.append(intervals.row("speech", LEFT_OUT, len(speech) - len(edits), n=len(edits)))
-    return intervals.tidy(rows, [])
+    rows.append(bootstrap.row("speech", "words", words.sum(), n=len(edits)))
+    rows.append(bootstrap.row("speech", LEFT_OUT, len(speech) - len(edits), n=len(edits)))
+    return bootstrap.tidy(rows, [])
 
 
 def caption_content(
@@ -98,15 +97,15 @@ def caption_content(
         names none has none and is not in n.
     recall_another_clip: the recall of the next clip's caption of the same type, a control: what a caption gets
         by naming what is common.
-    Labels that a caption could name are those of all given items of its type. Returns intervals.COLUMNS, and
+    Labels that a caption could name are those of all given items of its type. Returns bootstrap.COLUMNS, and
     clips_left_out (not captioned: no reply, or routed to transcription).
 
-    It sees labels word for word (`truth.named`): not "a barking dog" for "dog bark", no order, number, tempo or
+    It sees labels word for word (`annotations.named`): not "a barking dog" for "dog bark", no order, number, tempo or
     loudness, no denial; and nothing that a caption makes up beyond these labels.
     """
-    intervals.check(n_boot=n_boot, level=level)
+    bootstrap.check(n_boot=n_boot, level=level)
     known = steps[steps["true"].isin(CAPTIONED) & steps["content"].map(len).gt(0)]
-    captioned = known[_written(known) & known["kind"].ne(truth.KINDS["speech"])]
+    captioned = known[_written(known) & known["kind"].ne(annotations.KINDS["speech"])]
     scored = pd.concat([_scored(captioned, known, name) for name in CAPTIONED])
     rows = []
     for group in (*CAPTIONED, "overall"):
@@ -117,8 +116,8 @@ def caption_content(
             values = part[name].to_numpy(float)
             there = ~np.isnan(values)
             rows.append(_ratio(group, name, np.nan_to_num(values), there.astype(int), drawn, level))
-        rows.append(intervals.row(group, LEFT_OUT, asked - len(part), n=len(part)))
-    return intervals.tidy(rows, [])
+        rows.append(bootstrap.row(group, LEFT_OUT, asked - len(part), n=len(part)))
+    return bootstrap.tidy(rows, [])
 
 
 def _written(steps: pd.DataFrame) -> pd.Series:
@@ -130,7 +129,10 @@ def _scored(captioned: pd.DataFrame, known: pd.DataFrame, kind: str) -> pd.DataF
     """One row per captioned clip of a type: true, recall, precision, recall_another_clip; NaN for none."""
     labels = {label for content in known.loc[known["true"] == kind, "content"] for label in content}
     rows = captioned[captioned["true"] == kind]
-    named, true = [truth.named(text, labels) for text in rows["text"]], [set(c) for c in rows["content"]]
+    named, true = (
+        [annotations.named(text, labels) for text in rows["text"]],
+        [set(c) for c in rows["content"]],
+    )
     others = [*named[1:], *named[:1]] if len(named) > 1 else [None] * len(named)
     return pd.DataFrame({
         "true": rows["true"].to_numpy(),
@@ -145,6 +147,6 @@ def _ratio(
 ) -> dict:
     n = int((bottom > 0).sum())
     if drawn is None or not n:
-        return intervals.row(group, metric, np.nan, n=0, status="no clips")
+        return bootstrap.row(group, metric, np.nan, n=0, status="no clips")
     value, resampled = draws.ratio(top, bottom, drawn)
-    return intervals.row(group, metric, value, resampled, n=n, level=level)
+    return bootstrap.row(group, metric, value, resampled, n=n, level=level)

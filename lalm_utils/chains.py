@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from lalm_utils import bootstrap, draws
 from lalm_utils.outcomes import Outcome
-from lalm_utils.stats import draws, intervals
 
 ANSWERED = (Outcome.CORRECT, Outcome.WRONG)
 _LINE = re.compile(r"[\s*_#>-]*(?P<more>final\s+)?answer[\s*_]*:[\s*_]*(?P<said>.*)", re.IGNORECASE)
@@ -74,7 +74,7 @@ def forms(runs: Mapping[str, pd.DataFrame], *, level: float = 0.95) -> pd.DataFr
                 "cut": part["finish"] == "length"}  # fmt: skip
         for metric, hit in hits.items():
             k, n = int(hit.sum()), len(part)
-            rows.append((method, metric, k / n if n else np.nan, *intervals.wilson(k, n, level), n))
+            rows.append((method, metric, k / n if n else np.nan, *bootstrap.wilson(k, n, level), n))
     return pd.DataFrame(rows, columns=["method", "metric", "value", "low", "high", "n"])
 
 
@@ -97,10 +97,10 @@ def predictors(
         that length tells nothing, below it that the right ones are shorter.
     accuracy_form: accuracy where the form was kept minus accuracy where it was not.
     Refused and unreadable replies are left out: an unreadable one has lost its form by definition. Some tasks
-    call for longer steps and are harder too, so this is no effect of length. Columns: intervals.COLUMNS, `group`
+    call for longer steps and are harder too, so this is no effect of length. Columns: bootstrap.COLUMNS, `group`
     being the method; bootstrap by item, stratified by modality; n counts the replies.
     """
-    intervals.check(n_boot=n_boot, level=level)
+    bootstrap.check(n_boot=n_boot, level=level)
     rows = []
     for method, table in runs.items():
         part = described(table[table["outcome"].isin(ANSWERED)])
@@ -112,8 +112,8 @@ def predictors(
                 drawn = draws.weights(part["modality"], n_boot=n_boot, seed=seed)
                 value, resampled = measure(part[column].to_numpy(float), right, drawn)
             status = "" if np.isfinite(value) else "one of the two kinds is missing"
-            rows.append(intervals.row(method, metric, value, resampled, n=n, level=level, status=status))
-    return intervals.tidy(rows, [])
+            rows.append(bootstrap.row(method, metric, value, resampled, n=n, level=level, status=status))
+    return bootstrap.tidy(rows, [])
 
 
 def _auroc(score: np.ndarray, right: np.ndarray, drawn: np.ndarray) -> tuple[float, np.ndarray]:

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lalm_utils.shown import listed, shown
+from lalm_utils.messages import listed, shown
 
 MAX_BYTES = 200_000_000  # a question file; MMAU's 10,000 items take 6 MB
 MAX_VALUES = 4_000_000  # of it, counted by what opens, parts and ends them; MMAU's 10,000 items have 350,000

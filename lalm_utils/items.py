@@ -22,7 +22,7 @@ from typing import Any
 from lalm_utils import item_files
 from lalm_utils.audio import AudioError, check_clip
 from lalm_utils.item_files import BenchmarkError
-from lalm_utils.shown import shown
+from lalm_utils.messages import shown
 
 BENCHMARKS = ("mini", "mmau", "mmar", "sakura")
 MODALITIES = ("sound", "music", "speech")

@@ -32,11 +32,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lalm_utils import outcomes
+from lalm_utils import bootstrap, outcomes
+from lalm_utils.flows import ANSWERED, NAMES, flow_table
+from lalm_utils.gains import gain
 from lalm_utils.outcomes import Outcome, OutcomeError, validate
-from lalm_utils.stats import intervals
-from lalm_utils.stats.flows import ANSWERED, NAMES, flow_table
-from lalm_utils.stats.gains import gain
 
 __all__ = [
     "Counts", "accuracy", "count", "cut_clips", "evaluate", "flow_table", "gain", "refusal_by_sort", "rejection_rate",
@@ -142,27 +141,27 @@ def evaluate(
 ) -> pd.DataFrame:  # fmt: skip
     """Counts and every metric, per group (a value of column `by`) and overall.
 
-    Returns a tidy frame with intervals.COLUMNS. Per group: n (items scored), correct, wrong, refused,
+    Returns a tidy frame with bootstrap.COLUMNS. Per group: n (items scored), correct, wrong, refused,
     unreadable, failed (rows without a reply, all of them excluded by name), excluded (all rows left out by
     name) and METRICS.
     """
-    intervals.check(n_boot=n_boot, level=level)
+    bootstrap.check(n_boot=n_boot, level=level)
     kept = outcomes.scorable(table, exclude=exclude)
     rows = []
     for group, part in outcomes.groups(table.assign(_kept=table["item"].isin(kept["item"])), by):
         strata = {str(name): _cells(rows_[rows_["_kept"]]) for name, rows_ in part.groupby("modality")}
         counts = _counts(sum(strata.values()))
-        draws = _counts(intervals.resample(strata, n_boot=n_boot, seed=seed))
+        draws = _counts(bootstrap.resample(strata, n_boot=n_boot, seed=seed))
         failed, n = (part["outcome"] == Outcome.FAILED).sum(), int(counts.n)
         plain = {"n": n} | {name: getattr(counts, name) for name in ANSWERED}
         plain |= {"failed": failed, "excluded": (~part["_kept"]).sum()}
-        rows += [intervals.row(group, name, value, n=n) for name, value in plain.items()]
+        rows += [bootstrap.row(group, name, value, n=n) for name, value in plain.items()]
         for name, metric in METRICS.items():
             status = "" if n else "no items"
             rows.append(
-                intervals.row(group, name, metric(counts), metric(draws), n=n, level=level, status=status)
+                bootstrap.row(group, name, metric(counts), metric(draws), n=n, level=level, status=status)
             )
-    return intervals.tidy(rows, sorted(outcomes.named(exclude)))
+    return bootstrap.tidy(rows, sorted(outcomes.named(exclude)))
 
 
 def cut_clips(table: pd.DataFrame, *, exclude: Collection[str] = ()) -> pd.DataFrame:
@@ -210,7 +209,7 @@ def _rates(group: str, sort: str, counts: Counts, level: float) -> list[tuple]:
         "refusal_rate": counts.refused, "answer_rate": counts.correct + counts.wrong,
         "unreadable_rate": counts.unreadable,
     }  # fmt: skip
-    return [(group, sort, name, k / n, *intervals.wilson(int(k), n, level), n) for name, k in parts.items()]
+    return [(group, sort, name, k / n, *bootstrap.wilson(int(k), n, level), n) for name, k in parts.items()]
 
 
 def _cells(table: pd.DataFrame) -> np.ndarray:

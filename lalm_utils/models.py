@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from lalm_utils.shown import shown
+from lalm_utils.messages import shown
 
 MINI = "mini"
 API = "openai:"  # then a server's address, "#" and the name of a model there

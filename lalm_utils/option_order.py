@@ -17,10 +17,9 @@ from dataclasses import replace
 
 import pandas as pd
 
-from lalm_utils import outcomes
+from lalm_utils import bootstrap, outcomes
 from lalm_utils.items import Item
 from lalm_utils.outcomes import OutcomeError
-from lalm_utils.stats import intervals
 
 
 def reordered(items: Sequence[Item], *, seed: int) -> list[Item]:
@@ -71,7 +70,7 @@ def agreement(items: Sequence[Item], first: pd.DataFrame, second: pd.DataFrame) 
     for group, part in outcomes.groups(first.reset_index(drop=True).assign(_same=same)):
         kept = part["_same"].dropna()
         n, k = len(kept), int(kept.sum())
-        found.append((group, n, k / n if n else float("nan"), *intervals.wilson(k, n)))
+        found.append((group, n, k / n if n else float("nan"), *bootstrap.wilson(k, n)))
     return pd.DataFrame(found, columns=["group", "n", "share", "low", "high"])
 
 

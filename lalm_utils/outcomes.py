@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lalm_utils import answers
+from lalm_utils import parsing
 
 if TYPE_CHECKING:
     from lalm_utils.items import Item
@@ -92,7 +92,7 @@ def grade(item: Item, reply: Reply) -> Graded:
         )
     if reply.finish == "failed":
         return Graded(outcome=Outcome.FAILED, choice=None)
-    reading = answers.read(reply.text, item.options)
+    reading = parsing.read(reply.text, item.options)
     if reading.kind == "refusal":
         return Graded(outcome=Outcome.REFUSED, choice=None)
     if reading.kind == "unreadable":

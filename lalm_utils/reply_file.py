@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lalm_utils.messages import listed, shown
 from lalm_utils.models import Reply
-from lalm_utils.shown import listed, shown
 
 SCHEMA = 1
 APPLICATION = 0x4C414C4D  # "LALM", in the file's header

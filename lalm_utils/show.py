@@ -20,7 +20,7 @@ from IPython.display import HTML, Audio, Image, Markdown, display
 
 from lalm_utils import releases
 from lalm_utils.audio import RATE, read_clip
-from lalm_utils.stats.flows import flow_table
+from lalm_utils.flows import flow_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

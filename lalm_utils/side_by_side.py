@@ -18,10 +18,9 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from lalm_utils import metrics, paper, tables
+from lalm_utils import metrics, paired, paper, tables, transfer
+from lalm_utils.resampled import Runs
 from lalm_utils.show import MEASURED, PRINTED
-from lalm_utils.stats import paired, transfer
-from lalm_utils.stats.resampled import Runs
 
 BASELINE, OUT, IN = "Baseline", "LoRA SFT", "LoRA SFT, in domain"
 NAMES = (

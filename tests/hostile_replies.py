@@ -10,7 +10,7 @@ from typing import Any
 
 from hostile import Case
 
-from lalm_utils.answers import Reading, read
+from lalm_utils.parsing import Reading, read
 
 PETS = ("dog", "cat")
 LARGE = 150_000  # characters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lalm_utils.stats.flows import ANSWERED, Flows
+from lalm_utils.flows import ANSWERED, Flows
 
 
 def run(found: list[str], modality: str | list[str] = "sound", **columns) -> pd.DataFrame:

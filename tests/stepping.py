@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from lalm_utils.__main__ import main
-from lalm_utils.sft import trainer
+from lalm_utils.finetuning import trainer
 
 RANK, WORLD = os.environ.get("RANK", "0"), int(os.environ.get("WORLD_SIZE", "1"))
 

@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 from outcome_tables import cells, counted, moved, run, value
 
-from lalm_utils import metrics
+from lalm_utils import controls, gains, metrics, paired
 from lalm_utils.outcomes import OutcomeError
-from lalm_utils.stats import controls, gains, paired
 
 
 def baseline(correct: int = 90, wrong: int = 180, unreadable: int = 30) -> pd.DataFrame:

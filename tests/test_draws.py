@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lalm_utils.stats import draws
+from lalm_utils import draws
 
 STRATA = ["sound"] * 3 + ["music"] * 2
 

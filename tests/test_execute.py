@@ -8,8 +8,8 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from lalm_utils import execute
-from lalm_utils.execute import NotebookError
+from lalm_utils.cli import execute
+from lalm_utils.cli.execute import NotebookError
 
 PARAMETERS = 'MODEL = "mini"\nN_ITEMS: int = 300  # how many\nSHARES = [0.5, -1]'
 

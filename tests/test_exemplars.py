@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from lalm_utils import agent, answers, exemplars, prompts
+from lalm_utils import agent, exemplars, parsing, prompts
 from lalm_utils.exemplars import HONEST, MUSIC, SOUND, SPEECH
 from lalm_utils.mini import chat, font, instruct, sounds, tasks_music, tasks_sound, tasks_speech, voice, words
 from lalm_utils.mini.plan import Planned, plan
@@ -82,7 +82,7 @@ def test_an_example_ends_in_a_line_that_is_read_as_its_own_answer(exemplar):
     *_steps, last = exemplar.reply.split("\n")
     assert last.startswith("Answer: ")
     for text in (last, exemplar.reply):
-        reading = answers.read(text, exemplar.options)
+        reading = parsing.read(text, exemplar.options)
         expected = ("refusal", None) if exemplar.gold is None else ("option", exemplar.gold)
         assert (reading.kind, reading.choice) == expected, text
 

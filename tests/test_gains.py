@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from outcome_tables import cells, counted, moved, run, value
 
-from lalm_utils import metrics
+from lalm_utils import gains, metrics
+from lalm_utils.flows import ANSWERED, NAMES, Flows
 from lalm_utils.outcomes import OutcomeError
-from lalm_utils.stats import gains
-from lalm_utils.stats.flows import ANSWERED, NAMES, Flows
 
 PAIR = {
     "correct_to_correct": 50, "correct_to_refused": 6, "correct_to_wrong": 3, "correct_to_unreadable": 1,

@@ -34,16 +34,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lalm_utils import show
-from lalm_utils.answers import read
 from lalm_utils.audio import RATE, AudioError, Clip, check_clip, read_clip
 from lalm_utils.cli import predictions
 from lalm_utils.cli.predictions import PredictionError
 from lalm_utils.cli.score import as_text, score
 from lalm_utils.items import MAX_OPTIONS, BenchmarkError, Item, from_record, load
+from lalm_utils.messages import MAX_CHARACTERS, listed, shown
 from lalm_utils.models import ModelError
 from lalm_utils.outcomes import Outcome
+from lalm_utils.parsing import read
 from lalm_utils.server.api_model import ApiModel
-from lalm_utils.shown import MAX_CHARACTERS, listed, shown
 from lalm_utils.store import StoreError
 
 # The classes that were asked for, and those that stand beside them.

@@ -13,10 +13,10 @@ from fake_model import FakeModel
 from tiny import write_tone
 
 from lalm_utils import paper, prompts
+from lalm_utils.finetuning import idk_data, k_of_n
+from lalm_utils.finetuning.idk_data import Example
 from lalm_utils.items import Item
 from lalm_utils.models import Reply, failed
-from lalm_utils.sft import idk_data, k_of_n
-from lalm_utils.sft.idk_data import Example
 from lalm_utils.store import Store
 
 OPTIONS = ("dog", "bell", "rain", "cat")
@@ -378,7 +378,8 @@ def test_timing_compares_the_same_samples_drawn_both_ways(clip):
 
 
 def test_labelling_needs_no_models_library():
-    code = "import sys, lalm_utils.sft.idk_data; print(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
+    code = "import sys, lalm_utils.finetuning.idk_data\n"
+    code += "print(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
     root = Path(__file__).parents[1]
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     assert out.stdout.strip() == "[]"

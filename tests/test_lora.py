@@ -23,13 +23,10 @@ from lalm_utils.audio import AudioError
 from lalm_utils.engine.audio_features import AudioEmbeddings
 from lalm_utils.engine.engines import PlainEngine, SharedEngine
 from lalm_utils.engine.transformers_model import TransformersModel
-from lalm_utils.items import BenchmarkError
-from lalm_utils.models import ModelError, load_model
-from lalm_utils.prompts import render
-from lalm_utils.sft import lora, lora_files
-from lalm_utils.sft.idk_data import Example
-from lalm_utils.sft.lora import Recipe
-from lalm_utils.sft.lora_data import (
+from lalm_utils.finetuning import lora, lora_files
+from lalm_utils.finetuning.idk_data import Example
+from lalm_utils.finetuning.lora import Recipe
+from lalm_utils.finetuning.lora_data import (
     IGNORED,
     WINDOW,
     Collator,
@@ -38,6 +35,9 @@ from lalm_utils.sft.lora_data import (
     answer_loss,
     schedule,
 )
+from lalm_utils.items import BenchmarkError
+from lalm_utils.models import ModelError, load_model
+from lalm_utils.prompts import render
 from lalm_utils.store import Store
 
 FAST = Recipe(rank=4, learning_rate=5e-3, batch_size=2)

@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot
 
+from lalm_utils import transfer
 from lalm_utils.plots import (
     cost_figures,
     figure_files,
@@ -30,7 +31,6 @@ from lalm_utils.plots import (
     training_figures,
     transfer_figures,
 )
-from lalm_utils.stats import transfer
 
 ROOT = Path(__file__).resolve().parents[1]
 MODALITIES = ("sound", "music", "speech")

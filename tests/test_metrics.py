@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from outcome_tables import counted, moved, run, value
 
-from lalm_utils import metrics
+from lalm_utils import bootstrap, gains, metrics
+from lalm_utils.flows import ANSWERED
 from lalm_utils.outcomes import OutcomeError
-from lalm_utils.stats import gains, intervals
-from lalm_utils.stats.flows import ANSWERED
 
 GOLDEN = [
     # name, counts, accuracy, truthfulness, rejection rate, reliability
@@ -61,7 +60,7 @@ def test_refusing_blindly_raises_reliability_as_the_docstring_says():
 def test_evaluate_gives_every_modality_and_the_pooled_group_in_one_tidy_frame():
     table = run(["correct", "wrong", "refused", "correct"], ["speech", "sound", "sound", "music"])
     frame = metrics.evaluate(table, n_boot=10)
-    assert list(frame.columns) == list(intervals.COLUMNS)
+    assert list(frame.columns) == list(bootstrap.COLUMNS)
     assert list(dict.fromkeys(frame["group"])) == ["sound", "music", "speech", "overall"]
     assert value(frame, "rejection_rate", "sound") == 0.5
     assert value(frame, "accuracy") == 0.5

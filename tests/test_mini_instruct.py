@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from lalm_utils import answers, prompts
+from lalm_utils import parsing, prompts
 from lalm_utils.items import Item
 from lalm_utils.mini import chat, instruct, tasks_music, tasks_sound, tasks_speech
 from lalm_utils.mini.draw import Dealer
@@ -98,7 +98,7 @@ def test_a_reply_is_read_as_the_right_option(form):
         _, options, gold = reshuffled(item, np.random.default_rng(number))
         if example.reply == instruct.REFUSAL:
             continue  # the right option was taken out: see the test of that
-        reading = answers.read(example.reply, options)
+        reading = parsing.read(example.reply, options)
         assert (reading.kind, reading.choice) == ("option", gold), (item.id, example.reply, options)
 
 
@@ -117,7 +117,7 @@ def test_a_refusal_is_taught_on_unanswerable_clips_with_permission_and_read_as_o
     for number, item in enumerate(items):
         example = FORMS["permitted"](item, np.random.default_rng(number))
         assert example.reply == "IDK"
-        assert answers.read(example.reply, item.draft.options).kind == "refusal"
+        assert parsing.read(example.reply, item.draft.options).kind == "refusal"
         assert any(wording in example.user for wording in instruct.PERMIT)
 
 

@@ -17,7 +17,7 @@ import nbformat
 import papermill
 import pytest
 
-from lalm_utils import execute
+from lalm_utils.cli import execute
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))

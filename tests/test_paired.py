@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from outcome_tables import cells, counted, moved, run, value
 
-from lalm_utils import metrics
+from lalm_utils import bootstrap, gains, metrics, paired
 from lalm_utils.outcomes import OutcomeError
-from lalm_utils.stats import gains, intervals, paired
 
 p_values = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
@@ -151,7 +150,7 @@ def test_changes_are_the_difference_of_the_two_runs():
     for name, metric in metrics.METRICS.items():
         expected = metric(metrics.count(after)) - metric(metrics.count(before))
         assert value(frame, f"{name}_change") == pytest.approx(expected), name
-    assert list(frame.columns) == list(intervals.COLUMNS)
+    assert list(frame.columns) == list(bootstrap.COLUMNS)
 
 
 def test_the_interval_of_a_change_is_that_of_paired_items():

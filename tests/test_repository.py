@@ -32,9 +32,9 @@ PLOTTERS = {
 }  # fmt: skip
 # What a reader may import to score, tabulate or show results must not wait for a model's libraries.
 LIGHT = (
-    "items", "audio", "prompts", "models", "answers", "outcomes", "metrics", "store", "paper", "cli.score",
+    "items", "audio", "prompts", "models", "parsing", "outcomes", "metrics", "store", "paper", "cli.score",
     "plots.figures", "show", "audit", "releases", "mini.benchmark",
-    "stats.paired", "stats.controls", "stats.transfer", "stats.claims",
+    "paired", "controls", "transfer", "verdicts",
 )  # fmt: skip
 TEXT = {".py", ".toml", ".yml", ".md", ".cff", ".mplstyle", ".csv", ".json", ".ipynb", ""}
 LEFT_OUT = {
@@ -260,7 +260,7 @@ def test_make_alone_lists_the_targets():
 @pytest.mark.parametrize(
     "target, module",
     [
-        ("run", "lalm_utils.execute"),
+        ("run", "lalm_utils.cli.execute"),
         ("test", "pytest -n 2 --dist loadfile"),
         ("figures", "lalm_utils.plots.redraw"),
     ],

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lalm_utils import metrics
+from lalm_utils import metrics, sft_tables
+from lalm_utils.finetuning import lora_files
 from lalm_utils.outcomes import OutcomeError
-from lalm_utils.sft import lora_files, sft_tables
 
 LETTER = {"c": "correct", "w": "wrong", "r": "refused", "u": "unreadable", "f": "failed"}
 

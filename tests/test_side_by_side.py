@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 from outcome_tables import run, value
 
-from lalm_utils import metrics, paper, side_by_side
-from lalm_utils.stats import transfer
+from lalm_utils import metrics, paper, side_by_side, transfer
 
 MODALITIES = ("sound", "music", "speech")
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from lalm_utils import metrics, outcomes, paper, tables
+from lalm_utils.bootstrap import wilson
 from lalm_utils.items import Item
 from lalm_utils.models import Reply
 from lalm_utils.outcomes import OutcomeError
-from lalm_utils.stats.intervals import wilson
 
 REPLIES = {"c": None, "w": "other", "r": "IDK", "u": "hm, well"}
 

@@ -27,12 +27,12 @@ from lalm_utils.__main__ import main
 from lalm_utils.cli import finetune, sampling
 from lalm_utils.engine.engines import PlainEngine
 from lalm_utils.engine.transformers_model import TransformersModel
+from lalm_utils.finetuning import idk_data, k_of_n, lora, lora_files, trainer
+from lalm_utils.finetuning.idk_data import Example
+from lalm_utils.finetuning.lora import Recipe
+from lalm_utils.finetuning.lora_data import Collator, TrainingSet, accumulate_gradient, schedule
 from lalm_utils.models import ModelError, load_model
 from lalm_utils.prompts import render
-from lalm_utils.sft import idk_data, k_of_n, lora, lora_files, trainer
-from lalm_utils.sft.idk_data import Example
-from lalm_utils.sft.lora import Recipe
-from lalm_utils.sft.lora_data import Collator, TrainingSet, accumulate_gradient, schedule
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGURATIONS = ROOT / "lalm_utils" / "cli" / "accelerate"

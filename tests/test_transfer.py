@@ -12,9 +12,8 @@ import pandas as pd
 import pytest
 from outcome_tables import run, value
 
-from lalm_utils import metrics
+from lalm_utils import controls, gains, metrics, paired, resampled, transfer
 from lalm_utils.outcomes import OutcomeError
-from lalm_utils.stats import controls, gains, paired, resampled, transfer
 
 MODALITIES = ("sound", "music", "speech")
 EACH = 60  # items of a modality

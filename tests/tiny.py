@@ -23,9 +23,9 @@ from transformers import (
 )
 
 from lalm_utils.audio import RATE, write_clip
+from lalm_utils.finetuning.idk_data import Example
 from lalm_utils.items import Item
 from lalm_utils.models import Prompt, Turn
-from lalm_utils.sft.idk_data import Example
 
 OPTIONS = ("a dog barks", "bell", "the cat meows and then it rings", "rain")
 

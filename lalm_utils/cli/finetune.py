@@ -27,7 +27,7 @@ from lalm_utils.models import ModelError, load_model
 from lalm_utils.store import StoreError
 
 if TYPE_CHECKING:
-    from lalm_utils.sft.idk_data import Example
+    from lalm_utils.finetuning.idk_data import Example
 
 FAULTS = (ModelError, ValueError, StoreError, OSError, sqlite3.Error)
 RECIPE = {  # what `Recipe` says of each, in fewer words; its defaults are those of this command
@@ -107,8 +107,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _finetune(args: argparse.Namespace, rank: Rank) -> tuple[Path, list[Example]]:
-    from lalm_utils.sft import lora, trainer  # torch takes seconds to import
-    from lalm_utils.sft.lora_steps import Recipe
+    from lalm_utils.finetuning import lora, trainer  # torch takes seconds to import
+    from lalm_utils.finetuning.training_step import Recipe
 
     recipe = Recipe(**{field.name: getattr(args, f"recipe_{field.name}") for field in fields(Recipe)
                        if field.name in RECIPE})  # fmt: skip
@@ -125,7 +125,7 @@ def _finetune(args: argparse.Namespace, rank: Rank) -> tuple[Path, list[Example]
 
 def _examples(args: argparse.Namespace, rank: Rank, model: Any) -> list[Example]:
     from lalm_utils.cli import sampling
-    from lalm_utils.sft import idk_data
+    from lalm_utils.finetuning import idk_data
 
     asked = sampling.learnable(args.benchmark, args.part, args.modality, args.n, args.sample_seed)
     if args.dataset:
@@ -148,7 +148,7 @@ def dataset_of(out: Path) -> Path:
 
 
 def _report(folder: Path, examples: list[Example]) -> str:
-    from lalm_utils.sft import idk_data, lora_files
+    from lalm_utils.finetuning import idk_data, lora_files
 
     facts, curve = lora_files.provenance(folder), lora_files.curve(folder)
     return "\n".join(

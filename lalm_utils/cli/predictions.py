@@ -19,7 +19,7 @@ import pandas as pd
 
 from lalm_utils import item_files, items, models, outcomes
 from lalm_utils.items import BenchmarkError
-from lalm_utils.shown import shown
+from lalm_utils.messages import shown
 
 REPLY_KEYS = ("model_output", "model_prediction", "answer_prediction", "response")
 

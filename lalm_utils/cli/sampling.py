@@ -22,11 +22,11 @@ from lalm_utils.cli import jobs
 from lalm_utils.cli.jobs import Job
 from lalm_utils.cli.ranks import Channel, Rank, RankError
 from lalm_utils.cli.run_files import FolderError
+from lalm_utils.finetuning import idk_data, k_of_n
+from lalm_utils.finetuning.idk_data import Example
 from lalm_utils.items import Item
 from lalm_utils.models import Model
 from lalm_utils.outcomes import Outcome
-from lalm_utils.sft import idk_data, k_of_n
-from lalm_utils.sft.idk_data import Example
 from lalm_utils.store import Store
 
 LEARNT, ALL = "idk", "all"

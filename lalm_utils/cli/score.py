@@ -20,12 +20,11 @@ from typing import Any
 
 import pandas as pd
 
-from lalm_utils import metrics, outcomes, releases
+from lalm_utils import flows, gains, metrics, outcomes, releases
 from lalm_utils.cli import predictions, refuse, submissions
 from lalm_utils.cli.predictions import PredictionError
+from lalm_utils.messages import listed
 from lalm_utils.outcomes import OutcomeError
-from lalm_utils.shown import listed
-from lalm_utils.stats import flows, gains
 
 LEVEL = 0.95
 

@@ -20,10 +20,10 @@ from lalm_utils.engine.engines import SharedEngine
 from lalm_utils.engine.hardware import give_back_memory
 from lalm_utils.engine.plain_engine import PlainEngine
 from lalm_utils.engine.transformers_model import TransformersModel
+from lalm_utils.finetuning.k_of_n import METHOD, TEMPERATURE, N
 from lalm_utils.items import Item
 from lalm_utils.models import ModelError, Prompt
 from lalm_utils.runs import MAX_NEW_TOKENS
-from lalm_utils.sft.k_of_n import METHOD, TEMPERATURE, N
 
 METHODS = ("plain", "idk", "stepwise", "mcot")
 LOOP, TOGETHER = "one by one", "together"

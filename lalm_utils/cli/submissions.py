@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lalm_utils import answers, item_files, items, outcomes, releases
+from lalm_utils import item_files, items, outcomes, parsing, releases
 from lalm_utils.cli import predictions
 from lalm_utils.outcomes import Outcome
 
@@ -66,7 +66,7 @@ def write(path: str | Path, questions: str | Path, table: pd.DataFrame, *, parse
     """Write the records of the official file `questions` to `path`, each with its reply from `table`.
 
     table: one run's outcome table, or a `reply_table`; other columns than `COLUMNS` are not looked at.
-    parsed: a reply in which `answers.read` finds an option is written as that option's text, any other as it
+    parsed: a reply in which `parsing.read` finds an option is written as that option's text, any other as it
     is; the official rule misses many right answers in sentences. Say with a number which of the two it was.
     The ending of `path` decides the layout, as in the official scripts: .json is an array, .jsonl (MMAR alone)
     one record a line. An existing file is overwritten.
@@ -91,14 +91,14 @@ def write(path: str | Path, questions: str | Path, table: pd.DataFrame, *, parse
 
 
 def official(path: str | Path) -> pd.DataFrame:
-    """The predictions file at `path` by the official rule (`answers.mmau_match`) and by ours.
+    """The predictions file at `path` by the official rule (`parsing.mmau_match`) and by ours.
 
     One row per item: item, modality, answered (there is a reply), official and ours (it counts as right).
     The rule sees the raw record, as the scripts do. Raises PredictionError, as `predictions.records` does.
     """
     rows = []
     for each in predictions.records(Path(path)):
-        matched = answers.mmau_match(each.reply.text, each.record["choices"], each.record["answer"])
+        matched = parsing.mmau_match(each.reply.text, each.record["choices"], each.record["answer"])
         right = outcomes.grade(each.item, each.reply).outcome == Outcome.CORRECT
         rows.append((each.item.id, each.item.modality, each.reply.finish != "failed", matched, right))
     return pd.DataFrame(rows, columns=["item", "modality", "answered", "official", "ours"])
@@ -165,7 +165,7 @@ def _text(row: Any) -> tuple[str, str]:
 def _fields(item: Item, kind: str, replies: dict[str, tuple[str, str]], parsed: bool) -> dict[str, str]:
     """What is added to an item's record."""
     text, why = replies.get(item.id, ("", UNASKED))
-    reading = answers.read(text, item.options) if parsed and text else None
+    reading = parsing.read(text, item.options) if parsed and text else None
     if reading and reading.choice is not None:
         text = item.options[reading.choice]
     return dict.fromkeys(KEYS[kind], text) | ({FAILED: why} if why else {})

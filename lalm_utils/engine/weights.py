@@ -18,8 +18,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from lalm_utils.cache import cache_dir, sha256_of
+from lalm_utils.messages import shown
 from lalm_utils.models import HUB_ID, MINI, ModelError, folder_of, mini_dir
-from lalm_utils.shown import shown
 
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 SPEECH_LORA = "speech-lora"  # where Phi-4-multimodal keeps a LoRA that belongs to it

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lalm_utils import items, metrics, runs, tables
+from lalm_utils import bootstrap, items, metrics, runs, tables
 from lalm_utils.items import Item
 from lalm_utils.models import Model, load_model
-from lalm_utils.stats import intervals
 from lalm_utils.store import Store
 
 TYPES = ("sound", "music", "speech")
@@ -56,7 +55,7 @@ def _pooled(table: pd.DataFrame) -> pd.Series:
 
 
 def _share(claim: str, group: str, good: pd.Series, bound: str, least: float) -> dict:
-    low, high = intervals.wilson(int(good.sum()), len(good))
+    low, high = bootstrap.wilson(int(good.sum()), len(good))
     return _row(claim, group, good.mean(), low, high, len(good), bound, bool(good.mean() >= least))
 
 

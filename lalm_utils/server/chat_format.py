@@ -16,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 
 from lalm_utils.audio import read_clip, write_clip
+from lalm_utils.messages import shown
 from lalm_utils.models import ModelError, Prompt, Reply, Turn, failed
 from lalm_utils.server.json_client import CallError
-from lalm_utils.shown import shown
 
 AudioPart = Literal["input_audio", "audio_url"]
 ENDS = ("stop", "length")

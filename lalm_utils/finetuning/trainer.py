@@ -50,13 +50,21 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from lalm_utils.engine.engines import PlainEngine
 from lalm_utils.engine.transformers_model import TransformersModel
+from lalm_utils.finetuning import lora_files
+from lalm_utils.finetuning.idk_data import Example
+from lalm_utils.finetuning.lora import (
+    DEFAULT,
+    Task,
+    final_config,
+    locked,
+    own_randomness,
+    set_training,
+    with_lora,
+)
+from lalm_utils.finetuning.lora_data import IGNORED, Collator, TrainingSet, answer_loss, schedule
+from lalm_utils.finetuning.training_step import Recipe, Step, rate_at, result_of, seed_step
 from lalm_utils.models import ModelError
 from lalm_utils.progress import bar
-from lalm_utils.sft import lora_files
-from lalm_utils.sft.idk_data import Example
-from lalm_utils.sft.lora import DEFAULT, Task, final_config, locked, own_randomness, set_training, with_lora
-from lalm_utils.sft.lora_data import IGNORED, Collator, TrainingSet, answer_loss, schedule
-from lalm_utils.sft.lora_steps import Recipe, Step, rate_at, result_of, seed_step
 
 STATE = "trainer_state.json"  # the last file of a Trainer's checkpoint
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lalm_utils import truth
+from lalm_utils import annotations
 from lalm_utils.items import Item, from_record
 from lalm_utils.mini.benchmark import record
 from lalm_utils.mini.plan import plan
@@ -32,15 +32,15 @@ def item(modality: str = "sound", **told) -> Item:
     ],
 )
 def test_a_clip_has_one_type(case, one, expected):
-    assert truth.type_of(one) == truth.clip_type(one) == expected, case
+    assert annotations.type_of(one) == annotations.clip_type(one) == expected, case
 
 
 def test_a_mix_has_no_single_type():
     mix = item("mix-sound-speech")
-    assert truth.clip_type(mix) == "mix-sound-speech"
+    assert annotations.clip_type(mix) == "mix-sound-speech"
     message = r"^item 'q0' is of modality 'mix-sound-speech', which is not one of sound, music, speech: leave"
     with pytest.raises(ValueError, match=message):
-        truth.type_of(mix)
+        annotations.type_of(mix)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_mix_has_no_single_type():
     ],
 )
 def test_the_text_is_a_transcript_of_speech_and_a_caption_of_the_rest(case, one, expected):
-    assert truth.text_of(one) == expected, case
+    assert annotations.text_of(one) == expected, case
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_the_text_is_a_transcript_of_speech_and_a_caption_of_the_rest(case, one,
 )
 def test_a_benchmark_without_the_text_is_told_what_to_do(one, message):
     with pytest.raises(ValueError, match=message):
-        truth.text_of(one)
+        annotations.text_of(one)
 
 
 @pytest.mark.parametrize(
@@ -90,16 +90,16 @@ def test_a_benchmark_without_the_text_is_told_what_to_do(one, message):
     ],
 )
 def test_what_is_told_is_told_of_every_item(case, asked, expected):
-    assert truth.told(asked) == expected, case
+    assert annotations.told(asked) == expected, case
 
 
 def test_the_embedded_benchmark_tells_type_and_text_of_every_item():
     planned = plan("test", size=180)
     items = [from_record(record(one, 1.0), "/clips", benchmark="mini") for one in planned]
     assert {one.task for one in items} >= {"Language", "Spoken word", "Event count", "Tempo"}
-    assert truth.told(items) == {"type", "text"}
-    assert [truth.type_of(one) for one in items] == [one.modality for one in items]
-    assert all(truth.labels_of(one) for one in items if one.modality != "speech")
+    assert annotations.told(items) == {"type", "text"}
+    assert [annotations.type_of(one) for one in items] == [one.modality for one in items]
+    assert all(annotations.labels_of(one) for one in items if one.modality != "speech")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_the_embedded_benchmark_tells_type_and_text_of_every_item():
     [(["bell", "bell"], ("bell", "bell")), (("rain",), ("rain",)), ("bell", ()), (None, ()), ([], ())],
 )
 def test_labels_are_a_list_or_nothing(content, expected):
-    assert truth.labels_of(item(content=content)) == expected
+    assert annotations.labels_of(item(content=content)) == expected
 
 
 # ---- labels in a text
@@ -131,19 +131,19 @@ LABELS = ("trumpet", "muted trumpet", "dog bark", "rain", "bell")
     ],
 )
 def test_labels_are_named_word_for_word(case, text, expected):
-    assert truth.named(text, LABELS) == expected, case
+    assert annotations.named(text, LABELS) == expected, case
 
 
 @pytest.mark.parametrize("labels", [["dog", "dog bark"], ["dog bark", "dog"]])
 def test_the_longer_of_two_labels_that_begin_alike_is_named(labels):
-    assert truth.named("a dog bark", labels) == {"dog bark"}
-    assert truth.named("a dog, a dog bark", labels) == {"dog", "dog bark"}
+    assert annotations.named("a dog bark", labels) == {"dog bark"}
+    assert annotations.named("a dog, a dog bark", labels) == {"dog", "dog bark"}
 
 
 def test_numbers_are_the_same_in_words_and_digits():
-    assert truth.named("heard three times", ["2", "3"]) == {"3"}
-    assert truth.named("heard 3 times", ["two", "three"]) == {"three"}
+    assert annotations.named("heard three times", ["2", "3"]) == {"3"}
+    assert annotations.named("heard 3 times", ["two", "three"]) == {"three"}
 
 
 def test_labels_of_equal_words_are_named_together_and_empty_ones_never():
-    assert truth.named("a dog", ["Dog", "the dog", "...", ""]) == {"Dog", "the dog"}
+    assert annotations.named("a dog", ["Dog", "the dog", "...", ""]) == {"Dog", "the dog"}

@@ -10,9 +10,8 @@ import pandas as pd
 import pytest
 from outcome_tables import counted, moved, run, value
 
-from lalm_utils import metrics
-from lalm_utils.stats import intervals
-from lalm_utils.stats.flows import ANSWERED
+from lalm_utils import bootstrap, metrics
+from lalm_utils.flows import ANSWERED
 
 
 def test_resampling_counts_equals_resampling_rows_of_paired_items():
@@ -43,8 +42,8 @@ def test_the_interval_of_accuracy_covers_the_truth_about_as_often_as_it_says():
     rng, truth, times = np.random.default_rng(5), 0.6, 400
     hits = 0
     for k, right in enumerate(rng.binomial(200, truth, times)):
-        draws = intervals.resample({"sound": np.array([right, 200 - right])}, n_boot=400, seed=k)
-        low, high, *_ = intervals.percentile(draws[:, 0] / 200)
+        draws = bootstrap.resample({"sound": np.array([right, 200 - right])}, n_boot=400, seed=k)
+        low, high, *_ = bootstrap.percentile(draws[:, 0] / 200)
         hits += low <= truth <= high
     assert 0.91 < hits / times < 0.985
 
@@ -76,13 +75,13 @@ PERCENTILES = [
 
 @pytest.mark.parametrize(("case", "draws", "expected"), PERCENTILES, ids=[row[0] for row in PERCENTILES])
 def test_percentile_intervals_say_what_they_left_out(case, draws, expected):
-    assert intervals.percentile(np.array(draws)) == pytest.approx(expected, nan_ok=True)
+    assert bootstrap.percentile(np.array(draws)) == pytest.approx(expected, nan_ok=True)
 
 
 def test_wilson_has_a_width_at_both_ends_and_none_without_items():
-    assert intervals.wilson(0, 100) == pytest.approx((0, 0.03699348))
-    assert intervals.wilson(100, 100) == pytest.approx((1 - 0.03699348, 1))
-    assert all(math.isnan(bound) for bound in intervals.wilson(0, 0))
+    assert bootstrap.wilson(0, 100) == pytest.approx((0, 0.03699348))
+    assert bootstrap.wilson(100, 100) == pytest.approx((1 - 0.03699348, 1))
+    assert all(math.isnan(bound) for bound in bootstrap.wilson(0, 0))
 
 
 def test_nonsense_settings_are_refused():

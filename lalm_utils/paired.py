@@ -23,12 +23,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lalm_utils import metrics
+from lalm_utils import bootstrap, gains, metrics
+from lalm_utils import flows as pairs
+from lalm_utils.flows import ANSWERED, Flows
 from lalm_utils.metrics import Counts
 from lalm_utils.outcomes import OutcomeError
-from lalm_utils.stats import flows as pairs
-from lalm_utils.stats import gains, intervals
-from lalm_utils.stats.flows import ANSWERED, Flows
 
 PROPERTIES = {"correct": ("correct",), "truthful": ("correct", "refused")}
 CHANGES = tuple(f"{name}_change" for name in metrics.METRICS)
@@ -96,18 +95,18 @@ def measured(
     """Metrics of `after` against `before`, per group and overall, with paired-bootstrap intervals by item.
 
     names : metrics that `measure` knows, by default the changes of accuracy, truthfulness, rejection rate and
-    reliability (differences of shares, in [-1, 1]). Returns a tidy frame with intervals.COLUMNS. Overall is
+    reliability (differences of shares, in [-1, 1]). Returns a tidy frame with bootstrap.COLUMNS. Overall is
     stratified by modality. Raises OutcomeError as flows.pair does, ValueError for an unknown metric.
     """
-    intervals.check(n_boot=n_boot, level=level)
+    bootstrap.check(n_boot=n_boot, level=level)
     rows = []
     for group in pairs.grouped(before, after, exclude=exclude, by=by):
-        draws = Flows(cells=intervals.resample(group.strata, n_boot=n_boot, seed=seed))
+        draws = Flows(cells=bootstrap.resample(group.strata, n_boot=n_boot, seed=seed))
         n = int(group.flows.n)
         for name in names:
             value, drawn, status = measure(name, group.flows), measure(name, draws), why(name, group.flows)
-            rows.append(intervals.row(group.label, name, value, drawn, n=n, level=level, status=status))
-    return intervals.tidy(rows, sorted(exclude))
+            rows.append(bootstrap.row(group.label, name, value, drawn, n=n, level=level, status=status))
+    return bootstrap.tidy(rows, sorted(exclude))
 
 
 def measure(name: str, flows: Flows) -> np.ndarray:

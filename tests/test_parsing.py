@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lalm_utils.answers import OPTION, REFUSED, UNREADABLE, Reading, mmau_match, read
+from lalm_utils.parsing import OPTION, REFUSED, UNREADABLE, Reading, mmau_match, read
 from lalm_utils.refusals import find_refusals, tidy, words
 
 SHARED = Path(__file__).parents[2] / "shared"

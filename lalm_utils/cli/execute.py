@@ -1,4 +1,4 @@
-"""Execute notebooks in place: `python -m lalm_utils.execute [--only 02] [-p NAME VALUE] [--out DIR]`.
+"""Execute notebooks in place: `python -m lalm_utils.cli.execute [--only 02] [-p NAME VALUE] [--out DIR]`.
 
 In: notebooks/[0-9]*.ipynb, in order. Out: the same files with fresh outputs, free of what differs between
 runs and machines: timings, absolute paths, the way streams were cut. A notebook that fails
@@ -23,7 +23,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillException
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 INJECTED = "injected-parameters"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -148,7 +148,7 @@ def _value(text: str) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m lalm_utils.execute", description="Execute the notebooks."
+        prog="python -m lalm_utils.cli.execute", description="Execute the notebooks."
     )
     parser.add_argument("--only", default="", metavar="02", help="only notebooks whose names begin like this")
     parser.add_argument(

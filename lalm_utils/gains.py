@@ -33,8 +33,8 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from lalm_utils.stats import intervals
-from lalm_utils.stats.flows import NAMES, Flows, Group, grouped
+from lalm_utils import bootstrap
+from lalm_utils.flows import NAMES, Flows, Group, grouped
 
 
 def delta_con(flows: Flows) -> np.ndarray:
@@ -117,18 +117,18 @@ def gain(
 ) -> pd.DataFrame:  # fmt: skip
     """Every gain metric and flow, per group and overall, with paired-bootstrap percentile intervals by item.
 
-    Returns a tidy frame with intervals.COLUMNS. Per group: n and excluded (items), unreadable before and
+    Returns a tidy frame with bootstrap.COLUMNS. Per group: n and excluded (items), unreadable before and
     after (items, a part of wrong), the nine flows (items, e.g. correct_to_refused) and METRICS. Overall is
     stratified by modality. Raises OutcomeError as flows.pair does.
 
     >>> gain(baseline, idk).query("metric == 'rgi'")  # doctest: +SKIP
     """
-    intervals.check(n_boot=n_boot, level=level)
+    bootstrap.check(n_boot=n_boot, level=level)
     rows = []
     for group in grouped(before, after, exclude=exclude, by=by):
-        draws = Flows(cells=intervals.resample(group.strata, n_boot=n_boot, seed=seed))
+        draws = Flows(cells=bootstrap.resample(group.strata, n_boot=n_boot, seed=seed))
         rows += _rows(group, draws, level)
-    return intervals.tidy(rows, sorted(exclude))
+    return bootstrap.tidy(rows, sorted(exclude))
 
 
 def _rows(group: Group, draws: Flows, level: float) -> list[dict]:
@@ -136,13 +136,13 @@ def _rows(group: Group, draws: Flows, level: float) -> list[dict]:
     unreadable_before, unreadable_after = flows.cells[3].sum(), flows.cells[:, 3].sum()
     plain = {"n": n, "excluded": group.excluded}
     plain |= {"unreadable_before": unreadable_before, "unreadable_after": unreadable_after}
-    rows = [intervals.row(label, name, value, n=n) for name, value in plain.items()]
+    rows = [bootstrap.row(label, name, value, n=n) for name, value in plain.items()]
     for name in NAMES:
         ends = name.split("_to_")
-        rows.append(intervals.row(label, name, flows.between(*ends), draws.between(*ends), n=n, level=level))
+        rows.append(bootstrap.row(label, name, flows.between(*ends), draws.between(*ends), n=n, level=level))
     for name, metric in METRICS.items():
         status = why_not_finite(name, flows)
-        rows.append(intervals.row(label, name, metric(flows), metric(draws), n=n, level=level, status=status))
+        rows.append(bootstrap.row(label, name, metric(flows), metric(draws), n=n, level=level, status=status))
     return rows
 
 

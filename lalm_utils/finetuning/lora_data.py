@@ -26,9 +26,9 @@ from lalm_utils.cache import sha256_of
 from lalm_utils.engine.audio_features import AudioEmbeddings, spread
 from lalm_utils.engine.engines import Asked, SharedEngine
 from lalm_utils.engine.transformers_model import TransformersModel
+from lalm_utils.finetuning.idk_data import Example
 from lalm_utils.items import check_clips
 from lalm_utils.models import ModelError
-from lalm_utils.sft.idk_data import Example
 
 IGNORED = -100  # the label of a token that is not learnt
 WINDOW = 8  # batches that are sorted by length together: little padding, and yet a new mix in each epoch

@@ -17,10 +17,9 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from lalm_utils import outcomes
+from lalm_utils import bootstrap, outcomes, paired
+from lalm_utils.flows import ANSWERED, Flows, grouped
 from lalm_utils.outcomes import Outcome, OutcomeError
-from lalm_utils.stats import intervals, paired
-from lalm_utils.stats.flows import ANSWERED, Flows, grouped
 
 METRICS = ("rgi", "delta_con", "delta_hum", "reliability", "truthfulness")
 LESS_IS_BETTER = ("delta_con", "refusal_con")
@@ -72,14 +71,14 @@ def matched_random(
     Where a method refuses fewer than the baseline did, nothing is refused beyond the baseline. Raises
     OutcomeError as flows.pair does, ValueError for an unknown metric.
     """
-    intervals.check(n_boot=draws, level=level)
+    bootstrap.check(n_boot=draws, level=level)
     rows = []
     for group in grouped(before, after, exclude=exclude, by=by):
         blind = blind_flows(group.strata, draws=draws, seed=seed)
         refused = int(group.flows.cells[:, 2].sum())
         for name in names:
             value, drawn = float(paired.measure(name, group.flows)), paired.measure(name, blind)
-            low, high, infinite, undefined = intervals.percentile(drawn, level)
+            low, high, infinite, undefined = bootstrap.percentile(drawn, level)
             rows.append({
                 "group": group.label, "metric": name, "value": value, "blind": _mean(drawn), "low": low,
                 "high": high, "p": _p(name, value, drawn), "refused": refused, "n": int(group.flows.n),
@@ -133,12 +132,12 @@ def quadrants(
     for group, part in outcomes.groups(table.assign(_quadrant=found), by):
         for name in QUADRANTS:
             count, n = int((part["_quadrant"] == name).sum()), len(part)
-            rows.append((group, name, count, count / n, *intervals.wilson(count, n, level), n))
+            rows.append((group, name, count, count / n, *bootstrap.wilson(count, n, level), n))
     return pd.DataFrame(rows, columns=["group", "quadrant", "count", "share", "low", "high", "n"])
 
 
 def _rng(seed: int, name: str) -> np.random.Generator:
-    # As in intervals.resample: a stratum's draws depend on the seed and its own name alone.
+    # As in bootstrap.resample: a stratum's draws depend on the seed and its own name alone.
     return np.random.default_rng([seed, zlib.crc32(name.encode("utf-8", "surrogatepass"))])
 
 

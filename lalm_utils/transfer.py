@@ -25,9 +25,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from lalm_utils import bootstrap, resampled
 from lalm_utils.outcomes import OutcomeError
-from lalm_utils.stats import intervals, resampled
-from lalm_utils.stats.resampled import Measured, Runs, Test
+from lalm_utils.resampled import Measured, Runs, Test
 
 METRICS = ("rgi", "rgi_excess", "delta_con", "delta_hum", "reliability")
 IDK, SHUFFLED, RANDOM = "IDK labels", "shuffled labels", "random refusal"
@@ -217,7 +217,7 @@ def _blind(test: Test, trained: str, places: Sequence[int], name: str, options: 
     ]
     with np.errstate(invalid="ignore"):
         drawn = np.mean(draws, axis=0)
-    low, high, infinite, undefined = intervals.percentile(drawn, options["level"])
+    low, high, infinite, undefined = bootstrap.percentile(drawn, options["level"])
     value = drawn[np.isfinite(drawn)].mean() if np.isfinite(drawn).any() else np.nan
     return {"metric": name, "value": value, "low": low, "high": high, "n": test.n, "infinite": infinite,
             "undefined": undefined, "status": ""}  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lalm_utils.stats import intervals
+from lalm_utils import bootstrap
 
 
 def weights(strata: Sequence[str], *, n_boot: int = 2000, seed: int = 0) -> np.ndarray:
@@ -26,7 +26,7 @@ def weights(strata: Sequence[str], *, n_boot: int = 2000, seed: int = 0) -> np.n
     for name in dict.fromkeys(labels):
         here = labels == name
         ones = np.ones(here.sum(), dtype=int)
-        drawn[:, here] = intervals.resample({str(name): ones}, n_boot=n_boot, seed=seed)
+        drawn[:, here] = bootstrap.resample({str(name): ones}, n_boot=n_boot, seed=seed)
     return drawn
 
 

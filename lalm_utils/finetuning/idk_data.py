@@ -18,9 +18,7 @@ import numpy as np
 import pandas as pd
 
 from lalm_utils import items
-from lalm_utils.items import Item
-from lalm_utils.models import Model
-from lalm_utils.sft.k_of_n import (
+from lalm_utils.finetuning.k_of_n import (
     TEMPERATURE,
     N,
     knowledge,
@@ -31,6 +29,8 @@ from lalm_utils.sft.k_of_n import (
     splits,
     time_samples,
 )
+from lalm_utils.items import Item
+from lalm_utils.models import Model
 
 __all__ = [
     "REFUSAL", "TEMPERATURE", "Example", "N", "build", "idk_share", "knowledge", "load", "printed_shares",

@@ -7,17 +7,17 @@ import math
 import pandas as pd
 import pytest
 
-from lalm_utils.stats import claims
+from lalm_utils import verdicts
 
 SIDES = [
-    ("above zero, as claimed", "rgi", 0.1, 0.4, claims.HOLDS),
-    ("below zero, against the claim", "rgi", -0.4, -0.1, claims.FAILS),
-    ("around zero", "rgi", -0.1, 0.4, claims.OPEN),
-    ("touching zero", "rgi", 0.0, 0.4, claims.OPEN),
-    ("no interval", "rgi", math.nan, math.nan, claims.UNDEFINED),
-    ("open to infinity", "rgi", 0.1, math.inf, claims.HOLDS),
-    ("a fall that is claimed", "accuracy_change", -0.2, -0.1, claims.HOLDS),
-    ("a rise where a fall is claimed", "accuracy_change", 0.1, 0.2, claims.FAILS),
+    ("above zero, as claimed", "rgi", 0.1, 0.4, verdicts.HOLDS),
+    ("below zero, against the claim", "rgi", -0.4, -0.1, verdicts.FAILS),
+    ("around zero", "rgi", -0.1, 0.4, verdicts.OPEN),
+    ("touching zero", "rgi", 0.0, 0.4, verdicts.OPEN),
+    ("no interval", "rgi", math.nan, math.nan, verdicts.UNDEFINED),
+    ("open to infinity", "rgi", 0.1, math.inf, verdicts.HOLDS),
+    ("a fall that is claimed", "accuracy_change", -0.2, -0.1, verdicts.HOLDS),
+    ("a rise where a fall is claimed", "accuracy_change", 0.1, 0.2, verdicts.FAILS),
 ]
 
 
@@ -28,22 +28,22 @@ def measured(metric: str = "rgi", value: float = 0.2, low: float = 0.1, high: fl
 
 @pytest.mark.parametrize("case, metric, low, high, verdict", SIDES, ids=[row[0] for row in SIDES])
 def test_a_verdict_follows_from_the_interval(case, metric, low, high, verdict):
-    row = claims.judged(measured(metric, low=low, high=high)).iloc[0]
+    row = verdicts.judged(measured(metric, low=low, high=high)).iloc[0]
     assert row["verdict"] == verdict
     assert f" {verdict} (" in row["sentence"]
 
 
 def test_a_sentence_holds_the_number_its_interval_and_the_papers_own():
-    said = claims.judged(measured())["sentence"].iloc[0]
+    said = verdicts.judged(measured())["sentence"].iloc[0]
     assert said.startswith("IDK prompt: that more wrong answers than right ones")
     assert said.endswith("carries over (+0.20 [+0.10, +0.40] here, +0.16 printed).")
-    unsure = claims.judged(measured("youden", math.inf, math.nan, math.nan))["sentence"].iloc[0]
+    unsure = verdicts.judged(measured("youden", math.inf, math.nan, math.nan))["sentence"].iloc[0]
     assert unsure.endswith("cannot be judged here (+inf, no interval here, not printed).")
 
 
 def test_verdicts_are_counted_in_one_sentence():
     rows = pd.concat([measured(), measured(low=-0.1), measured(low=-0.2), measured(low=math.nan)])
-    assert claims.tally(claims.judged(rows)) == (
+    assert verdicts.tally(verdicts.judged(rows)) == (
         "Of 4 claims, each of one method, 1 carry over, 2 are not settled, 1 cannot be judged here."
     )
 
@@ -59,21 +59,21 @@ PRINTED = [
 
 @pytest.mark.parametrize("method, metric, expected", PRINTED)
 def test_printed_numbers_are_the_papers_totals(method, metric, expected):
-    assert claims.printed(method, metric) == pytest.approx(expected, abs=1e-4)
+    assert verdicts.printed(method, metric) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize(
     "method, metric", [("a method of ours", "rgi"), ("Baseline", "rgi"), ("IDK prompt", "youden")]
 )
 def test_what_the_paper_does_not_print_is_empty(method, metric):
-    assert math.isnan(claims.printed(method, metric))
+    assert math.isnan(verdicts.printed(method, metric))
 
 
 def test_a_metric_without_a_claim_is_refused():
     with pytest.raises(
         ValueError, match="nothing is claimed about 'delta_con': the claims are on reliability_ch"
     ):
-        claims.judged(measured("delta_con"))
+        verdicts.judged(measured("delta_con"))
 
 
 def frames(
@@ -109,7 +109,7 @@ ANSWERS = [
 @pytest.mark.parametrize("case, gain, over, begins, holds", ANSWERS, ids=[row[0] for row in ANSWERS])
 def test_the_answer_on_transfer_is_computed(case, gain, over, begins, holds):
     outside, control = frames(gain, over)
-    said = claims.meta_ability(outside, {"shuffled labels": control})
+    said = verdicts.meta_ability(outside, {"shuffled labels": control})
     assert said.startswith(begins)
     assert holds in said
     assert said.endswith("n = 150 items.")
@@ -118,7 +118,7 @@ def test_the_answer_on_transfer_is_computed(case, gain, over, begins, holds):
 def test_every_control_must_be_beaten():
     outside, control = frames((0.2, 0.1, 0.3), (0.2, 0.1, 0.3))
     _, weaker = frames((0.2, 0.1, 0.3), (0.1, -0.1, 0.3))
-    said = claims.meta_ability(outside, {"shuffled labels": control, "the prompt alone": weaker})
+    said = verdicts.meta_ability(outside, {"shuffled labels": control, "the prompt alone": weaker})
     assert said.startswith("No: ")
     assert (
         "beat shuffled labels (difference +0.20 [+0.10, +0.30]), do not measurably beat the prompt alone"
@@ -129,16 +129,16 @@ def test_every_control_must_be_beaten():
 def test_the_answer_refuses_frames_without_the_metric():
     outside, control = frames((0.2, 0.1, 0.3), (0.2, 0.1, 0.3))
     with pytest.raises(ValueError, match="0 rows where"):
-        claims.meta_ability(outside, {"shuffled labels": control}, metric="rgi_excess")
+        verdicts.meta_ability(outside, {"shuffled labels": control}, metric="rgi_excess")
 
 
 def test_pairs_above_zero_are_counted_with_what_is_undefined():
     rows = [(0.3, 0.1), (0.2, -0.1), (-0.2, -0.4), (math.inf, math.nan), (math.nan, math.nan)]
     frame = pd.DataFrame(rows, columns=["value", "low"]).assign(metric="rgi", seed="mean", domain="out")
-    said = claims.pairs_above(pd.concat([frame, frame.assign(seed="0"), frame.assign(domain="in")]))
+    said = verdicts.pairs_above(pd.concat([frame, frame.assign(seed="0"), frame.assign(domain="in")]))
     assert said == (
         "Of 5 pairs out of domain, the RGI is above zero in 3, with its whole interval in 1, and undefined in 1."
     )
-    assert claims.pairs_above(frame.assign(domain="in").head(1), domain="in").startswith(
+    assert verdicts.pairs_above(frame.assign(domain="in").head(1), domain="in").startswith(
         "Of 1 pairs in domain"
     )

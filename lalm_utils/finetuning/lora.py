@@ -36,13 +36,13 @@ from lalm_utils.engine import loading, weights
 from lalm_utils.engine.engines import PlainEngine, SharedEngine
 from lalm_utils.engine.hardware import device_name
 from lalm_utils.engine.transformers_model import TransformersModel
+from lalm_utils.finetuning import lora_files
+from lalm_utils.finetuning.idk_data import Example, build, idk_share
+from lalm_utils.finetuning.lora_data import TrainingSet
+from lalm_utils.finetuning.training_step import Recipe, Run, Step
 from lalm_utils.items import Item
 from lalm_utils.models import ModelError, load_model
 from lalm_utils.progress import bar
-from lalm_utils.sft import lora_files
-from lalm_utils.sft.idk_data import Example, build, idk_share
-from lalm_utils.sft.lora_data import TrainingSet
-from lalm_utils.sft.lora_steps import Recipe, Run, Step
 
 __all__ = ["DEFAULT", "Recipe", "adapted", "taught", "train"]
 

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from lalm_utils.engine.transformers_model import TransformersModel
+from lalm_utils.finetuning.lora_data import Collator, TrainingSet, accumulate_gradient, schedule
 from lalm_utils.models import ModelError
-from lalm_utils.sft.lora_data import Collator, TrainingSet, accumulate_gradient, schedule
 
 # peft's regular expression over modules. A list of names would hit the audio tower's projections as well.
 LANGUAGE_MODEL = r".*\blanguage_model\b.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"

@@ -18,13 +18,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lalm_utils import items, outcomes, paper, prompts
+from lalm_utils import bootstrap, items, outcomes, paper, prompts
 from lalm_utils.items import Item
 from lalm_utils.models import Model
 from lalm_utils.outcomes import Outcome
 from lalm_utils.runs import MAX_NEW_TOKENS
 from lalm_utils.show import MEASURED, PRINTED
-from lalm_utils.stats import intervals
 from lalm_utils.store import Store
 
 N = 5  # samples an item, as in the paper's 5@5
@@ -133,7 +132,7 @@ def share_by_k(known: pd.DataFrame) -> pd.DataFrame:
     for group, part in groups:
         for k in range(1, int(known["n"].iloc[0]) + 1):
             idk, n = int((part["right"] < k).sum()), len(part)
-            rows.append((group, k, MEASURED, idk / n, *intervals.wilson(idk, n), n))
+            rows.append((group, k, MEASURED, idk / n, *bootstrap.wilson(idk, n), n))
     return pd.DataFrame(rows, columns=list(SHARES))
 
 

@@ -47,8 +47,8 @@ from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
+from lalm_utils.messages import shown
 from lalm_utils.refusals import Refusal, Word, find_refusals, masked, quotations, tidy, words
-from lalm_utils.shown import shown
 
 OPTION, REFUSED, UNREADABLE = "option", "refusal", "unreadable"
 MAX_REPLY = 500_000  # characters; a model that thinks in 100,000 tokens writes fewer

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lalm_utils import outcomes
+from lalm_utils import bootstrap, controls, outcomes, paired
+from lalm_utils.flows import ANSWERED, Flows, pair
 from lalm_utils.outcomes import OutcomeError
-from lalm_utils.stats import controls, intervals, paired
-from lalm_utils.stats.flows import ANSWERED, Flows, pair
 
 Runs = Mapping[str, Sequence[pd.DataFrame]]
 Run = tuple[str, str, int]  # family, modality trained on, place in the list (the training seed)
@@ -40,9 +39,9 @@ class Measured:
             return Measured(values=self.values - other.values, status=_joined([self, other]))
 
     def row(self, name: str, n: int, level: float) -> dict:
-        """The columns of intervals.COLUMNS without `group`."""
+        """The columns of bootstrap.COLUMNS without `group`."""
         status = "" if np.isfinite(self.values[0]) else self.status
-        found = intervals.row("", name, self.values[0], self.values[1:], n=n, level=level, status=status)
+        found = bootstrap.row("", name, self.values[0], self.values[1:], n=n, level=level, status=status)
         return {key: value for key, value in found.items() if key != "group"}
 
 
@@ -114,13 +113,13 @@ def tests(
     Resamples depend on the seed, the modality and the ids, not on the order of the rows or on which runs are
     given. Raises OutcomeError as flows.pair does, for runs without tables and for an unknown column `by`.
     """
-    intervals.check(n_boot=n_boot, level=level)
+    bootstrap.check(n_boot=n_boot, level=level)
     codes = _codes(families, baseline, exclude)
     kept = baseline[baseline["item"].isin(codes.index)].sort_values("item").set_index("item", drop=False)
     parts = [("all", kept)] if by is None else list(outcomes.groups(kept, by))[:-1]
     for label, rows in parts:
         for modality, items in list(outcomes.groups(rows))[:-1]:
-            drawn = intervals.resample({modality: np.ones(len(items), int)}, n_boot=n_boot, seed=seed)
+            drawn = bootstrap.resample({modality: np.ones(len(items), int)}, n_boot=n_boot, seed=seed)
             weights = np.vstack([np.ones((1, len(items))), drawn])
             flows = {run: _counted(codes.loc[items.index, run].to_numpy(), weights) for run in codes.columns}
             yield Test(part=label, tested_on=modality, n=len(items), flows=flows)

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lalm_utils import metrics, outcomes
+from lalm_utils import flows, metrics, outcomes, resampled
+from lalm_utils.finetuning import lora_files
 from lalm_utils.outcomes import Outcome
-from lalm_utils.sft import lora_files
-from lalm_utils.stats import flows, resampled
 
 POOLED = "overall"
 SETTING = ("accuracy", "truthfulness", "rejection_rate", "reliability", "youden")

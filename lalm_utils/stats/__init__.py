@@ -1,1 +1,0 @@
-"""Flows, gains, intervals, exact paired tests, controls, transfer."""
