@@ -91,8 +91,7 @@ def run(
     type_from, text_from: "truth" takes that step's result from the benchmark (`annotations.type_of`,
     `annotations.text_of`) and asks nothing for it. A true text is of the clip's true kind, whatever type was
     read. It may state the right option, and on some tasks always does: a run with it is an upper bound on
-    what a better second step could give,
-    not a result. `Trace.steps.states_gold` tells these items apart.
+    what a better second step could give, not a result. `Trace.steps.states_gold` tells these items apart.
     hear: False asks step 3 without the clip, a cascade: what the text alone carries.
     label: the table's `method`; by default "agent" with what differs.
 

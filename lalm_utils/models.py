@@ -8,6 +8,7 @@ text.
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,6 +73,31 @@ class Reply:
 def failed(error: str) -> Reply:
     """The reply that stands for no reply: never an answer, never stored."""
     return Reply(text="", n_tokens=0, finish="failed", error=error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How replies are decoded: greedily at temperature 0, else sampled. ValueError for a setting out of its range."""
+
+    n: int = 1
+    temperature: float = 0.0
+    max_new_tokens: int = 64
+    seed: int = 0
+    first_sample: int = 0
+
+    def __post_init__(self) -> None:
+        counts = self.n >= 1 and self.first_sample >= 0 and self.max_new_tokens >= 1
+        if not counts or not 0 <= self.temperature < math.inf:
+            raise ValueError(
+                f"n={self.n}, first_sample={self.first_sample}, temperature={self.temperature}, "
+                f"max_new_tokens={self.max_new_tokens}: n and max_new_tokens are at least 1, first_sample is "
+                "at least 0, and temperature is finite and not negative."
+            )
+
+    @property
+    def samples(self) -> range:
+        """The numbers of the samples to draw; at temperature 0 there is one reply."""
+        return range(self.first_sample, self.first_sample + self.n) if self.temperature else range(1)
 
 
 class Model(Protocol):
