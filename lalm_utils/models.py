@@ -101,10 +101,7 @@ class Decoding:
 
 
 class Model(Protocol):
-    """Anything that can be asked. What a model cannot do it refuses with a `ModelError`.
-
-    It may also have `expect(prompts)`, which is told what will be asked next and prepares for it.
-    """
+    """Anything that can be asked. What a model cannot do it refuses with a `ModelError`."""
 
     name: str
     fingerprint: str  # SHA-256 over all that decides replies: weights, configuration, dtype; not the name
@@ -162,8 +159,30 @@ def load_model(name: str | Path, /, **options: Any) -> Model:
     from lalm_utils.engine.transformers_model import TransformersModel  # torch takes seconds to import
 
     if str(name) == MINI:
-        return TransformersModel(MINI, **{"name": MINI} | options)
-    return TransformersModel(folder or str(name), **options)
+        return TransformersModel(MINI, resolve=resolve, **{"name": MINI} | options)
+    return TransformersModel(folder or str(name), resolve=resolve, **options)
+
+
+def resolve(name: str | Path, *, revision: str | None = None, near: Path | None = None) -> Path:
+    """The folder of a model or adapter: "mini", built if need be, a folder, or a hub id, fetched if need be.
+
+    A relative folder is looked for in `near` first. Raises ModelError for a name that is none of these.
+    """
+    if near and not Path(name).is_absolute() and (folder := folder_of(near / name)):
+        return folder
+    if str(name) == MINI:
+        from lalm_utils.mini.model import mini_dir
+
+        return mini_dir()
+    if folder := folder_of(name):
+        return folder
+    if not HUB_ID.fullmatch(str(name)):
+        raise ModelError(
+            f"{name}: no such folder, and not a hub id of the form owner/name. Correct the path."
+        )
+    from lalm_utils.engine import weights
+
+    return weights.fetch(str(name), revision)
 
 
 def folder_of(name: str | Path) -> Path | None:
@@ -183,10 +202,3 @@ def _server_and_model(name: str) -> tuple[str, str]:
             f"{API}http://localhost:8000/v1#Qwen/Qwen2-Audio-7B-Instruct."
         )
     return address, model
-
-
-def mini_dir() -> Path:
-    """The folder of the embedded model, built in the user's cache on first use."""
-    from lalm_utils.mini.model import mini_dir as build
-
-    return build()

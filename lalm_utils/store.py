@@ -98,8 +98,6 @@ class Store:
         with bar(label, total=len(questions), done=done, show=show) as shown:
             for start in range(0, len(waiting), chunk):
                 part = waiting[start : start + chunk]
-                if hasattr(model, "expect"):  # see models.Model
-                    model.expect([question.prompt for question in waiting[start + chunk : start + 2 * chunk]])
                 known |= self._ask_part(model, part, settings)
                 shown.update(len(part))
         replies = [

@@ -21,7 +21,7 @@ from transformers import Qwen2AudioForConditionalGeneration
 from lalm_utils import runs
 from lalm_utils.audio import AudioError
 from lalm_utils.engine.audio_features import AudioEmbeddings
-from lalm_utils.engine.engines import PlainEngine, SharedEngine
+from lalm_utils.engine.prefix_sharing_engine import PrefixSharingEngine
 from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.finetuning import lora, lora_files
 from lalm_utils.finetuning.idk_data import Example
@@ -56,9 +56,7 @@ def model(folder) -> TransformersModel:
 @pytest.fixture(scope="module")
 def plain(folder) -> TransformersModel:
     """The same model, run the way of classes that cannot share."""
-    other = load_model(folder, dtype="float32", check=False)
-    other.engine = PlainEngine(other.model, other.processor, ends=other.parts.ends)
-    return other
+    return load_model(folder, dtype="float32", check=False).with_generic_engine()
 
 
 @pytest.fixture(scope="module")
@@ -358,7 +356,7 @@ def peft_logits(folder: Path, adapter: Path, model: TransformersModel, examples)
     rows = []
     for example in examples:
         asked = model.ready(render(example.item, "idk"))
-        inputs = PlainEngine(model.model, model.processor, ends=[]).tensors([asked], [asked.text])
+        inputs = model.with_generic_engine().engine.tensors([asked], [asked.text])
         with torch.inference_mode():
             rows.append(wrapped(**inputs).logits[0, -1])
     return torch.stack(rows)
@@ -423,7 +421,7 @@ def test_a_model_with_an_adapter_shares_weights_and_kept_clips_with_its_base(mod
     first_logits(model, examples)
     passes = model.engine.audio.passes
     twin = lora.adapted(model, adapter)
-    assert isinstance(twin.engine, SharedEngine)
+    assert isinstance(twin.engine, PrefixSharingEngine)
     first_logits(twin, examples)
     assert model.engine.audio.passes == passes
     own = {tensor.data_ptr() for tensor in model.model.state_dict().values()}

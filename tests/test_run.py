@@ -199,11 +199,11 @@ def test_a_sample_is_balanced_and_options_reach_the_model(tmp_path, use):
     loaded = use(parrot("bell"))
     file = write_benchmark(tmp_path / "data", 12)
     options = ["--n", "3", "--batch-size", "5", "--dtype", "float32", "--device", "cpu"]
-    options += ["--audio-cache-dir", str(tmp_path / "heard"), "--no-check"]
+    options += ["--no-check"]
     assert main(words(tmp_path, file, *options)) == 0
     table = pd.read_csv(tmp_path / "out" / "plain.csv")
     assert sorted(table["modality"]) == ["music", "sound", "speech"]
-    given = {"batch_size": 5, "dtype": "float32", "device": "cpu", "audio_cache_dir": tmp_path / "heard"}
+    given = {"batch_size": 5, "dtype": "float32", "device": "cpu"}
     assert loaded == [given | {"check": False}]
 
 

@@ -25,7 +25,7 @@ from tiny import idk_examples, save_tiny
 
 from lalm_utils.__main__ import main
 from lalm_utils.cli import finetune, sampling
-from lalm_utils.engine.engines import PlainEngine
+from lalm_utils.engine.generic_engine import GenericEngine
 from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.finetuning import idk_data, k_of_n, lora, lora_files, trainer
 from lalm_utils.finetuning.idk_data import Example
@@ -276,7 +276,7 @@ def test_weights_in_pieces_are_left_to_the_models_own_forward(model, monkeypatch
     assert trainer._of_whole_weights(model) is model
     monkeypatch.setattr(trainer, "is_deepspeed_zero3_enabled", lambda: True)
     twin = trainer._of_whole_weights(model)
-    assert isinstance(twin.engine, PlainEngine)
+    assert isinstance(twin.engine, GenericEngine)
     assert Collator(twin).audio is None
     assert model.engine is not twin.engine
 

@@ -39,7 +39,7 @@ from lalm_utils.outcomes import OutcomeError
 from lalm_utils.store import Store, StoreError
 
 METHODS = tuple(prompts.QUESTIONS)
-OPTIONS = ("batch_size", "dtype", "device", "audio_cache_dir")
+OPTIONS = ("batch_size", "dtype", "device")
 FAULTS = (BenchmarkError, FolderError, ModelError, OutcomeError, StoreError, OSError, sqlite3.Error)
 
 
@@ -71,8 +71,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     add("--batch-size", type=int, metavar="B", help="prompts that a model reads at once")
     add("--dtype", help="auto, float32, bfloat16 or float16")
     add("--device", help="auto, cpu, cuda, cuda:1, ... (default: auto; several processes: a GPU each)")
-    add("--audio-cache-dir", type=Path, metavar="DIR",
-        help="keep there what the audio tower made of each clip (default: in memory alone)")  # fmt: skip
     add("--wait", type=float, default=60.0, metavar="MINUTES",
         help="how long processes wait for each other, at the start and at the end (default: 60)")  # fmt: skip
     parser.set_defaults(run=run)

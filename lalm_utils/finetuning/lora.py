@@ -12,13 +12,12 @@ The paper prints neither rank nor scale, modules, learning rate or batch: the de
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ from torch import nn
 import lalm_utils
 from lalm_utils.cache import cache_dir
 from lalm_utils.engine import loading, weights
-from lalm_utils.engine.engines import PlainEngine, SharedEngine
 from lalm_utils.engine.hardware import device_name
 from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.finetuning import lora_files
@@ -122,19 +120,11 @@ def adapted(
         raise ModelError(f"scale={scale}: it is from 0, the base itself, over 1, as trained, to 2.")
     base = load_model(model, **options) if isinstance(model, str | Path) else model
     _check_adaptable(base)
-    files = replace(weights.find(base.files.folder, adapter=folder), base=base.files.base)
+    files = base.find_adapter(folder)
     _check_origin(base, files)
     if scale == 0:
         return base
-    called = files.adapter.resolve().name + ("" if scale == 1 else f"@{scale:g}")
-    twin = copy.copy(base)
-    twin.model = loading.with_adapter(_sharing_copy(base.model), files, scale=scale).eval()
-    twin.parts = replace(base.parts, model=twin.model, adapter=called)
-    twin.engine = _engine(base, twin)
-    twin.files, twin.name = files, f"{base.name}+{called}"
-    content = weights.fingerprint(files, str(base.dtype).removeprefix("torch."), scale=scale)
-    twin.fingerprint = base.windows.fingerprint(content)
-    return twin
+    return base.with_adapter(files, scale=scale)
 
 
 def taught(
@@ -260,19 +250,3 @@ def _check_origin(base: TransformersModel, files: weights.Weights) -> None:
             f"{files.adapter}: trained on other weights than those of {base.name}; give the base it names in "
             f"{lora_files.PROVENANCE}, or train it anew"
         )
-
-
-def _sharing_copy(model: nn.Module) -> nn.Module:
-    """Modules of its own around the very tensors of `model`."""
-    return copy.deepcopy(model, {id(t): t for t in (*model.parameters(), *model.buffers())})
-
-
-def _engine(base: TransformersModel, twin: TransformersModel) -> SharedEngine | PlainEngine:
-    """An engine for the twin; where the adapter is in the language model alone, with the base's kept clips."""
-    own = base.engine
-    if isinstance(own, PlainEngine):
-        return PlainEngine(twin.model, twin.processor, ends=base.parts.ends, family=own.family)
-    new = {name for name, _ in twin.model.named_parameters()} - {n for n, _ in base.model.named_parameters()}
-    if any("language_model" not in name.split(".") for name in new):
-        return own.afresh(twin.model)
-    return own.with_language_model(twin.model)

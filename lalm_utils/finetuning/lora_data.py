@@ -23,8 +23,9 @@ from transformers import PreTrainedModel
 from lalm_utils import prompts
 from lalm_utils.audio import Clip, check_clip
 from lalm_utils.cache import sha256_of
-from lalm_utils.engine.audio_features import AudioEmbeddings, spread
-from lalm_utils.engine.engines import Asked, SharedEngine
+from lalm_utils.engine.audio_features import AudioEmbeddings, expand_audio_tokens
+from lalm_utils.engine.model_input import ModelInput
+from lalm_utils.engine.prefix_sharing_engine import PrefixSharingEngine
 from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.finetuning.idk_data import Example
 from lalm_utils.items import check_clips
@@ -57,7 +58,7 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, place: int) -> Asked:
+    def __getitem__(self, place: int) -> ModelInput:
         """The prompt with its clip; its only option is the answer's tokens and the end of the turn."""
         return self.model.ready(self.prompts[place])
 
@@ -106,23 +107,25 @@ class Collator:
 
     def __init__(self, model: TransformersModel) -> None:
         self.model, self.audio = model, None
-        if isinstance(model.engine, SharedEngine):
+        if isinstance(model.engine, PrefixSharingEngine):
             known = model.engine.audio
             # Not the engine's own: those come from passes of several clips, whose last bits depend on which
             # clips were asked about together, and an interrupted training would end a little elsewhere.
             self.audio = AudioEmbeddings(known.core, known.extractor, known.budget)
 
-    def __call__(self, batch: Sequence[Asked]) -> dict[str, torch.Tensor]:
+    def __call__(self, batch: Sequence[ModelInput]) -> dict[str, torch.Tensor]:
         """Keyword arguments of the model's forward, `labels` (batch, length) among them."""
         return self._processed(batch) if self.audio is None else self._embedded(batch)
 
     @torch.no_grad()
-    def _embedded(self, batch: Sequence[Asked]) -> dict[str, torch.Tensor]:
+    def _embedded(self, batch: Sequence[ModelInput]) -> dict[str, torch.Tensor]:
         """Right-padded embeddings of prompt, clip and answer."""
         model = self.model.model
         heard = [[self._hear(clip) for clip in asked.clips] for asked in batch]
         token = model.config.audio_token_id
-        asked_for = [spread(a.ids, token, [len(h) for h in several]) for a, several in zip(batch, heard)]
+        asked_for = [
+            expand_audio_tokens(a.ids, token, [len(h) for h in several]) for a, several in zip(batch, heard)
+        ]
         answers = [list(asked.options[0]) for asked in batch]
         ids = self._padded([p + a for p, a in zip(asked_for, answers)], 0)
         labels = self._padded([[IGNORED] * len(p) + a for p, a in zip(asked_for, answers)], IGNORED)
@@ -132,7 +135,7 @@ class Collator:
             embeds[(ids == token) & mask.bool()] = torch.cat(in_order).to(embeds.dtype)
         return {"inputs_embeds": embeds, "attention_mask": mask, "labels": labels}
 
-    def _processed(self, batch: Sequence[Asked]) -> dict[str, torch.Tensor]:
+    def _processed(self, batch: Sequence[ModelInput]) -> dict[str, torch.Tensor]:
         """The processor's tensors of the whole texts, padded to the left as in evaluation."""
         tokenizer = self.model.processor.tokenizer
         texts = [asked.text + tokenizer.decode(asked.options[0]) for asked in batch]
@@ -174,7 +177,7 @@ def answer_loss(model: PreTrainedModel, batch: Mapping[str, torch.Tensor]) -> to
 
 
 def accumulate_gradient(
-    model: PreTrainedModel, collate: Collator, batches: Sequence[Sequence[Asked]]
+    model: PreTrainedModel, collate: Collator, batches: Sequence[Sequence[ModelInput]]
 ) -> float:
     """Add the gradient of the mean loss per answer token over all `batches` as one; that mean, in nats.
 

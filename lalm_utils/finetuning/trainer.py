@@ -25,7 +25,6 @@ processor, and each process loads the whole model before it is cut.
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import os
@@ -48,7 +47,7 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.integrations import is_deepspeed_zero3_enabled
 
-from lalm_utils.engine.engines import PlainEngine
+from lalm_utils.engine.generic_engine import GenericEngine
 from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.finetuning import lora_files
 from lalm_utils.finetuning.idk_data import Example
@@ -394,11 +393,9 @@ def _step_of(checkpoint: Path) -> int | None:
 
 def _of_whole_weights(model: TransformersModel) -> TransformersModel:
     """`model` as a collator may use it outside of a forward, where ZeRO's stage 3 leaves pieces of its weights."""
-    if not is_deepspeed_zero3_enabled() or isinstance(model.engine, PlainEngine):
+    if not is_deepspeed_zero3_enabled() or isinstance(model.engine, GenericEngine):
         return model
-    twin = copy.copy(model)
-    twin.engine = PlainEngine(model.model, model.processor, ends=model.parts.ends, family=model.parts.family)
-    return twin
+    return model.with_generic_engine()
 
 
 def _facts(task: Task, arguments: TrainingArguments) -> dict[str, Any]:
