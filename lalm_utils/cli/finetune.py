@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lalm_utils.cache import cache_dir
-from lalm_utils.cli import ranks, refuse, run_files
-from lalm_utils.cli.ranks import Channel, Rank, RankError
+from lalm_utils.cli import distributed, refuse, run_files
+from lalm_utils.cli.distributed import Group, RankError
 from lalm_utils.cli.run import options
 from lalm_utils.models import ModelError, load_model
 from lalm_utils.store import StoreError
@@ -93,37 +93,37 @@ def run(args: argparse.Namespace) -> int:
     """Sample, learn, print. Returns the exit code: 0; 1 if a process was lost; 2 with a reason if the input is at
     fault; 130 if stopped by hand. Samples and checkpoints so far are kept in every case."""
     try:
-        rank = ranks.here()
-        folder, examples = _finetune(args, rank)
+        group = distributed.join(args.wait * 60)
+        folder, examples = _finetune(args, group)
     except FAULTS as error:
         return refuse(error)
     except RankError as error:
         return refuse(error, 1)
     except KeyboardInterrupt:
         return refuse("stopped; the same command goes on from the last checkpoint", 130)
-    if rank.number == 0:
+    if group.rank == 0:
         print(_report(folder, examples))
     return 0
 
 
-def _finetune(args: argparse.Namespace, rank: Rank) -> tuple[Path, list[Example]]:
+def _finetune(args: argparse.Namespace, group: Group) -> tuple[Path, list[Example]]:
     from lalm_utils.finetuning import lora, trainer  # torch takes seconds to import
     from lalm_utils.finetuning.training_step import Recipe
 
     recipe = Recipe(**{field.name: getattr(args, f"recipe_{field.name}") for field in fields(Recipe)
                        if field.name in RECIPE})  # fmt: skip
-    trainer.check_shared(recipe, rank.world)
-    if rank.number == 0:
+    trainer.check_shared(recipe, group.world_size)
+    if group.rank == 0:
         run_files.check_writable(args.out.absolute().parent)
-    model = load_model(args.model, **options(args, rank))
+    model = load_model(args.model, **options(args, group))
     lora.check_trainable(model)
-    examples = _examples(args, rank, model)
+    examples = _examples(args, group, model)
     folder = trainer.train(model, examples, args.out, recipe, save_every=args.save_every)
     trainer.part()
     return folder, examples
 
 
-def _examples(args: argparse.Namespace, rank: Rank, model: Any) -> list[Example]:
+def _examples(args: argparse.Namespace, group: Group, model: Any) -> list[Example]:
     from lalm_utils.cli import sampling
     from lalm_utils.finetuning import idk_data
 
@@ -133,12 +133,8 @@ def _examples(args: argparse.Namespace, rank: Rank, model: Any) -> list[Example]
     labels = sampling.Labels(
         k=args.k, n=args.samples, temperature=args.temperature, balance=args.balance, seed=args.sample_seed
     )
-    channel = None if rank.alone else Channel(rank, patience=args.wait * 60)
-    work = sampling.lead if rank.number == 0 else sampling.follow
-    return work(
-        model, asked, labels, dataset_of(args.out), store=args.store or cache_dir() / "replies.sqlite", rank=rank,
-        channel=channel, wait=args.wait * 60,
-    )  # fmt: skip
+    store = args.store or cache_dir() / "replies.sqlite"
+    return sampling.sample(model, asked, labels, dataset_of(args.out), store=store, group=group)
 
 
 def dataset_of(out: Path) -> Path:

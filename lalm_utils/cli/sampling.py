@@ -1,16 +1,13 @@
 """The IDK dataset of a fine-tuning: sampled by one process or by many, or read from a file.
 
 In: a model on each process, the items to learn from, K and N. Out: the same examples on each process, and their file.
-Sampling is dealt and stored as `jobs` does it for any other questions: nothing is asked twice, and nobody waits in a
-collective. It does not know how they are learnt.
+Sampling is shared out and stored by `distributed`, as other questions are: nothing is asked twice.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +15,9 @@ from typing import Any
 import pandas as pd
 
 from lalm_utils import items as benchmarks
-from lalm_utils.cli import jobs
+from lalm_utils.cli import distributed
+from lalm_utils.cli.distributed import Group
 from lalm_utils.cli.jobs import Job
-from lalm_utils.cli.ranks import Channel, Rank, RankError
 from lalm_utils.cli.run_files import FolderError
 from lalm_utils.finetuning import idk_data, k_of_n
 from lalm_utils.finetuning.idk_data import Example
@@ -52,7 +49,7 @@ class Sampling(Job):
     n: int
     temperature: float
 
-    def _ask(self, model: Model, store: Store, method: str, items: Sequence[Item]) -> pd.DataFrame:
+    def query(self, model: Model, store: Store, method: str, items: Sequence[Item]) -> pd.DataFrame:
         """A row per item, in order: failed if one of its samples is."""
         how = {"n": self.n, "temperature": self.temperature, "seed": self.seed}
         samples = k_of_n.sample(model, items, store=store, **how)
@@ -79,45 +76,22 @@ def learnable(benchmark: str, part: str, modality: str | None, n: int | None, se
     return benchmarks.sample(kept, n, seed=seed) if n is not None else kept
 
 
-def lead(
-    model: Model, asked: Sequence[Item], labels: Labels, file: Path, *, store: Path, rank: Rank,
-    channel: Channel | None, wait: float,
-) -> list[Example]:  # fmt: skip
-    """Rank 0's part: have all items sampled, label them, write `file`, and say so."""
-    try:
+def sample(
+    model: Model, asked: Sequence[Item], labels: Labels, file: Path, *, store: Path, group: Group
+) -> list[Example]:
+    """Have all items sampled, each rank its share; rank 0 labels them and writes `file`, which all ranks read."""
+    distributed.run_together(_job(model, asked, labels), store, group)
+
+    def label() -> None:
+        how = {"n": labels.n, "temperature": labels.temperature, "seed": labels.seed}
         with Store(store, progress=False) as opened:
-            jobs.lead(_job(model, asked, labels), opened, rank, channel, wait=wait)
-            how = {"n": labels.n, "temperature": labels.temperature, "seed": labels.seed}
             known = k_of_n.knowledge(k_of_n.sample(model, asked, store=opened, **how))
         failed = set(known.attrs["failed"])
         sampled = [item for item in asked if item.id not in failed]
         examples = idk_data.build(sampled, known, k=labels.k, balance=labels.balance, seed=labels.seed)
         _save(file, examples, model=model, k=labels.k, balance=labels.balance, **how)
-    except BaseException as error:
-        with suppress(RankError):
-            if channel:
-                for key in ("plan", "dataset"):
-                    channel.say(key, json.dumps({"error": str(error)}))
-        raise
-    if channel:
-        channel.say("dataset", json.dumps({"examples": len(examples)}))
-    return examples
 
-
-def follow(
-    model: Model, asked: Sequence[Item], labels: Labels, file: Path, *, store: Path, rank: Rank, channel: Channel,
-    wait: float,
-) -> list[Example]:  # fmt: skip
-    """Another rank's part: sample its share, and read what rank 0 has made of all shares."""
-    try:
-        jobs.follow(_job(model, asked, labels), store, rank, channel, wait=wait)
-    except BaseException as error:
-        with suppress(RankError):
-            channel.say(f"done {rank.number}", f"{type(error).__name__}: {error}")
-        raise
-    said = json.loads(channel.wait("dataset", patience=wait))
-    if "error" in said:
-        raise RankError(f"rank 0 gave up: {said['error']}")
+    group.broadcast(label)
     return idk_data.load(file, asked)[0]
 
 
