@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from lalm_utils.messages import shown
+from lalm_utils.messages import short_repr
 
 MINI = "mini"
 API = "openai:"  # then a server's address, "#" and the name of a model there
@@ -155,8 +155,8 @@ def load_model(name: str | Path, /, **options: Any) -> Model:
     folder = folder_of(name) if str(name).strip() else None  # Path("") would be the current folder
     if folder is None and str(name) != MINI and not HUB_ID.fullmatch(str(name)):
         raise ModelError(
-            f"there is no model {shown(str(name))}: it is not {MINI!r}, not an existing folder, and not a hub id of "
-            "the form owner/name. Check the spelling, or give a folder that holds config.json and safetensors."
+            f"there is no model {short_repr(str(name))}: it is not {MINI!r}, not an existing folder, and not a hub "
+            "id of the form owner/name. Check the spelling, or give a folder that holds config.json and safetensors."
         )
     import lalm_utils.progress  # noqa: F401, first: it silences a warning that transformers sets off in notebooks
     from lalm_utils.engine.transformers_model import TransformersModel  # torch takes seconds to import

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lalm_utils.messages import listed, shown
+from lalm_utils.messages import join, short_repr
 from lalm_utils.models import Reply
 
 SCHEMA = 1
@@ -80,7 +80,7 @@ class ReplyFile:
         whole = isinstance(text, str) and text.strip() and isinstance(n_tokens, int)
         if not whole or finish not in ("stop", "length"):
             raise StoreError(
-                f"{self.path}: no whole reply under key {key} ({shown((text, n_tokens, finish))}). Move the file "
+                f"{self.path}: no whole reply under key {key} ({short_repr((text, n_tokens, finish))}). Move the file "
                 "aside, and ask anew."
             )
         return Reply(text=text, n_tokens=n_tokens, finish=finish, truncated=bool(truncated))
@@ -215,7 +215,7 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> bool:
     others = connection.execute("select count(*) from sqlite_master where type in ('trigger', 'view')")
     if not {*COLUMNS, "stored_at"} <= set(held) or others.fetchone()[0]:
         raise StoreError(
-            f"{path}: said to be a store of replies, but its table of replies has the columns {listed(held)}, or "
+            f"{path}: said to be a store of replies, but its table of replies has the columns {join(held)}, or "
             "something is done when rows are added. Nothing was changed; give another path."
         )
     return False

@@ -26,8 +26,7 @@ from typing import Any
 
 import pandas as pd
 
-from lalm_utils import audit, option_order, prompts, releases, runs
-from lalm_utils import items as benchmarks
+from lalm_utils import audit, benchmarks, option_order, prompts, releases, runs
 from lalm_utils.cache import cache_dir
 from lalm_utils.cli import jobs, ranks, refuse, run_files
 from lalm_utils.cli.jobs import Job
@@ -55,7 +54,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     add = parser.add_argument
     add("--model", required=True, help="mini, a folder, or a hub id")
     add("--benchmark", required=True, metavar="PATH", help="mini, or the path of MMAU, MMAR or SAKURA")
-    add("--split", help="a split of the benchmark, as items.load knows them")
+    add("--split", help="a split of the benchmark, as benchmarks.load knows them")
     add("--methods", nargs="+", choices=METHODS, default=["plain", "idk"], metavar="METHOD",
         help=f"from {', '.join(METHODS)} (default: plain idk)")  # fmt: skip
     add("--n", type=int, help="ask a sample of so many items, balanced over modalities (default: all)")

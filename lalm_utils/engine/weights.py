@@ -18,7 +18,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from lalm_utils.cache import cache_dir, sha256_of
-from lalm_utils.messages import shown
+from lalm_utils.messages import short_repr
 from lalm_utils.models import HUB_ID, MINI, ModelError, folder_of, mini_dir
 
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -154,7 +154,9 @@ def _base_of(adapter: Path, base: str | None) -> Path:
     if not named:
         raise ModelError(f"{adapter / ADAPTER} names no base model: give one with base=...")
     if not isinstance(named, str) or not named.isprintable() or len(named) > MAX_NAME:
-        raise ModelError(f"{adapter / ADAPTER} names a base {shown(named)}: give the right one with base=...")
+        raise ModelError(
+            f"{adapter / ADAPTER} names a base {short_repr(named)}: give the right one with base=..."
+        )
     beside = None if Path(named).is_absolute() else folder_of(adapter / named)
     try:
         return beside or _folder(named, None)
@@ -214,7 +216,7 @@ def _object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as JSON ({error}). Fetch it again.") from error
     if not isinstance(value, dict):
-        raise ModelError(f"{path}: holds {shown(value)}, and a JSON object is needed. Fetch it again.")
+        raise ModelError(f"{path}: holds {short_repr(value)}, and a JSON object is needed. Fetch it again.")
     return value
 
 
