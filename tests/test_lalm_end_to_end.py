@@ -17,7 +17,7 @@ from tiny import write_tone
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from lalm_utils import benchmarks, outcomes, prompts, runs
-from lalm_utils.models import load_model
+from lalm_utils.load_model import load_model
 from lalm_utils.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,9 +8,9 @@ import pytest
 from safetensors import safe_open
 
 from lalm_utils import benchmarks, metrics, runs, tables
+from lalm_utils.load_model import load_model
 from lalm_utils.mini import acceptance
 from lalm_utils.mini.model import WEIGHTS
-from lalm_utils.models import load_model
 from lalm_utils.store import Store
 
 FEW = 90

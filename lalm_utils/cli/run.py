@@ -33,7 +33,8 @@ from lalm_utils.cli.jobs import Job
 from lalm_utils.cli.ranks import Channel, Rank, RankError
 from lalm_utils.cli.run_files import FolderError
 from lalm_utils.items import BenchmarkError, Item
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 from lalm_utils.outcomes import OutcomeError
 from lalm_utils.store import Store, StoreError
 

@@ -16,7 +16,8 @@ import pandas as pd
 
 from lalm_utils import benchmarks, bootstrap, metrics, runs, tables
 from lalm_utils.items import Item
-from lalm_utils.models import Model, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import Model
 from lalm_utils.store import Store
 
 TYPES = ("sound", "music", "speech")
