@@ -91,10 +91,7 @@ class Decoding:
 
 
 class Model(Protocol):
-    """Anything that can be asked. What a model cannot do it refuses with a `ModelError`.
-
-    It may also have `expect(prompts)`, which is told what will be asked next and prepares for it.
-    """
+    """Anything that can be asked. What a model cannot do it refuses with a `ModelError`."""
 
     name: str
     fingerprint: str  # SHA-256 over all that decides replies: weights, configuration, dtype; not the name

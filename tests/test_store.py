@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from fake_model import FakeModel, questions
 
-from lalm_utils.models import Prompt, Reply, Turn, failed
-from lalm_utils.store import SCHEMA, Settings, Store, StoreError, keys
+from lalm_utils.models import Decoding, Prompt, Reply, Turn, failed
+from lalm_utils.store import SCHEMA, Store, StoreError, reply_keys
 
 PROGRAM = Path(__file__).with_name("fake_model.py")
 
@@ -430,8 +430,8 @@ def test_the_keys_of_stored_replies_never_change(tmp_path, store):
 
 
 def test_the_key_of_a_question_without_a_clip_never_changes():
-    settings = Settings(temperature=1, max_new_tokens=64, seed=7)
-    assert keys("0" * 64, 'Wie heißt das?\n(A) "x"', (), settings, 2) == (
+    decoding = Decoding(n=2, temperature=1, max_new_tokens=64, seed=7)
+    assert reply_keys("0" * 64, 'Wie heißt das?\n(A) "x"', (), decoding) == (
         "c94d3160bd5f6c3d73da103ff4b1622a2688c59bd12fcb2bcaeb8c739d57bc02",
         "b35e706f5faac402a8ae3816703c8071bba25d94c3b0c8797a88f6a1a7bbc401",
     )
