@@ -25,7 +25,7 @@ from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.finetuning import idk_data, k_of_n, lora_files
 from lalm_utils.finetuning.lora import Recipe
 from lalm_utils.finetuning.training_step import TrainingStep, load_state
-from lalm_utils.models import load_model
+from lalm_utils.load_model import load_model
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGURATION = ROOT / "lalm_utils" / "cli" / "accelerate" / "ddp.yaml"
@@ -73,9 +73,8 @@ def benchmark_file(tmp_path) -> Path:
 
 def words(place: Path, model: str | Path, file: Path, *more: str) -> list[str]:
     """The command's words for an adapter and a store in `place`."""
-    recipe = (
-        "--rank 4 --learning-rate 5e-3 --batch-size 2 --accumulate 2 --epochs 2 --dtype float32 --device cpu"
-    )
+    recipe = "--rank 4 --dropout 0.2 --learning-rate 5e-3 --batch-size 2 --accumulate 2 --epochs 2 --dtype float32 "
+        "--device cpu"
     places = ["--out", str(place / "adapter"), "--store", str(place / "replies.sqlite")]
     return ["finetune", "--model", str(model), "--benchmark", str(file), *places, *recipe.split(), *more]
 

@@ -22,7 +22,8 @@ from lalm_utils.cache import cache_dir
 from lalm_utils.cli import distributed, refuse, run_files
 from lalm_utils.cli.distributed import Group, RankError
 from lalm_utils.cli.run import options
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 from lalm_utils.store import StoreError
 
 if TYPE_CHECKING:

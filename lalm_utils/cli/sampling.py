@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from lalm_utils import items as benchmarks
+from lalm_utils import benchmarks
 from lalm_utils.cli import distributed
 from lalm_utils.cli.distributed import Group
 from lalm_utils.cli.jobs import Job
@@ -21,6 +21,7 @@ from lalm_utils.cli.run_files import FolderError
 from lalm_utils.finetuning import idk_data, k_of_n
 from lalm_utils.finetuning.idk_data import Example
 from lalm_utils.items import Item
+from lalm_utils.items import sample as draw_items
 from lalm_utils.models import Model
 from lalm_utils.outcomes import Outcome
 from lalm_utils.store import Store
@@ -64,7 +65,7 @@ def training_items(benchmark: str, part: str, modality: str | None, n: int | Non
         raise ValueError(
             f"no item of modality {modality!r} among the {len(items)} to learn from, which are {known}"
         )
-    return benchmarks.sample(chosen, n, seed=seed) if n is not None else chosen
+    return draw_items(chosen, n, seed=seed) if n is not None else chosen
 
 
 def make_dataset(

@@ -21,9 +21,9 @@ from torch import nn
 
 from lalm_utils import prompts
 from lalm_utils.audio import check_clip
+from lalm_utils.benchmarks import check_clips
 from lalm_utils.cache import sha256_of
 from lalm_utils.finetuning.idk_data import Example
-from lalm_utils.items import check_clips
 from lalm_utils.models import ModelError, Prompt
 
 IGNORED = -100  # the label of a token that is not learnt
