@@ -17,7 +17,7 @@ from accelerate import PartialState
 from fake_model import FakeModel, questions
 from questions import number_of, write_benchmark
 
-from lalm_utils import items
+from lalm_utils import benchmarks
 from lalm_utils.audio import write_clip
 from lalm_utils.cli import distributed
 from lalm_utils.cli.distributed import Group, RankError, claim, merge_shards, partition, shard_of, shards_of
@@ -58,7 +58,7 @@ def store(tmp_path) -> Path:
 
 
 def job(file: Path, model: FakeModel, *methods: str) -> Job:
-    return Job(model=model, items=items.load(file), methods=methods or ("plain", "idk"), seed=0)
+    return Job(model=model, items=benchmarks.load(file), methods=methods or ("plain", "idk"), seed=0)
 
 
 def together(file: Path, store: Path, models: list[FakeModel]) -> tuple[dict[str, int], list[str]]:
@@ -220,7 +220,7 @@ def test_merging_shards_removes_them_keeps_what_was_there_and_leaves_what_a_proc
 
 
 def load(folder: Path, number: int, clips: int) -> list[items.Item]:
-    return items.load(write_benchmark(folder, number, clips=clips))
+    return benchmarks.load(write_benchmark(folder, number, clips=clips))
 
 
 @pytest.mark.parametrize("number, clips, size", [(1, 1, 4), (40, 40, 3), (60, 7, 4), (50, 1, 4), (0, 1, 3)])

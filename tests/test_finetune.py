@@ -73,10 +73,20 @@ def benchmark_file(tmp_path) -> Path:
 
 def words(place: Path, model: str | Path, file: Path, *more: str) -> list[str]:
     """The command's words for an adapter and a store in `place`."""
-    recipe = "--rank 4 --dropout 0.2 --learning-rate 5e-3 --batch-size 2 --accumulate 2 --epochs 2 --dtype float32 "
-        "--device cpu"
+    recipe = "--rank 4 --dropout 0.2 --learning-rate 5e-3 --batch-size 2 --accumulate 2 --epochs 2"
+    device = "--dtype float32 --device cpu"
     places = ["--out", str(place / "adapter"), "--store", str(place / "replies.sqlite")]
-    return ["finetune", "--model", str(model), "--benchmark", str(file), *places, *recipe.split(), *more]
+    return [
+        "finetune",
+        "--model",
+        str(model),
+        "--benchmark",
+        str(file),
+        *places,
+        *recipe.split(),
+        *device.split(),
+        *more,
+    ]
 
 
 def write_dataset(place: Path, model: TransformersModel, file: Path) -> Path:
