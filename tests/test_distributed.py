@@ -22,6 +22,7 @@ from lalm_utils.audio import write_clip
 from lalm_utils.cli import distributed
 from lalm_utils.cli.distributed import Group, RankError, claim, merge_shards, partition, shard_of, shards_of
 from lalm_utils.cli.jobs import Job
+from lalm_utils.items import Item
 from lalm_utils.models import failed
 from lalm_utils.store import Store
 
@@ -219,7 +220,7 @@ def test_merging_shards_removes_them_keeps_what_was_there_and_leaves_what_a_proc
 # ---- shares
 
 
-def load(folder: Path, number: int, clips: int) -> list[items.Item]:
+def load(folder: Path, number: int, clips: int) -> list[Item]:
     return benchmarks.load(write_benchmark(folder, number, clips=clips))
 
 

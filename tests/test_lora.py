@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from fake_model import FakeModel
+from families import FAMILIES
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from tiny import ask, idk_examples, save_tiny, write_tone
@@ -29,12 +30,13 @@ from lalm_utils.finetuning.lora_data import (
     TrainingSet,
     answer_labels,
     answer_loss,
+    expand_audio_tokens,
     schedule,
 )
 from lalm_utils.finetuning.training_step import TrainingStep
 from lalm_utils.items import BenchmarkError
 from lalm_utils.load_model import load_model
-from lalm_utils.models import ModelError
+from lalm_utils.models import ModelError, Prompt
 from lalm_utils.prompts import render
 from lalm_utils.store import Store
 
@@ -68,6 +70,10 @@ def examples(tmp_path_factory) -> list[Example]:
 @pytest.fixture(params=["shared", "plain"])
 def either(request, model, plain) -> TransformersModel:
     return {"shared": model, "plain": plain}[request.param]
+
+
+def render_all(examples: list[Example]) -> list[Prompt]:
+    return [render(example.item, "idk") for example in examples]
 
 
 def first_logits(model: TransformersModel, examples: list[Example]) -> torch.Tensor:
@@ -207,6 +213,29 @@ def test_training_lowers_the_loss_and_leaves_the_base_as_it_was(model, examples,
         first_logits(model, examples), logits, atol=1e-5, rtol=1e-5
     )  # openings are kept now
     assert not any(module.training for module in model.model.modules())
+
+
+def test_another_family_learns_through_its_own_processor(tmp_path, examples):
+    FAMILIES["audioflamingo3"].save(tmp_path / "model")
+    other = load_model(tmp_path / "model", dtype="float32", check=False)
+    whole = gradient(other, examples, 8)
+    torch.testing.assert_close(gradient(other, examples, 2), whole, atol=1e-5, rtol=1e-5)
+    path = lora.train(other, examples, tmp_path / "adapter", replace(FAST, accumulate=2, epochs=6))
+    curve = lora_files.curve(path)
+    assert curve["loss"].iloc[-2:].mean() < 0.9 * curve["loss"].iloc[:2].mean()
+    assert len(lora.load_adapter(other, path).generate(render_all(examples), max_new_tokens=2)) == 8
+
+
+def test_batches_that_processes_cannot_share_are_refused():
+    with pytest.raises(ModelError, match="accumulate=3: 2 processes share the batches of a step"):
+        lora.check_shared(replace(FAST, accumulate=3), 2)
+    lora.check_shared(replace(FAST, accumulate=4), 2)
+
+
+def test_a_prompt_with_other_audio_tokens_than_clips_is_refused():
+    assert expand_audio_tokens((5, 9, 6, 9), 9, [2, 1]) == [5, 9, 9, 6, 9]
+    with pytest.raises(ModelError, match="2 audio tokens in the prompt for 1 clips"):
+        expand_audio_tokens((5, 9, 6, 9), 9, [2])
 
 
 def test_the_language_model_alone_learns(model, examples, tmp_path):
