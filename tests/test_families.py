@@ -28,7 +28,8 @@ from lalm_utils.engine.generic_engine import GenericEngine
 from lalm_utils.engine.model_input import ModelInput
 from lalm_utils.engine.processors import content_list, content_text, template_of
 from lalm_utils.engine.transformers_model import TransformersModel
-from lalm_utils.models import ModelError, Prompt, Turn, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError, Prompt, Turn
 
 OPTIONS = ("a dog barks", "bell")
 LENGTHS = (0.5, 1.0, 3.3)

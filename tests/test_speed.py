@@ -10,7 +10,8 @@ from tiny import save_tiny, write_tone
 from lalm_utils import prompts
 from lalm_utils.cli import speed
 from lalm_utils.items import Item
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from lalm_utils.engine.families import Family, family_of
 from lalm_utils.engine.processors import Template, install_hint, processor_of, template_of
 from lalm_utils.engine.weights import Weights, refuse_damaged
 from lalm_utils.models import ModelError, Turn
-from lalm_utils.progress import watched
+from lalm_utils.progress import is_interactive
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -145,7 +145,7 @@ def _with_shipped_lora(model: PreTrainedModel, weights: Weights) -> PreTrainedMo
 @contextmanager
 def _quiet_unless_interactive() -> Iterator[None]:
     """Without the bars that transformers draws while loading, which fill logs and executed notebooks."""
-    if watched() or not logging.is_progress_bar_enabled():
+    if is_interactive() or not logging.is_progress_bar_enabled():
         yield
         return
     logging.disable_progress_bar()

@@ -25,7 +25,6 @@ import transformers
 
 from lalm_utils.audio import RATE, Clip, chirp, content_hash, read_clip
 from lalm_utils.engine import adapters, hardware, weights
-from lalm_utils.engine.audio_features import AudioEmbeddings
 from lalm_utils.engine.batches import Failure, bisect_on_failure
 from lalm_utils.engine.generic_engine import GenericEngine
 from lalm_utils.engine.loading import load
@@ -84,7 +83,6 @@ class TransformersModel:
             options=self.options,
             family=self.parts.family,
         )
-        self._single_clips: AudioEmbeddings | None = None  # see audio_embeddings
         if check:
             self.check_audio_changes_output()
 
@@ -121,7 +119,6 @@ class TransformersModel:
         """This model run by another engine, with all else shared; it stays as it is."""
         other = copy.copy(self)
         other.engine, other.batch_size = engine, batch_size or self.batch_size
-        other._single_clips = None
         return other
 
     def with_generic_engine(self, *, batch_size: int | None = None) -> TransformersModel:
@@ -178,11 +175,8 @@ class TransformersModel:
         """
         if not self.has_audio_embeddings:
             raise ModelError(f"{self.name}: {type(self.model).__name__} has no embeddings of single clips.")
-        if self._single_clips is None:
-            shared = self.engine.audio
-            self._single_clips = AudioEmbeddings(shared.core, shared.extractor, shared.budget, clip_batch=1)
         decoded = [self._read(path) for path in clips]
-        return [self._single_clips.of([clip])[clip.sha256] for clip in decoded]
+        return [self.engine.single_audio.of([clip])[clip.sha256] for clip in decoded]
 
     @property
     def has_audio_embeddings(self) -> bool:

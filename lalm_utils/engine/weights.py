@@ -19,7 +19,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from lalm_utils.cache import cache_dir, sha256_of
-from lalm_utils.messages import shown
+from lalm_utils.messages import short_repr
 from lalm_utils.models import ModelError
 
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -157,7 +157,9 @@ def _base_of(adapter: Path, base: str | None, resolve: Callable[..., Path]) -> P
     if not named:
         raise ModelError(f"{adapter / ADAPTER} names no base model: give one with base=...")
     if not isinstance(named, str) or not named.isprintable() or len(named) > MAX_NAME:
-        raise ModelError(f"{adapter / ADAPTER} names a base {shown(named)}: give the right one with base=...")
+        raise ModelError(
+            f"{adapter / ADAPTER} names a base {short_repr(named)}: give the right one with base=..."
+        )
     try:
         return resolve(named, near=adapter)
     except ModelError as error:
@@ -216,7 +218,7 @@ def _object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as JSON ({error}). Fetch it again.") from error
     if not isinstance(value, dict):
-        raise ModelError(f"{path}: holds {shown(value)}, and a JSON object is needed. Fetch it again.")
+        raise ModelError(f"{path}: holds {short_repr(value)}, and a JSON object is needed. Fetch it again.")
     return value
 
 
