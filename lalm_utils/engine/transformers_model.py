@@ -251,29 +251,21 @@ class TransformersModel:
         batches_per_call: int = 1,
     ) -> list[R | Failure]:
         """`work` on batches of prompts of similar length; results in the prompts' order."""
-        size = SORTED_BATCHES * self.batch_size
-        results: list[R | Failure] = []
-        for start in range(0, len(prompts), size):
-            results += self._sorted(prompts[start : start + size], work, batches_per_call)
-        return results
-
-    def _sorted(
-        self,
-        prompts: Sequence[Prompt],
-        work: Callable[[Sequence[ModelInput]], Sequence[R]],
-        batches_per_call: int,
-    ) -> list[R | Failure]:
-        results: list[Any] = [bisect_on_failure([prompt], self._ready_all)[0] for prompt in prompts]
-        waiting = [number for number, result in enumerate(results) if not isinstance(result, Failure)]
-        # the longest first: a batch too large for the memory shows at once, not after an hour
-        waiting.sort(key=lambda number: -results[number].length)
-        while waiting:
-            size = batches_per_call * self.batch_size  # read anew: `_shrink` may have changed it
-            numbers, waiting = waiting[:size], waiting[size:]
-            batch = [results[number] for number in numbers]
-            done = bisect_on_failure(batch, work, recover=_free_memory, shrink=self._shrink)
-            for number, result in zip(numbers, done):
-                results[number] = result
+        results: list[Any] = []
+        window = SORTED_BATCHES * self.batch_size
+        for start in range(0, len(prompts), window):
+            part = [bisect_on_failure([p], self._ready_all)[0] for p in prompts[start : start + window]]
+            waiting = [number for number, result in enumerate(part) if not isinstance(result, Failure)]
+            # the longest first: a batch too large for the memory shows at once, not after an hour
+            waiting.sort(key=lambda number: -part[number].length)
+            while waiting:
+                size = batches_per_call * self.batch_size  # read anew: `_shrink` may have changed it
+                numbers, waiting = waiting[:size], waiting[size:]
+                batch = [part[number] for number in numbers]
+                done = bisect_on_failure(batch, work, recover=_free_memory, shrink=self._shrink)
+                for number, result in zip(numbers, done):
+                    part[number] = result
+            results += part
         return results
 
     def _ready_all(self, prompts: Sequence[Prompt]) -> list[ModelInput]:
