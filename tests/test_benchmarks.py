@@ -131,7 +131,7 @@ def test_a_withheld_answer_leaves_an_item_that_can_be_asked_but_not_graded(tmp_p
 def test_an_unanswerable_item_says_so_itself(tmp_path):
     record = {**MMAU, "answer": None, "answerable": False, "unanswerable_reason": "silence"}
     (item,) = asked(written(tmp_path / "q.json", [record]))
-    assert (item.gold, item.answerable, item.sort) == (None, False, "inaudible")
+    assert (item.gold, item.answerable, item.kind) == (None, False, "inaudible")
 
 
 # ---- folders and splits ----------------------------------------------------------------------------
@@ -284,7 +284,7 @@ def test_sakura_is_found_from_its_root_its_data_or_one_track(tmp_path, where):
     assert (item.id, item.benchmark, item.split) == ("Animal/dog1.wav/single", "sakura", "single")
     assert (item.question, item.options, item.gold) == ("Which animal?", ("cat", "dog"), 1)
     assert item.clip == tmp_path.resolve() / "data" / "Animal" / "audio" / "dog1.wav"
-    assert (item.category, item.truth) == ("Animal", {"label": "dog"})
+    assert (item.category, item.annotations) == ("Animal", {"label": "dog"})
 
 
 def test_the_second_hop_is_another_item_about_the_same_clip(tmp_path):
@@ -407,7 +407,7 @@ def test_sakura_has_two_hops_only(tmp_path):
 
 def test_the_label_may_be_missing(tmp_path):
     (item,) = asked(a_track(tmp_path, SAKURA, columns=SAKURA_COLUMNS))
-    assert item.truth == {}
+    assert item.annotations == {}
 
 
 def test_the_folder_that_clips_may_not_leave_is_the_benchmarks(tmp_path):
