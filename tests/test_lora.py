@@ -19,7 +19,7 @@ from transformers import Qwen2AudioForConditionalGeneration
 
 from lalm_utils import runs
 from lalm_utils.audio import AudioError
-from lalm_utils.engine.engines import PlainEngine, SharedEngine
+from lalm_utils.engine.prefix_sharing_engine import PrefixSharingEngine
 from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.finetuning import lora, lora_files
 from lalm_utils.finetuning.idk_data import Example
@@ -56,9 +56,7 @@ def model(folder) -> TransformersModel:
 @pytest.fixture(scope="module")
 def plain(folder) -> TransformersModel:
     """The same model, run the way of classes that cannot share."""
-    other = load_model(folder, dtype="float32", check=False)
-    other.engine = PlainEngine(other.model, other.processor, ends=other.parts.ends)
-    return other
+    return load_model(folder, dtype="float32", check=False).with_generic_engine()
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +169,7 @@ def test_each_clip_goes_through_the_tower_once_in_all_epochs(folder, examples):
     data = TrainingSet(fresh, examples)
     for _ in range(3):
         data.batch(range(8))
-    assert fresh.engine.audio.passes == 8
+    assert fresh._single_clips.passes == 8
 
 
 def test_what_a_clip_sounds_like_does_not_depend_on_its_company(model, examples):
@@ -373,7 +371,7 @@ def peft_logits(folder: Path, adapter: Path, model: TransformersModel, examples)
     rows = []
     for example in examples:
         asked = model.ready(render(example.item, "idk"))
-        inputs = PlainEngine(model.model, model.processor, ends=[]).tensors([asked], [asked.text])
+        inputs = model.with_generic_engine().engine.tensors([asked], [asked.text])
         with torch.inference_mode():
             rows.append(wrapped(**inputs).logits[0, -1])
     return torch.stack(rows)
@@ -438,7 +436,7 @@ def test_a_model_with_an_adapter_shares_weights_and_kept_clips_with_its_base(mod
     first_logits(model, examples)
     passes = model.engine.audio.passes
     twin = lora.load_adapter(model, adapter)
-    assert isinstance(twin.engine, SharedEngine)
+    assert isinstance(twin.engine, PrefixSharingEngine)
     first_logits(twin, examples)
     assert model.engine.audio.passes == passes
     own = {tensor.data_ptr() for tensor in model.model.state_dict().values()}
@@ -589,5 +587,5 @@ def test_kept_clips_within_no_budget_still_train_alike(model, folder, examples):
     )
     given, kept = TrainingSet(small, examples).batch(range(8)), data.batch(range(8))
     torch.testing.assert_close(given["inputs_embeds"], kept["inputs_embeds"], atol=1e-5, rtol=1e-5)
-    assert not small.engine.audio.kept
+    assert small._single_clips.passes == 8
     assert model.generate([ask("What is it ?", examples[0].item.clip)], max_new_tokens=2)
