@@ -32,13 +32,6 @@ DOORS = {"mini.benchmark": {"ensure", "planned_records", "generator_version"}, "
 
 # Known violations, to be emptied as they are removed.
 UNMERGED = {
-    *(f"finetuning.lora -> engine.{name}" for name in ("engines", "hardware", "loading", "weights")),
-    *(f"finetuning.lora_data -> engine.{name}" for name in ("audio_features", "engines")),
-    "finetuning.trainer -> engine.engines",
-    *(
-        f"finetuning.{n} -> engine.transformers_model"
-        for n in ("lora", "lora_data", "trainer", "training_step")
-    ),
     *(
         f"mini.acceptance -> {name}"
         for name in ("benchmarks", "bootstrap", "items", "load_model", "metrics", "models")

@@ -16,7 +16,8 @@ import pytest
 from tiny import OPTIONS, ask, save_tiny, write_tone
 
 from lalm_utils.engine import weights
-from lalm_utils.models import Prompt, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import Prompt
 
 TEXTS = ("What do you hear ?", "Which sound is it ? dog bell cat rain", "Reply with the option", "loud ?")
 DECODING = {

@@ -169,7 +169,7 @@ def test_each_clip_goes_through_the_tower_once_in_all_epochs(folder, examples):
     data = TrainingSet(fresh, examples)
     for _ in range(3):
         data.batch(range(8))
-    assert fresh._single_clips.passes == 8
+    assert fresh.engine.single_audio.passes == 8
 
 
 def test_what_a_clip_sounds_like_does_not_depend_on_its_company(model, examples):
@@ -587,5 +587,5 @@ def test_kept_clips_within_no_budget_still_train_alike(model, folder, examples):
     )
     given, kept = TrainingSet(small, examples).batch(range(8)), data.batch(range(8))
     torch.testing.assert_close(given["inputs_embeds"], kept["inputs_embeds"], atol=1e-5, rtol=1e-5)
-    assert small._single_clips.passes == 8
+    assert not small.engine.single_audio.entries
     assert model.generate([ask("What is it ?", examples[0].item.clip)], max_new_tokens=2)

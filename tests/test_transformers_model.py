@@ -208,7 +208,28 @@ def test_each_clip_goes_through_the_tower_once_for_all_prompts_samples_and_optio
     assert model.engine.audio.passes == len(clips)
 
 
-def test_kept_audio_stays_within_its_budget_and_an_evicted_clip_is_heard_again(folder, clips):
+def test_audio_embeddings_of_a_clip_do_not_depend_on_the_others(model, folder, clips):
+    embeddings = model.audio_embeddings(clips)
+    (alone,) = load_model(folder, dtype="float32", check=False).audio_embeddings(clips[3:4])
+    assert torch.equal(embeddings[3], alone)
+    assert not alone.requires_grad
+    assert [tuple(e.shape) for e in embeddings[:2]] == [(8, 32), (13, 32)], "25 tokens a second, by width"
+    batched = model.engine.audio.of([read_clip(clip) for clip in clips])
+    torch.testing.assert_close(batched[read_clip(clips[3]).sha256], alone, atol=1e-5, rtol=1e-5)
+    assert model.audio_embeddings(clips[:1])[0] is embeddings[0], "cached"
+    with pytest.raises(ModelError, match="has no embeddings of single clips"):
+        generic(model).audio_embeddings(clips)
+
+
+def test_a_model_with_another_engine_leaves_the_first_as_it_was(model, prompts):
+    engine, batch_size = model.engine, model.batch_size
+    other = model.with_engine(engine.with_empty_caches(model.model), batch_size=1)
+    assert other.generate(prompts, max_new_tokens=4) == model.generate(prompts, max_new_tokens=4)
+    assert (model.engine, model.batch_size, other.batch_size) == (engine, batch_size, 1)
+    assert other.fingerprint == model.fingerprint
+
+
+def test_cached_audio_stays_within_its_budget_and_an_evicted_clip_is_heard_again(folder, clips):
     model = load_model(folder, dtype="float32", check=False, audio_cache_mb=0)
     prompts = [ask("What is it ?", clip) for clip in clips]
     replies = model.generate(prompts, max_new_tokens=4)

@@ -28,7 +28,8 @@ from lalm_utils.cli import costs, refuse, run_files
 from lalm_utils.cli.costs import Workload
 from lalm_utils.engine.batches import is_out_of_memory
 from lalm_utils.items import BenchmarkError
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 
 if TYPE_CHECKING:
     from lalm_utils.cli.bench_rig import Rig
@@ -209,11 +210,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ablation(args: argparse.Namespace) -> int:
-    from lalm_utils import items
+    from lalm_utils import benchmarks
     from lalm_utils.cli import speed
 
     model = load_model(args.model, device=args.device, dtype=args.dtype, check=False)
-    table = speed.ablation(model, items.load(args.benchmark, n=args.items), repeats=args.repeats)
+    table = speed.ablation(model, benchmarks.load(args.benchmark, n=args.items), repeats=args.repeats)
     if args.json:
         args.json.write_text(table.to_json(orient="records", indent=2) + "\n", encoding="utf-8")
     for clock in ("seconds", "cpu_seconds"):

@@ -34,9 +34,8 @@ from lalm_utils.models import Decoding
 
 MAX_DRAFT = 6  # tokens of a draft that are fed in one step
 LOGIT_ROWS = 128  # logits computed at once: those of a large vocabulary fill gigabytes
-COMPACT_BELOW = (
-    0.75  # share of unfinished prompts under which finished ones are dropped: dropping copies the cache
-)
+# The share of unfinished prompts in the batch under which finished ones are dropped: dropping copies the cache.
+COMPACT_BELOW = 0.75
 
 Continuations = Mapping[tuple[int, ...], tuple[int, ...]]  # from the first tokens of a draft to the rest
 
@@ -236,7 +235,7 @@ class _Step:
                 tokens[row, group, : len(fed)] = fed
                 real[row, group, : len(fed)] = True
                 offsets[row, group] = len(stream.tokens) - 1 + np.arange(width)
-        row, group, place = real.nonzero()
+        row, group, index = real.nonzero()
         return cls(
             prompts=prompts,
             groups=groups,
@@ -245,8 +244,8 @@ class _Step:
             tokens=torch.from_numpy(tokens).flatten(1).to(device),
             offsets=torch.from_numpy(offsets).flatten(1).to(device),
             rows=row,
-            columns=group * width + place,
-            token_numbers=offsets[row, group, place] + 1,
+            columns=group * width + index,
+            token_numbers=offsets[row, group, index] + 1,
         )
 
     def visible(self, before: torch.Tensor) -> torch.Tensor:

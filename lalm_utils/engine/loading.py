@@ -115,9 +115,8 @@ def _model(weights: Weights, family: Family, **settings: Any) -> PreTrainedModel
             ) from error
     else:
         raise ModelError(f"{weights.folder}: no class of transformers takes this model. {' '.join(refusals)}")
-    if loading_info[
-        "missing_keys"
-    ]:  # transformers only warns, and answers with random weights in their place
+    # transformers only warns of missing weights, and answers with random ones in their place
+    if loading_info["missing_keys"]:
         missing = sorted(loading_info["missing_keys"])
         raise ModelError(
             f"{weights.folder}: {len(missing)} weights of {type(model).__name__} are not there ({missing[0]}, "
@@ -215,7 +214,7 @@ def _end_of_turn(template: Template) -> int:
 
 
 def _ends(processor: ProcessorMixin, stored: GenerationConfig, end_of_turn: int) -> list[int]:
-    known = processor.tokenizer.get_vocab()
+    vocabulary = processor.tokenizer.get_vocab()
     named = stored.eos_token_id if isinstance(stored.eos_token_id, list) else [stored.eos_token_id]
-    candidates = [end_of_turn, *named, processor.tokenizer.eos_token_id, *map(known.get, END_TOKENS)]
+    candidates = [end_of_turn, *named, processor.tokenizer.eos_token_id, *map(vocabulary.get, END_TOKENS)]
     return sorted({token for token in candidates if token is not None})

@@ -61,12 +61,9 @@ class PrefixSharingEngine:
     ) -> None:
         core = model.model
         self.model, self.processor, self.options = model, processor, options
-        self.audio = AudioEmbeddings(
-            core,
-            processor.feature_extractor,
-            options.audio_cache_mb * 2**20,
-            whole_window=options.whole_window,
-        )
+        extractor, budget = processor.feature_extractor, options.audio_cache_mb * 2**20
+        self.audio = AudioEmbeddings(core, extractor, budget, whole_window=options.whole_window)
+        self.single_audio = AudioEmbeddings(core, extractor, budget, clip_batch=1)  # for training
         self.decoder = Decoder(body=core.language_model, head=float32_head(model.lm_head))
         self.prefixes = PrefixCache(self.decoder.kv_cache, options.prefix_cache_mb * 2**20)
         self.ends = frozenset(ends)

@@ -25,7 +25,6 @@ import transformers
 
 from lalm_utils.audio import RATE, Clip, chirp, content_hash, read_clip
 from lalm_utils.engine import adapters, hardware, weights
-from lalm_utils.engine.audio_features import AudioEmbeddings
 from lalm_utils.engine.batches import Failure, bisect_on_failure
 from lalm_utils.engine.generic_engine import GenericEngine
 from lalm_utils.engine.loading import load
@@ -84,7 +83,6 @@ class TransformersModel:
             options=self.options,
             family=self.parts.family,
         )
-        self._single_clips: AudioEmbeddings | None = None  # see audio_embeddings
         if check:
             self.check_audio_changes_output()
 
@@ -121,7 +119,6 @@ class TransformersModel:
         """This model run by another engine, with all else shared; it stays as it is."""
         other = copy.copy(self)
         other.engine, other.batch_size = engine, batch_size or self.batch_size
-        other._single_clips = None
         return other
 
     def with_generic_engine(self, *, batch_size: int | None = None) -> TransformersModel:
@@ -178,11 +175,8 @@ class TransformersModel:
         """
         if not self.has_audio_embeddings:
             raise ModelError(f"{self.name}: {type(self.model).__name__} has no embeddings of single clips.")
-        if self._single_clips is None:
-            shared = self.engine.audio
-            self._single_clips = AudioEmbeddings(shared.core, shared.extractor, shared.budget, clip_batch=1)
         decoded = [self._read(path) for path in clips]
-        return [self._single_clips.of([clip])[clip.sha256] for clip in decoded]
+        return [self.engine.single_audio.of([clip])[clip.sha256] for clip in decoded]
 
     @property
     def has_audio_embeddings(self) -> bool:
@@ -257,29 +251,21 @@ class TransformersModel:
         batches_per_call: int = 1,
     ) -> list[R | Failure]:
         """`work` on batches of prompts of similar length; results in the prompts' order."""
-        size = SORTED_BATCHES * self.batch_size
-        results: list[R | Failure] = []
-        for start in range(0, len(prompts), size):
-            results += self._sorted(prompts[start : start + size], work, batches_per_call)
-        return results
-
-    def _sorted(
-        self,
-        prompts: Sequence[Prompt],
-        work: Callable[[Sequence[ModelInput]], Sequence[R]],
-        batches_per_call: int,
-    ) -> list[R | Failure]:
-        results: list[Any] = [bisect_on_failure([prompt], self._ready_all)[0] for prompt in prompts]
-        waiting = [number for number, result in enumerate(results) if not isinstance(result, Failure)]
-        # the longest first: a batch too large for the memory shows at once, not after an hour
-        waiting.sort(key=lambda number: -results[number].length)
-        while waiting:
-            size = batches_per_call * self.batch_size  # read anew: `_shrink` may have changed it
-            numbers, waiting = waiting[:size], waiting[size:]
-            batch = [results[number] for number in numbers]
-            done = bisect_on_failure(batch, work, recover=_free_memory, shrink=self._shrink)
-            for number, result in zip(numbers, done):
-                results[number] = result
+        results: list[Any] = []
+        window = SORTED_BATCHES * self.batch_size
+        for start in range(0, len(prompts), window):
+            part = [bisect_on_failure([p], self._ready_all)[0] for p in prompts[start : start + window]]
+            waiting = [number for number, result in enumerate(part) if not isinstance(result, Failure)]
+            # the longest first: a batch too large for the memory shows at once, not after an hour
+            waiting.sort(key=lambda number: -part[number].length)
+            while waiting:
+                size = batches_per_call * self.batch_size  # read anew: `_shrink` may have changed it
+                numbers, waiting = waiting[:size], waiting[size:]
+                batch = [part[number] for number in numbers]
+                done = bisect_on_failure(batch, work, recover=_free_memory, shrink=self._shrink)
+                for number, result in zip(numbers, done):
+                    part[number] = result
+            results += part
         return results
 
     def _ready_all(self, prompts: Sequence[Prompt]) -> list[ModelInput]:

@@ -68,8 +68,8 @@ class Weights:
     @property
     def shipped(self) -> Path | None:
         """The folder of a LoRA that belongs to the model itself, if it has one: Granite Speech, Phi-4."""
-        places = (self.folder, self.folder / SPEECH_LORA)
-        return next((place for place in places if (place / ADAPTER).is_file()), None)
+        folders = (self.folder, self.folder / SPEECH_LORA)
+        return next((folder for folder in folders if (folder / ADAPTER).is_file()), None)
 
     def name(self, asked_for: str | Path) -> str:
         """A name for results: a hub id as it is, a folder by its last part, an adapter with its base."""
@@ -183,9 +183,9 @@ def refuse_damaged(weights: Weights) -> None:
 
 def _check(folder: Path, config: str) -> None:
     if not (folder / config).is_file():
-        found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        content = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise ModelError(
-            f"{folder}: holds no {config} (found: {found}). Give the folder that save_pretrained wrote."
+            f"{folder}: holds no {config} (found: {content}). Give the folder that save_pretrained wrote."
         )
     if not any(path.is_file() for path in folder.glob("*.safetensors")):
         raise ModelError(
@@ -200,14 +200,14 @@ def _files(folder: Path) -> list[Path]:
 
 def _safetensors(folder: Path) -> list[Path]:
     """Regular files alone: a pipe of that name would be read for ever."""
-    found = (*folder.glob("*.safetensors"), *folder.glob(f"{SPEECH_LORA}/*.safetensors"))
-    return [path for path in found if path.is_file()]
+    paths = (*folder.glob("*.safetensors"), *folder.glob(f"{SPEECH_LORA}/*.safetensors"))
+    return [path for path in paths if path.is_file()]
 
 
 def _content_of(path: Path) -> str:
     if path.name in ("config.json", ADAPTER):
-        kept = _essential(_object(path))
-        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+        config = _essential(_object(path))
+        return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
     return _remembered_sha256(path.resolve())
 
 
@@ -235,13 +235,13 @@ def _remembered_sha256(path: Path) -> str:
         return sha256_of(path)
     memory, key = cache_dir() / "fingerprints.json", f"{path} {facts.st_size} {facts.st_mtime_ns}"
     try:
-        known = json.loads(memory.read_text(encoding="utf-8"))
+        hashes = json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        known = {}
-    if key not in known:
-        known[key] = sha256_of(path)
-        _write(memory, known)
-    return known[key]
+        hashes = {}
+    if key not in hashes:
+        hashes[key] = sha256_of(path)
+        _write(memory, hashes)
+    return hashes[key]
 
 
 def _write(path: Path, value: dict[str, str]) -> None:
