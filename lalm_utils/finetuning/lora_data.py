@@ -62,8 +62,8 @@ def logits_at(
 class TrainingSet:
     """Examples made ready a batch at a time: clips are read when their turn comes.
 
-    The model is a loaded `TransformersModel`. One that shares audio embeddings (Qwen2-Audio) has each clip go through
-    its tower once, within its engine's budget; any other has its own processor make batches of texts and clips.
+    The model is a loaded `TransformersModel`. Where it gives embeddings of clips (Qwen2-Audio), each clip goes through
+    its tower once, within the budget of its cache; any other has its own processor make batches of texts and clips.
     """
 
     def __init__(self, model: Any, examples: Sequence[Example], *, method: str = "idk") -> None:
