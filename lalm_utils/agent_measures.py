@@ -13,7 +13,7 @@ import jiwer
 import numpy as np
 import pandas as pd
 
-from lalm_utils import annotations, bootstrap, draws
+from lalm_utils import annotations, bootstrap
 from lalm_utils.agent import FAILED, UNREADABLE
 from lalm_utils.items import MODALITIES
 from lalm_utils.refusals import tidy
@@ -80,7 +80,7 @@ def word_error_rate(
     parts = {name: np.array([getattr(e, name) for e in edits], dtype=int)
              for name in ("substitutions", "deletions", "insertions")}  # fmt: skip
     parts = {"word_error_rate": sum(parts.values()), **parts}
-    drawn = draws.weights(heard["true"], n_boot=n_boot, seed=seed) if edits else None
+    drawn = bootstrap.weights(heard["true"], n_boot=n_boot, seed=seed) if edits else None
     rows = [_ratio("speech", name, top, words, drawn, level) for name, top in parts.items()]
     rows.append(bootstrap.row("speech", "words", words.sum(), n=len(edits)))
     rows.append(bootstrap.row("speech", LEFT_OUT, len(speech) - len(edits), n=len(edits)))
@@ -111,7 +111,7 @@ def caption_content(
     for group in (*CAPTIONED, "overall"):
         part = scored if group == "overall" else scored[scored["true"] == group]
         asked = len(known) if group == "overall" else int(known["true"].eq(group).sum())
-        drawn = draws.weights(part["true"], n_boot=n_boot, seed=seed) if len(part) else None
+        drawn = bootstrap.weights(part["true"], n_boot=n_boot, seed=seed) if len(part) else None
         for name in ("recall", "precision", "recall_another_clip"):
             values = part[name].to_numpy(float)
             there = ~np.isnan(values)
@@ -148,5 +148,5 @@ def _ratio(
     n = int((bottom > 0).sum())
     if drawn is None or not n:
         return bootstrap.row(group, metric, np.nan, n=0, status="no clips")
-    value, resampled = draws.ratio(top, bottom, drawn)
+    value, resampled = bootstrap.ratio(top, bottom, drawn)
     return bootstrap.row(group, metric, value, resampled, n=n, level=level)

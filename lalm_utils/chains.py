@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lalm_utils import bootstrap, draws
+from lalm_utils import bootstrap
 from lalm_utils.outcomes import Outcome
 
 ANSWERED = (Outcome.CORRECT, Outcome.WRONG)
@@ -109,7 +109,7 @@ def predictors(
         for metric, (measure, column) in made.items():
             value, resampled = np.nan, None
             if n:
-                drawn = draws.weights(part["modality"], n_boot=n_boot, seed=seed)
+                drawn = bootstrap.weights(part["modality"], n_boot=n_boot, seed=seed)
                 value, resampled = measure(part[column].to_numpy(float), right, drawn)
             status = "" if np.isfinite(value) else "one of the two kinds is missing"
             rows.append(bootstrap.row(method, metric, value, resampled, n=n, level=level, status=status))
@@ -130,5 +130,5 @@ def _auroc(score: np.ndarray, right: np.ndarray, drawn: np.ndarray) -> tuple[flo
 def _difference(kept: np.ndarray, right: np.ndarray, drawn: np.ndarray) -> tuple[float, np.ndarray]:
     """Share right where `kept` is 1 minus where it is 0."""
     kept = kept.astype(int)
-    (with_form, d1), (without, d0) = (draws.ratio(right * k, k, drawn) for k in (kept, 1 - kept))
+    (with_form, d1), (without, d0) = (bootstrap.ratio(right * k, k, drawn) for k in (kept, 1 - kept))
     return with_form - without, d1 - d0
