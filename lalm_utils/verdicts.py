@@ -19,7 +19,9 @@ import pandas as pd
 from lalm_utils import bootstrap, paper
 from lalm_utils.comparison import LESS_IS_BETTER
 
-__all__ = ["CLAIMS", "judge", "pairs_above", "paper_total", "row", "tally", "transfer_verdict", "verdict"]
+__all__ = [
+    "CLAIMS", "judge", "only_row", "pairs_above", "paper_total", "tally", "transfer_verdict", "verdict",
+]  # fmt: skip
 # metric: what the paper claims of each method, and on which side of zero the metric must then lie
 CLAIMS = {
     "reliability_change": ("a rise in reliability", 1),
@@ -48,7 +50,7 @@ def verdict(
 ) -> str:
     """The finding of one row: "On mini, 300 items: the excess of the IDK prompt is +0.31 [+0.12, +0.50]: it helps."
 
-    row : metric, value, low, high, n and status, as metrics.compare returns it (`row` picks one). method : what
+    row : metric, value, low, high, n and status, as metrics.compare returns it (`only_row` picks one). method : what
     the row is about, with its article. reference : what the interval is held against, such as 1 for a ratio.
     "It helps" where the whole interval lies on the better side of it, "it harms" on the other side; else "it is
     not settled", and without an interval "it cannot be judged".
@@ -66,8 +68,8 @@ def verdict(
     return f"{where}: {subject} of {method} is {number}: {findings.get(side, 'it cannot be judged')}."
 
 
-def row(frame: pd.DataFrame, metric: str, **labels: str) -> pd.Series:
-    """The only row of a metric with these labels, e.g. row(gains, "rgi_excess", group="overall").
+def only_row(frame: pd.DataFrame, metric: str, **labels: str) -> pd.Series:
+    """The only row of a metric with these labels, e.g. only_row(gains, "rgi_excess", group="overall").
 
     Raises ValueError where there is none or more than one.
     """
@@ -208,4 +210,4 @@ def _accuracy(method: str) -> float:
 def _overall(frame: pd.DataFrame, metric: str, **labels: str) -> pd.Series:
     """The mean over all tested modalities out of domain."""
     part = {"part": "all"} if "part" in frame else {}
-    return row(frame, metric, **labels, tested_on="overall", domain="out", **part)
+    return only_row(frame, metric, **labels, tested_on="overall", domain="out", **part)

@@ -167,7 +167,7 @@ PAIR = {
 }  # fmt: skip
 
 
-def test_gain_of_known_flows():
+def test_gains_of_known_transitions():
     frame = metrics.compare(*moved(**PAIR), n_boot=50)
     expected = {
         "n": 100, "correct_to_refused": 6, "correct_to_wrong": 4, "wrong_to_refused": 15,
@@ -312,7 +312,7 @@ def test_an_item_that_failed_on_one_side_is_excluded_by_name_from_both():
         metrics.compare(before, after, exclude=["q9"])
 
 
-def test_the_flow_table_holds_every_item_once():
+def test_the_transition_table_holds_every_item_once():
     before, after = moved(**PAIR)
     folded = metrics.transition_table(before, after).query("group == 'overall'")
     apart = metrics.transition_table(before, after, unreadable="apart").query("group == 'overall'")
@@ -332,14 +332,14 @@ def test_the_flow_table_holds_every_item_once():
         st.tuples(st.sampled_from(REPLY_OUTCOMES), st.sampled_from(REPLY_OUTCOMES)), min_size=1, max_size=40
     )
 )
-def test_flows_account_for_every_change_of_the_metrics(pairs):
+def test_transitions_account_for_every_change_of_the_metrics(pairs):
     before, after = run([old for old, _ in pairs]), run([new for _, new in pairs])
     change = metrics.accuracy(after) - metrics.accuracy(before)
     frame = metrics.compare(before, after, n_boot=1)
-    flow = {name: value(frame, name) for name in metrics.TRANSITIONS}
-    assert sum(flow.values()) == len(pairs)
-    won = flow["wrong_to_correct"] + flow["refused_to_correct"]
-    lost = flow["correct_to_wrong"] + flow["correct_to_refused"]
+    count = {name: value(frame, name) for name in metrics.TRANSITIONS}
+    assert sum(count.values()) == len(pairs)
+    won = count["wrong_to_correct"] + count["refused_to_correct"]
+    lost = count["correct_to_wrong"] + count["correct_to_refused"]
     assert change == pytest.approx((won - lost) / len(pairs))
 
 

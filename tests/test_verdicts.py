@@ -98,9 +98,9 @@ def test_a_finding_may_name_its_seed_and_be_held_against_another_number_than_zer
 
 def test_the_row_of_a_finding_is_the_only_one_of_its_metric_and_group():
     frame = pd.concat([measured().assign(group="sound"), measured(value=0.3).assign(group="overall")])
-    assert verdicts.row(frame, "rgi", group="overall")["value"] == 0.3
+    assert verdicts.only_row(frame, "rgi", group="overall")["value"] == 0.3
     with pytest.raises(ValueError, match=r"^2 rows where \{'metric': 'rgi'\}"):
-        verdicts.row(frame, "rgi")
+        verdicts.only_row(frame, "rgi")
 
 
 PRINTED = [
