@@ -253,6 +253,25 @@ def test_each_modality_is_matched_in_number_by_itself():
     assert set(drawn.between("wrong", "refused").tolist()) == {0}
 
 
+def test_what_the_baseline_refused_stays_refused_and_counts():
+    method = cells(refused_to_refused=10, correct_to_refused=1, correct_to_correct=4, wrong_to_refused=1,
+                   wrong_to_wrong=4).cells  # fmt: skip
+    drawn = comparison.random_refusal({"sound": method}, draws=20, seed=3)
+    assert set(drawn.cells[:, 2, 2].tolist()) == {10}
+    assert set(drawn.after.refused.tolist()) == {12}
+    unmade = cells(refused_to_wrong=3, correct_to_correct=5).cells
+    fewer = comparison.random_refusal({"sound": unmade}, draws=5, seed=3)
+    assert set(fewer.after.refused.tolist()) == {3}, "nothing is refused beyond the baseline"
+
+
+def test_who_is_refused_does_not_depend_on_other_modalities():
+    sound, music = (cells(correct_to_refused=9, wrong_to_wrong=k).cells for k in (21, 30))
+    alone = comparison.random_refusal({"sound": sound}, draws=30, seed=5).cells
+    both = comparison.random_refusal({"music": music, "sound": sound}, draws=30, seed=5).cells
+    other = comparison.random_refusal({"music": music}, draws=30, seed=5).cells
+    assert np.array_equal(both - other, alone)
+
+
 def test_an_oracle_beats_every_blind_draw_and_an_anti_oracle_none():
     before = counted(correct=50, wrong=50)
     oracle = run(["correct"] * 50 + ["refused"] * 25 + ["wrong"] * 25)
