@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lalm_utils.audio import RATE, read_clip, write_clip
-from lalm_utils.items import BenchmarkError, Item, from_record, load, sample, to_record
+from lalm_utils.benchmarks import load
+from lalm_utils.items import BenchmarkError, Item, from_record, sample, to_record
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -87,7 +88,7 @@ def test_chance_is_the_share_of_options_that_are_right(case, item, chance):
     assert item.chance == chance
 
 
-SORTS = [
+KINDS = [
     ("silence", "inaudible"),
     ("masked", "inaudible"),
     ("option_removed", "ungrounded"),
@@ -96,13 +97,13 @@ SORTS = [
 ]
 
 
-@pytest.mark.parametrize("reason, sort", SORTS)
-def test_an_unanswerable_items_reason_tells_its_sort(reason, sort):
-    assert an_item(gold=None, answerable=False, reason=reason).sort == sort
+@pytest.mark.parametrize("reason, kind", KINDS)
+def test_an_unanswerable_items_reason_tells_its_kind(reason, kind):
+    assert an_item(gold=None, answerable=False, reason=reason).kind == kind
 
 
-def test_an_answerable_item_is_of_no_sort():
-    assert an_item().sort == ""
+def test_an_answerable_item_is_of_no_kind():
+    assert an_item().kind == ""
 
 
 def test_an_item_is_frozen():
@@ -212,7 +213,9 @@ def test_sakura_loads_whole_with_clips_that_can_be_read(hop):
 
 def test_sakuras_single_hop_gold_is_the_clips_label():
     items = load(official("sakura"), need_clips=False)
-    wrong = [item.id for item in items if item.options[item.gold].lower() != item.truth["label"].lower()]
+    wrong = [
+        item.id for item in items if item.options[item.gold].lower() != item.annotations["label"].lower()
+    ]
     assert wrong == []
 
 
@@ -291,20 +294,20 @@ def test_numpys_integers_are_integers(tmp_path):
 
 
 @pytest.fixture
-def fake_mini(monkeypatch):
+def fake_mini(monkeypatch, tmp_path):
     """Stands in for the embedded benchmark: remembers which split was asked for."""
-    asked = []
+    splits = []
 
-    def load_split(split):
-        asked.append(split)
-        return [an_item(id=f"{i}", split=split) for i in range(5)]
+    def ensure(split):
+        splits.append(split)
+        return a_folder(tmp_path, numbered(5, split=split, dataset="mini"), clips=False)
 
     package, module = types.ModuleType("lalm_utils.mini"), types.ModuleType("lalm_utils.mini.benchmark")
-    module.load = load_split
+    module.ensure = ensure
     package.benchmark = module
     monkeypatch.setitem(sys.modules, "lalm_utils.mini", package)
     monkeypatch.setitem(sys.modules, "lalm_utils.mini.benchmark", module)
-    return asked
+    return splits
 
 
 def test_mini_is_the_embedded_benchmark_and_its_test_split_the_default(fake_mini):
@@ -380,9 +383,9 @@ ROUND_TRIPS = [
     ("unanswerable", {"gold": None, "answerable": False, "reason": "masked"}),
     ("unanswerable for no reason told", {"gold": None, "answerable": False}),
     ("novel", {"novel": True, "level": "hard", "category": "perception", "task": "count"}),
-    ("with truth", {"truth": {"caption": "a dog barks", "seconds": 3.5}}),
+    ("with annotations", {"annotations": {"caption": "a dog barks", "seconds": 3.5}}),
     ("of MMAR", {"benchmark": "mmar", "modality": "mix-sound-music-speech"}),
-    ("of SAKURA", {"benchmark": "sakura", "split": "multi", "truth": {"label": "dog"}}),
+    ("of SAKURA", {"benchmark": "sakura", "split": "multi", "annotations": {"label": "dog"}}),
     ("unicode", {"question": "Où\u2028? ½", "options": ("é", "e\u0301x"), "gold": 1}),
 ]
 
@@ -433,14 +436,14 @@ def test_a_records_benchmark_is_told_by_its_dataset(case, changes, said, benchma
 def test_the_generators_extra_fields_are_kept():
     extras = {"answer": None, "answerable": False, "unanswerable_reason": "wrong_category", "novel": True}
     item = from_record(a_record(**extras, seconds=4.2, truth={"type": "music"}), "/data")
-    assert (item.gold, item.answerable, item.reason, item.sort) == (
+    assert (item.gold, item.answerable, item.reason, item.kind) == (
         None,
         False,
         "wrong_category",
         "ungrounded",
     )
     assert item.novel is True
-    assert item.truth == {"type": "music", "seconds": 4.2}
+    assert item.annotations == {"type": "music", "seconds": 4.2}
 
 
 ANSWERS = [

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lalm_utils import item_files
-from lalm_utils.item_files import COLUMNS, BenchmarkError, read, split_options
-from lalm_utils.items import load
+from lalm_utils import benchmarks
+from lalm_utils.benchmarks import SAKURA_COLUMNS, load, read_records, split_options
+from lalm_utils.items import BenchmarkError
 
 MMAU = {
     "id": "a1",
@@ -131,7 +131,7 @@ def test_a_withheld_answer_leaves_an_item_that_can_be_asked_but_not_graded(tmp_p
 def test_an_unanswerable_item_says_so_itself(tmp_path):
     record = {**MMAU, "answer": None, "answerable": False, "unanswerable_reason": "silence"}
     (item,) = asked(written(tmp_path / "q.json", [record]))
-    assert (item.gold, item.answerable, item.sort) == (None, False, "inaudible")
+    assert (item.gold, item.answerable, item.kind) == (None, False, "inaudible")
 
 
 # ---- folders and splits ----------------------------------------------------------------------------
@@ -262,9 +262,9 @@ def test_a_file_that_holds_no_items_is_refused_by_name(tmp_path, case, content, 
 
 def test_a_file_beyond_the_limit_is_not_read(tmp_path, monkeypatch):
     file = written(tmp_path / "q.json", [MMAU])
-    monkeypatch.setattr(item_files, "MAX_BYTES", file.stat().st_size)
+    monkeypatch.setattr(benchmarks, "MAX_BYTES", file.stat().st_size)
     assert len(asked(file)) == 1
-    monkeypatch.setattr(item_files, "MAX_BYTES", 100)
+    monkeypatch.setattr(benchmarks, "MAX_BYTES", 100)
     with pytest.raises(BenchmarkError, match=r"\d+ bytes; a question file has at most 100; split it"):
         asked(file)
 
@@ -284,7 +284,7 @@ def test_sakura_is_found_from_its_root_its_data_or_one_track(tmp_path, where):
     assert (item.id, item.benchmark, item.split) == ("Animal/dog1.wav/single", "sakura", "single")
     assert (item.question, item.options, item.gold) == ("Which animal?", ("cat", "dog"), 1)
     assert item.clip == tmp_path.resolve() / "data" / "Animal" / "audio" / "dog1.wav"
-    assert (item.category, item.truth) == ("Animal", {"label": "dog"})
+    assert (item.category, item.annotations) == ("Animal", {"label": "dog"})
 
 
 def test_the_second_hop_is_another_item_about_the_same_clip(tmp_path):
@@ -294,7 +294,7 @@ def test_the_second_hop_is_another_item_about_the_same_clip(tmp_path):
     assert (multi.options, multi.gold) == (("It barks, loudly.", "It mews."), 0)
 
 
-@pytest.mark.parametrize("track, modality", item_files.TRACKS.items())
+@pytest.mark.parametrize("track, modality", benchmarks.TRACKS.items())
 def test_a_track_decides_the_modality(tmp_path, track, modality):
     (item,) = asked(a_track(tmp_path, SAKURA, track=track))
     assert item.modality == modality
@@ -406,10 +406,10 @@ def test_sakura_has_two_hops_only(tmp_path):
 
 
 def test_the_label_may_be_missing(tmp_path):
-    (item,) = asked(a_track(tmp_path, SAKURA, columns=COLUMNS))
-    assert item.truth == {}
+    (item,) = asked(a_track(tmp_path, SAKURA, columns=SAKURA_COLUMNS))
+    assert item.annotations == {}
 
 
 def test_the_folder_that_clips_may_not_leave_is_the_benchmarks(tmp_path):
-    root, placed = read(a_track(tmp_path, SAKURA))
-    assert (root, placed[0][0]) == (tmp_path, f"{tmp_path}/data/Animal/metadata.csv, line 2")
+    root, records = read_records(a_track(tmp_path, SAKURA))
+    assert (root, records[0][0]) == (tmp_path, f"{tmp_path}/data/Animal/metadata.csv, line 2")
