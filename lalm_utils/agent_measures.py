@@ -12,7 +12,7 @@ import jiwer
 import numpy as np
 import pandas as pd
 
-from lalm_utils import annotations, bootstrap, draws
+from lalm_utils import annotations, bootstrap
 from lalm_utils.agent import FAILED, UNREADABLE
 from lalm_utils.items import MODALITIES
 from lalm_utils.refusals import tidy
@@ -79,7 +79,7 @@ def word_error_rate(
     parts = {name: np.array([getattr(e, name) for e in edits], dtype=int)
              for name in ("substitutions", "deletions", "insertions")}  # fmt: skip
     parts = {"word_error_rate": sum(parts.values()), **parts}
-    weights = draws.weights(transcribed["true"], n_boot=n_boot, seed=seed) if edits else None
+    weights = bootstrap.weights(transcribed["true"], n_boot=n_boot, seed=seed) if edits else None
     rows = [_ratio("speech", name, top, words, weights, level) for name, top in parts.items()]
     rows.append(bootstrap.row("speech", "words", words.sum(), n=len(edits)))
     rows.append(bootstrap.row("speech", LEFT_OUT, len(speech) - len(edits), n=len(edits)))
@@ -110,7 +110,7 @@ def caption_content(
     for group in (*CAPTION_TYPES, "overall"):
         part = scores if group == "overall" else scores[scores["true"] == group]
         n_clips = len(labelled) if group == "overall" else int(labelled["true"].eq(group).sum())
-        weights = draws.weights(part["true"], n_boot=n_boot, seed=seed) if len(part) else None
+        weights = bootstrap.weights(part["true"], n_boot=n_boot, seed=seed) if len(part) else None
         for name in ("recall", "precision", "recall_another_clip"):
             values = part[name].to_numpy(float)
             defined = ~np.isnan(values)
@@ -147,5 +147,5 @@ def _ratio(
     n = int((bottom > 0).sum())
     if weights is None or not n:
         return bootstrap.row(group, metric, np.nan, n=0, status="no clips")
-    value, resampled = draws.ratio(top, bottom, weights)
+    value, resampled = bootstrap.ratio(top, bottom, weights)
     return bootstrap.row(group, metric, value, resampled, n=n, level=level)

@@ -1,23 +1,29 @@
-"""Intervals: resampled counts, percentile intervals, Wilson intervals, and the tidy rows they are shown in.
+"""Intervals: resampled counts and items, percentile and Wilson intervals, and the rows and texts that show them.
 
-In: counts of items per cell (an outcome, or a pair of outcomes before and after). Out: bootstrap draws of
-those counts, intervals, rows of a tidy DataFrame. This module knows nothing about what the cells mean.
+In: counts of items per cell (an outcome, or a pair of outcomes before and after), or one number per item. Out:
+bootstrap resamples of them, intervals, rows of a tidy DataFrame, and texts such as "0.61 [0.55, 0.66]".
 
-Every metric here depends on the items only through such counts. Drawing N items with replacement and counting
-them again is the same random experiment as one multinomial draw of N over the observed shares, so the
+Almost every metric here depends on the items only through such counts. Drawing N items with replacement and
+counting them again is the same random experiment as one multinomial draw of N over the observed shares, so the
 bootstrap by item is drawn that way: exact, and a thousand times cheaper than resampling rows. A cell of a
 paired table is a pair (before, after) of one item, so an item drawn twice is drawn twice on both sides.
+Statistics that need each item's own number are resampled by `weights`: how often each item is drawn.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+__all__ = [
+    "COLUMNS", "check", "generator", "interval_text", "percentile", "ratio", "resample", "row", "tidy", "weights",
+    "wilson",
+]  # fmt: skip
 COLUMNS = ("group", "metric", "value", "low", "high", "n", "infinite", "undefined", "status")
 
 
@@ -25,24 +31,60 @@ def resample(strata: Mapping[str, np.ndarray], *, n_boot: int, seed: int) -> np.
     """Bootstrap the counts, shape (n_boot, *cells), summed over the strata.
 
     strata: a name (a modality) to an integer array of counts, all of one shape. Each stratum keeps its own
-    number of items in every draw, so that a pooled interval does not vary the mix of modalities, which the
-    benchmark fixed. A stratum's draws depend on `seed` and its name alone: an interval for sound is the
-    same whether music is in the table or not, and whatever the order of the rows.
+    number of items in every resample, so that a pooled interval does not vary the mix of modalities, which the
+    benchmark fixed.
     """
     total = 0
     for name, cells in strata.items():
-        rng = np.random.default_rng([seed, zlib.crc32(name.encode("utf-8", "surrogatepass"))])
         n = int(cells.sum())
         shares = cells.ravel() / max(n, 1)
-        total = total + rng.multinomial(n, shares, size=n_boot).reshape(n_boot, *cells.shape)
+        resamples = generator(seed, name).multinomial(n, shares, size=n_boot)
+        total = total + resamples.reshape(n_boot, *cells.shape)
     return np.asarray(total)
+
+
+def generator(seed: int, stratum: str) -> np.random.Generator:
+    """The random generator of one stratum, which depends on `seed` and the stratum's name alone.
+
+    So an interval for sound is the same whether music is in the table or not, and whatever the order of rows.
+    """
+    return np.random.default_rng([seed, zlib.crc32(stratum.encode("utf-8", "surrogatepass"))])
+
+
+def weights(strata: Sequence[str], *, n_boot: int = 2000, seed: int = 0) -> np.ndarray:
+    """How often each of n items is drawn in each resample: ints, shape (n_boot, n).
+
+    strata: one label per item, such as its modality. Each stratum keeps its number of items in every resample,
+    and its draws depend on `seed`, its name and its size alone. Raises ValueError for no items.
+    """
+    labels = np.asarray(list(strata), dtype=object)
+    if not labels.size:
+        raise ValueError("no items to resample: check for none before")
+    counts = np.empty((n_boot, labels.size), dtype=int)
+    for name in dict.fromkeys(labels):
+        members = labels == name
+        ones = np.ones(members.sum(), dtype=int)
+        counts[:, members] = resample({str(name): ones}, n_boot=n_boot, seed=seed)
+    return counts
+
+
+def ratio(top: np.ndarray, bottom: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:
+    """Sum of `top` over sum of `bottom`, both (n,), and its value in each resample (n_boot,).
+
+    NaN where the items drawn have a `bottom` of 0. A mean over the items that have a value is the ratio of the
+    values (0 where there is none) to an indicator of having one.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = np.divide(float(top.sum()), float(bottom.sum()))
+        resamples = np.divide((weights @ top).astype(float), weights @ bottom)
+    return float(value), resamples
 
 
 def percentile(values: np.ndarray, level: float = 0.95) -> tuple[float, float, int, int]:
     """Percentile interval of `values` (n_boot,), with how many were infinite and how many undefined.
 
     Infinite values keep their place at the ends of the order, so that a bound may be infinite; undefined ones
-    (NaN) have no place, are left out, and counted. Bounds are drawn values, nothing is interpolated.
+    (NaN) have no place, are left out, and counted. Bounds are resampled values, nothing is interpolated.
     Returns (low, high, infinite, undefined); low and high are NaN where no value is defined.
     """
     defined = np.sort(values[~np.isnan(values)])
@@ -66,18 +108,18 @@ def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def row(group: str, metric: str, value: float, draws: np.ndarray | None = None, *, n: int,
+def row(group: str, metric: str, value: float, resamples: np.ndarray | None = None, *, n: int,
         level: float = 0.95, status: str = "") -> dict:  # fmt: skip
-    """One row of a metric table. Without draws, or where the value itself is not finite, it has no interval.
+    """One row of a metric table. Without resamples, or where the value itself is not finite, it has no interval.
 
-    A statistic that is infinite in the data is so in every draw: its percentile interval would only look
+    A statistic that is infinite in the data is so in every resample: its percentile interval would only look
     sure.
     """
     value = float(value)
     low = high = np.nan
     infinite = undefined = 0
-    if draws is not None:
-        low, high, infinite, undefined = percentile(np.asarray(draws, dtype=float), level)
+    if resamples is not None:
+        low, high, infinite, undefined = percentile(np.asarray(resamples, dtype=float), level)
     if not np.isfinite(value):
         low = high = np.nan
     return dict(zip(COLUMNS, (group, metric, value, low, high, n, infinite, undefined, status), strict=True))
@@ -88,6 +130,27 @@ def tidy(rows: list[dict], excluded: list[str]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame.attrs["excluded"] = excluded
     return frame
+
+
+def interval_text(
+    value: float, low: float, high: float, *, digits: int = 2, signed: bool = False, infinite: str = ""
+) -> str:
+    """A value with its interval as a text, "0.61 [0.55, 0.66]", or the value alone where a bound is NaN.
+
+    signed : positive numbers get a plus; infinite : the text of an infinite bound, in place of "inf".
+
+    >>> interval_text(0.6137, 0.5512, 0.6634)
+    '0.61 [0.55, 0.66]'
+    >>> interval_text(0.6137, math.nan, math.nan, digits=3, signed=True)
+    '+0.614'
+    """
+    form = f"{'+' if signed else ''}.{digits}f"
+    if math.isnan(low) or math.isnan(high):
+        return f"{value:{form}}"
+    low_text, high_text = (
+        infinite if infinite and math.isinf(end) else f"{end:{form}}" for end in (low, high)
+    )
+    return f"{value:{form}} [{low_text}, {high_text}]"
 
 
 def check(*, n_boot: int, level: float) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lalm_utils import bootstrap, draws
+from lalm_utils import bootstrap
 from lalm_utils.outcomes import Outcome
 
 WITH_CHOICE = (Outcome.CORRECT, Outcome.WRONG)
@@ -111,7 +111,7 @@ def predictors(
         for metric, (measure, column) in measures.items():
             value, resampled = np.nan, None
             if n:
-                weights = draws.weights(part["modality"], n_boot=n_boot, seed=seed)
+                weights = bootstrap.weights(part["modality"], n_boot=n_boot, seed=seed)
                 value, resampled = measure(part[column].to_numpy(float), right, weights)
             status = "" if np.isfinite(value) else "one of the two kinds is missing"
             rows.append(bootstrap.row(method, metric, value, resampled, n=n, level=level, status=status))
@@ -132,5 +132,5 @@ def _auroc(score: np.ndarray, right: np.ndarray, weights: np.ndarray) -> tuple[f
 def _difference(form: np.ndarray, right: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:
     """Share right where `form` is 1 minus where it is 0."""
     form = form.astype(int)
-    (with_form, d1), (without, d0) = (draws.ratio(right * k, k, weights) for k in (form, 1 - form))
+    (with_form, d1), (without, d0) = (bootstrap.ratio(right * k, k, weights) for k in (form, 1 - form))
     return with_form - without, d1 - d0

@@ -16,7 +16,7 @@ Every reply has exactly one outcome:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -42,7 +42,7 @@ COLUMNS = (
     "level",  # easy, medium, hard or ""
     "novel",  # bool
     "answerable",  # bool; False rows never enter accuracy
-    "sort",  # of unanswerable: inaudible, ungrounded; else ""
+    "kind",  # of unanswerable: inaudible, ungrounded; else ""
     "reason",  # of unanswerable: silence, masked, option_removed, wrong_category; else ""
     "n_options",  # int
     "chance",  # share of options that would be right, 0..1
@@ -70,6 +70,9 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     UNREADABLE = "unreadable"
     FAILED = "failed"
+
+
+REPLY_OUTCOMES = ("correct", "wrong", "refused", "unreadable")  # those of a reply: every one but failed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,19 +136,19 @@ def scorable(frame: pd.DataFrame, *, exclude: Collection[str] = ()) -> pd.DataFr
     to work is a metric of other items.
     """
     validate(frame)
-    excluded = named(exclude)
-    unknown = sorted(excluded - set(frame["item"]))
+    ids = as_ids(exclude)
+    unknown = sorted(ids - set(frame["item"]))
     if unknown:
         raise OutcomeError(f"exclude names {_some(unknown)}, not in the table: correct the ids")
-    kept = frame[~frame["item"].isin(excluded)]
-    unanswerable = kept.loc[~kept["answerable"].astype(bool), "item"]
+    rows = frame[~frame["item"].isin(ids)]
+    unanswerable = rows.loc[~rows["answerable"].astype(bool), "item"]
     if len(unanswerable):
         raise OutcomeError(
             f"{len(unanswerable)} unanswerable items, e.g. {_some(unanswerable)}: no option is right, they "
-            "never enter accuracy; keep table[table.answerable] here and give the whole to refusal_by_sort"
+            "never enter accuracy; keep table[table.answerable] here and give the whole to refusal_by_kind"
         )
-    refuse_failed(kept)
-    return kept
+    refuse_failed(rows)
+    return rows
 
 
 def refuse_failed(frame: pd.DataFrame) -> None:
@@ -174,7 +177,25 @@ def validate(frame: pd.DataFrame) -> None:
     _refuse_duplicates(frame["item"])
 
 
-def named(exclude: Collection[str]) -> set[str]:
+def failed_ids(*tables: pd.DataFrame | Mapping[str, Sequence[pd.DataFrame]]) -> list[str]:
+    """The ids of the items that failed in any of these tables, sorted: what to `exclude` from all of them.
+
+    tables : outcome tables, or adapters' tables by the modality they were trained on. Raises OutcomeError for
+    a malformed table.
+    """
+    single = []
+    for table in tables:
+        single += (
+            [table] if isinstance(table, pd.DataFrame) else [run for runs in table.values() for run in runs]
+        )
+    for table in single:
+        validate(table)
+    return sorted(
+        {item for table in single for item in table.loc[table["outcome"] == Outcome.FAILED, "item"]}
+    )
+
+
+def as_ids(exclude: Collection[str]) -> set[str]:
     """The ids that a metric leaves out by name, as a set. Raises OutcomeError for a bare text."""
     if isinstance(exclude, str):
         raise OutcomeError(f"exclude is the text {exclude!r}: give a list of ids, exclude=[{exclude!r}]")
@@ -208,7 +229,7 @@ def _row(item: Item, reply: Reply) -> dict:
     return {
         "benchmark": item.benchmark, "split": item.split, "item": item.id, "modality": item.modality,
         "category": item.category, "task": item.task, "level": item.level, "novel": item.novel,
-        "answerable": item.answerable, "sort": item.kind, "reason": item.reason,
+        "answerable": item.answerable, "kind": item.kind, "reason": item.reason,
         "n_options": len(item.options), "chance": item.chance, "gold": item.gold,
         "reply": reply.text, "choice": graded.choice, "outcome": graded.outcome.value,
         "finish": reply.finish, "error": reply.error, "truncated": reply.truncated,
@@ -226,8 +247,8 @@ def _refuse_duplicates(ids: pd.Series) -> None:
 
 
 def _some(values: Collection, at_most: int = 3) -> str:
-    shown = ", ".join(repr(value) for value in list(values)[:at_most])
-    return shown + (", ..." if len(values) > at_most else "")
+    text = ", ".join(repr(value) for value in list(values)[:at_most])
+    return text + (", ..." if len(values) > at_most else "")
 
 
 def _rank(label: str) -> tuple[int, str]:

@@ -1,14 +1,13 @@
 """The numbers that the papers print, as data, each with its table and row.
 
 In: nothing. Out: printed cells (`TABLE`), and the counts of items behind them as we reconstruct them
-(`COUNTS`, `SOUND_FLOWS`). This module imports no metric: the tests hold the one to the other.
+(`COUNTS`). This module imports no metric: the tests hold the one to the other.
 
 Source: Towards Reliable Large Audio Language Model (Ma et al., arXiv 2505.19294, ACL 2025 Findings),
 Qwen2-Audio-7B-Instruct on MMAU test-mini. Certainty of each number:
 
     "note"      as a third-party digest of the paper prints it; we have not seen the paper's own table
-    "inferred"  reconstructed by us: from accuracy and reliability (smaller root of Rej(1-Rej) = Rel-Acc)
-                for counts, from the counts and the printed ΔCon and ΔHum for flows
+    "inferred"  reconstructed by us, from accuracy and reliability (smaller root of Rej(1-Rej) = Rel-Acc)
 """
 
 from __future__ import annotations
@@ -17,10 +16,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-ARXIV = "2505.19294"
+MEASURED, PRINTED = "measured here", "printed in the paper"  # where a number comes from
 MODEL = "Qwen2-Audio-7B-Instruct"
 MODALITIES = {"sound": 333, "music": 334, "speech": 333}  # items in MMAU test-mini
-TRAINING_FREE = ("IDK prompt", "MCoT prompt", "Task Agent")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,23 +47,6 @@ class PrintedCounts:
     def n(self) -> float:
         """All items of the modality."""
         return self.correct + self.refused + self.wrong
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrintedFlows:
-    """Items of the sound subset that a method moved, against a baseline that never refuses.
-
-    lost (right before, not after), gained (wrong before, not after); the four flows are None where the
-    printed numbers do not give whole ones.
-    """
-
-    lost: int
-    gained: int
-    correct_to_refused: int | None = None
-    correct_to_wrong: int | None = None
-    wrong_to_refused: int | None = None
-    wrong_to_correct: int | None = None
-    certainty: str = "inferred"
 
 
 # Accuracy and reliability in % of sound, music, speech; then total reliability (total accuracy is not).
@@ -106,54 +87,43 @@ COUNTS = {
     ("LoRA SFT", "speech"): PrintedCounts(correct=159.5, refused=46.5, wrong=127.0),
 }
 
-SOUND_FLOWS = {
-    "IDK prompt": PrintedFlows(lost=36, gained=67, correct_to_refused=20, correct_to_wrong=16,
-                               wrong_to_refused=40, wrong_to_correct=27),
-    "MCoT prompt": PrintedFlows(lost=39, gained=48, correct_to_refused=15, correct_to_wrong=24,
-                                wrong_to_refused=19, wrong_to_correct=29),
-    "Task Agent": PrintedFlows(lost=32, gained=55, correct_to_refused=16, correct_to_wrong=16,
-                               wrong_to_refused=31, wrong_to_correct=24),
-    # Known misfit: log10(52/23) = 0.354 prints as 0.35, the paper has 0.36. A mean over two models could.
-    "LoRA SFT": PrintedFlows(lost=23, gained=52),
-}  # fmt: skip
-
 # % of the IDK dataset's questions that are labelled IDK at K@5, by K; K = 2 to 4 are not known to us ("note").
 IDK_SHARES = {1: 50.2, 5: 63.5}
 
 
 def _cells() -> tuple[Cell, ...]:
-    cells = []
+    table = []
     for method, (*pairs, total) in _ACCURACY_RELIABILITY.items():
-        where = {"table": "accuracy and reliability by modality", "method": method}
+        row = {"table": "accuracy and reliability by modality", "method": method}
         for group, (accuracy, reliability) in zip(MODALITIES, pairs, strict=True):
-            cells.append(Cell(**where, group=group, metric="accuracy", value=accuracy))
-            cells.append(Cell(**where, group=group, metric="reliability", value=reliability))
-        cells.append(Cell(**where, group="overall", metric="reliability", value=total))
+            table.append(Cell(**row, group=group, metric="accuracy", value=accuracy))
+            table.append(Cell(**row, group=group, metric="reliability", value=reliability))
+        table.append(Cell(**row, group="overall", metric="reliability", value=total))
     for group, value in zip(GROUPS, _HUMAN, strict=True):
-        where = {"table": "accuracy and reliability by modality", "method": "Human"}
-        cells.append(Cell(**where, group=group, metric="accuracy", value=value))
+        row = {"table": "accuracy and reliability by modality", "method": "Human"}
+        table.append(Cell(**row, group=group, metric="accuracy", value=value))
     for method, ((con, hum), indices) in _GAINS.items():
-        where = {"table": "reliability gain by modality", "method": method}
-        cells.append(Cell(**where, group="sound", metric="delta_con", value=con))
-        cells.append(Cell(**where, group="sound", metric="delta_hum", value=hum))
-        cells += [Cell(**where, group=g, metric="rgi", value=v) for g, v in zip(GROUPS, indices, strict=True)]
-    return tuple(cells)
+        row = {"table": "reliability gain by modality", "method": method}
+        table.append(Cell(**row, group="sound", metric="delta_con", value=con))
+        table.append(Cell(**row, group="sound", metric="delta_hum", value=hum))
+        table += [Cell(**row, group=g, metric="rgi", value=v) for g, v in zip(GROUPS, indices, strict=True)]
+    return tuple(table)
 
 
 TABLE = _cells()
 
 
-def published() -> pd.DataFrame:
+def cells() -> pd.DataFrame:
     """All printed cells, tidy: table, method, group, metric, value (printed unit), digits, certainty."""
-    return pd.DataFrame([vars(cell) for cell in TABLE])
+    return pd.DataFrame([vars(each) for each in TABLE])
 
 
-def printed(method: str, group: str, metric: str) -> Cell:
-    """The printed cell of a method, e.g. printed("IDK prompt", "sound", "rgi").value == 0.27.
+def cell(method: str, group: str, metric: str) -> Cell:
+    """The printed cell of a method, e.g. cell("IDK prompt", "sound", "rgi").value == 0.27.
 
     Raises KeyError for a cell that the paper does not print, or that we have not seen.
     """
-    for cell in TABLE:
-        if (cell.method, cell.group, cell.metric) == (method, group, metric):
-            return cell
-    raise KeyError(f"no printed {metric} of {method!r} for {group!r}: paper.published() lists what there is")
+    for each in TABLE:
+        if (each.method, each.group, each.metric) == (method, group, metric):
+            return each
+    raise KeyError(f"no printed {metric} of {method!r} for {group!r}: paper.cells() lists what there is")

@@ -10,7 +10,7 @@ import html
 import inspect
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from IPython.display import HTML, Audio, Image, Markdown, display
 
 from lalm_utils import releases
 from lalm_utils.audio import RATE, read_clip
-from lalm_utils.flows import flow_table
+from lalm_utils.paper import MEASURED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 MAX_SECONDS = 8.0  # a second of a player adds 43 kB to the notebook
 WIDTH = 830  # pixels, a README's
-MEASURED, PRINTED = "measured here", "printed in the paper"
 
 
 def source(*functions: Callable | type) -> Markdown:
@@ -103,17 +102,6 @@ class LiveCurve:
             f'<line x1="0" y1="60" x2="300" y2="60" stroke="#949494"/></svg>'
             f"<figcaption>{self!r}</figcaption></figure>"
         )
-
-
-def transitions(before: pd.DataFrame, after: pd.DataFrame, *, exclude: Collection[str] = ()) -> pd.DataFrame:
-    """How many items went from each outcome to each, by modality and "overall": what figures.idk_flows draws.
-
-    before, after: outcome tables of the same items asked in two ways; exclude: ids of failed items to leave
-    out. Columns modality, before, after, count (above 0). Raises OutcomeError as flows.pair does.
-    """
-    flows = flow_table(before, after, exclude=exclude, unreadable="apart")
-    table = flows.rename(columns={"group": "modality"})
-    return table.loc[table["count"] > 0, ["modality", "before", "after", "count"]].reset_index(drop=True)
 
 
 def provenance(model: Model, items: Sequence[Item], seed: int) -> pd.DataFrame:

@@ -1,36 +1,164 @@
 """Is what an adapter learned on one modality of use on another? Matrices, means and differences of gains.
 
 In: the baseline's outcome table, and outcome tables of adapters by the modality they were trained on, one per
-training seed, all over the same items. Out: tidy tables. This module knows no model and no training.
+training seed, all over the same items. Out: tidy tables. Nothing is trained or asked here.
 
 Conventions
 -----------
 Tests are by modality; an item's modality is what it is *tested on*. A cell is (trained_on, tested_on); it is
 "in" domain where the two agree (or the tested mix contains the trained modality), else "out".
 
-Intervals are percentile-bootstrap by item and paired throughout (resampled.py). Seeds are averaged inside each
-resample: a metric's value is its mean over the seeds, and its interval says what other items would give, with
-these adapters. What other seeds would give shows in the rows of single seeds.
+Intervals are percentile-bootstrap by item and paired throughout: the items of a modality are drawn with
+replacement, and one draw serves the baseline and every run, so that a mean over runs or a difference of two is
+made inside each resample (`BootstrapEstimate`). Modalities are drawn independently. Seeds are averaged inside
+each resample: a metric's value is its mean over the seeds, and its interval says what other items would give,
+with these adapters. What other seeds would give shows in the rows of single seeds.
 
-As in gains.py, an RGI may be infinite or undefined, in the data (`status` says why, and there is no interval)
+As in metrics.py, an RGI may be infinite or undefined, in the data (`status` says why, and there is no interval)
 or in a resample (infinite ones keep their place in the order, undefined ones are left out; both are counted).
 A mean over seeds, adapters or modalities is not finite as soon as one of its parts is not. Where that happens
-"youden" (paired.youden), which has the sign and the zero of the RGI's excess, is still finite.
+"youden" (metrics.youden_j), which has the sign and the zero of the RGI's excess, is still finite.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from lalm_utils import bootstrap, resampled
+from lalm_utils import bootstrap, comparison, metrics, outcomes
+from lalm_utils.metrics import Transitions
 from lalm_utils.outcomes import OutcomeError
-from lalm_utils.resampled import Measured, Runs, Test
 
+__all__ = [
+    "METRICS", "BootstrapEstimate", "Cell", "Runs", "against_control", "beside_controls", "cells", "matrix", "mean",
+    "out_of_domain", "pool", "route_tables", "routes",
+]  # fmt: skip
 METRICS = ("rgi", "rgi_excess", "delta_con", "delta_hum", "reliability")
 IDK, SHUFFLED, RANDOM = "IDK labels", "shuffled labels", "random refusal"
+NULLS = {"rgi": "rgi_null", "refusal_rgi": "rgi_null"}  # the metrics whose null moves with the baseline
+NULL_ZERO = ("rgi_excess", "refusal_excess", "youden")  # those whose null is zero
+Runs = Mapping[str, Sequence[pd.DataFrame]]  # modality trained on to outcome tables, one per training seed
+Run = tuple[str, str, int]  # family, modality trained on, training seed (its index in the list)
+
+
+# ---- metrics with their resamples
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootstrapEstimate:
+    """A metric on the data (index 0) and on each resample [shape=(1 + n_boot,)]; why it is not finite, or ""."""
+
+    values: np.ndarray
+    status: str = ""
+
+    def __sub__(self, other: BootstrapEstimate) -> BootstrapEstimate:
+        with np.errstate(invalid="ignore"):
+            return BootstrapEstimate(values=self.values - other.values, status=_join_status([self, other]))
+
+    def row(self, name: str, n: int, level: float) -> dict:
+        """The columns of bootstrap.COLUMNS without `group`."""
+        status = "" if np.isfinite(self.values[0]) else self.status
+        row = bootstrap.row("", name, self.values[0], self.values[1:], n=n, level=level, status=status)
+        return {key: value for key, value in row.items() if key != "group"}
+
+
+def mean(parts: Sequence[BootstrapEstimate]) -> BootstrapEstimate:
+    """The mean within each resample; not finite as soon as one part is not (inf - inf is NaN)."""
+    with np.errstate(invalid="ignore"):
+        values = np.mean([part.values for part in parts], axis=0)
+    return BootstrapEstimate(values=values, status=_join_status(parts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """The items of one modality (and part): what each run did with them, on the data and on each resample.
+
+    n : the number of items; transitions : run to counts from the baseline to it, cells
+    [shape=(1 + n_boot, 4, 4)], of which index 0 is the data.
+    """
+
+    part: str
+    tested_on: str
+    n: int
+    transitions: Mapping[Run, Transitions]
+
+    def labels(self, trained: str) -> dict[str, str]:
+        """The columns that name a row: part, trained_on, tested_on, domain (in or out)."""
+        inside = trained == self.tested_on or trained in self.tested_on.removeprefix("mix-").split("-")
+        names = {"part": self.part, "trained_on": trained, "tested_on": self.tested_on}
+        return names | {"domain": "in" if inside else "out"}
+
+    def seeds(self, family: str) -> dict[str, list[int]]:
+        """Modality trained on to the training seeds of its runs in `family`."""
+        seeds: dict[str, list[int]] = {}
+        for name, trained, seed in self.transitions:
+            if name == family:
+                seeds.setdefault(trained, []).append(seed)
+        return seeds
+
+    def estimate(self, run: Run, name: str) -> BootstrapEstimate:
+        """A metric of one run, by a name that metrics.measure knows."""
+        counts = self.transitions[run]
+        status = metrics.why_not_finite(name, Transitions(cells=counts.cells[0]))
+        return BootstrapEstimate(values=np.asarray(metrics.measure(name, counts), dtype=float), status=status)
+
+    def means(self, family: str, name: str) -> dict[str, BootstrapEstimate]:
+        """Modality trained on to the metric's mean over the training seeds."""
+        return {
+            trained: mean([self.estimate((family, trained, seed), name) for seed in seeds])
+            for trained, seeds in self.seeds(family).items()
+        }
+
+    def null(self, run: Run, name: str) -> float:
+        """What random refusal gives on these items; NaN for a metric without a null."""
+        if name in NULLS:
+            return float(self.estimate(run, NULLS[name]).values[0])
+        return 0.0 if name in NULL_ZERO else np.nan
+
+    def random_refusal(self, run: Run, name: str, *, draws: int, seed: int) -> np.ndarray:
+        """The metric under random refusal of as many items as `run` refuses [shape=(draws,)]."""
+        strata = {self.tested_on: self.transitions[run].cells[0]}
+        control = comparison.random_refusal(strata, draws=draws, seed=seed)
+        return np.asarray(metrics.measure(name, control), float)
+
+
+def cells(
+    families: Mapping[str, Runs], baseline: pd.DataFrame, *, by: str | None, exclude: Collection[str],
+    n_boot: int, level: float, seed: int,
+) -> Iterator[Cell]:  # fmt: skip
+    """One Cell per part (value of column `by`; "all" for None) and modality, in the papers' order.
+
+    Resamples depend on the seed, the modality and the ids, not on the order of the rows or on which runs are
+    given. Raises OutcomeError as metrics.pair does, for runs without tables and for an unknown column `by`.
+    """
+    bootstrap.check(n_boot=n_boot, level=level)
+    codes = _codes(families, baseline, exclude)
+    paired = baseline[baseline["item"].isin(codes.index)].sort_values("item").set_index("item", drop=False)
+    parts = [("all", paired)] if by is None else list(outcomes.groups(paired, by))[:-1]
+    for label, rows in parts:
+        for modality, items in list(outcomes.groups(rows))[:-1]:
+            resamples = bootstrap.resample({modality: np.ones(len(items), int)}, n_boot=n_boot, seed=seed)
+            weights = np.vstack([np.ones((1, len(items))), resamples])
+            transitions = {run: _count(codes.loc[items.index, run].to_numpy(), weights) for run in codes}
+            yield Cell(part=label, tested_on=modality, n=len(items), transitions=transitions)
+
+
+def pool(cells: Sequence[Cell]) -> Cell:
+    """The cells of one part as one over all their items: the resamples of the modalities add up.
+
+    The modalities are drawn apart, so the pooled resamples are stratified by modality.
+    """
+    first, transitions = cells[0], {}
+    for run in first.transitions:
+        transitions[run] = Transitions(cells=np.sum([cell.transitions[run].cells for cell in cells], axis=0))
+    n = sum(cell.n for cell in cells)
+    return Cell(part=first.part, tested_on="overall", n=n, transitions=transitions)
+
+
+# ---- tables
 
 
 def matrix(
@@ -40,24 +168,24 @@ def matrix(
     """Every metric of every adapter on every modality, per training seed and as their mean.
 
     runs : modality trained on to outcome tables, one per training seed.
-    names : metrics that paired.measure knows.
+    names : metrics that metrics.measure knows.
     by : a further column of the baseline to split the items by, e.g. "novel"; None keeps them together.
 
     Returns a tidy frame: part (the value of column `by`, or "all"), trained_on, tested_on, domain (in, out),
-    seed (place of the table in its list, or "mean"), metric, value, low, high, null (what blind refusal gives,
+    seed (index of the table in its list, or "mean"), metric, value, low, high, null (what random refusal gives,
     empty where the metric has no null), n (items), infinite, undefined (resamples), status. Raises
-    OutcomeError as flows.pair does, for runs without tables, and for an unknown column `by`.
+    OutcomeError as metrics.pair does, for runs without tables, and for an unknown column `by`.
     """
     options = {"by": by, "exclude": exclude, "n_boot": n_boot, "level": level, "seed": seed}
     rows = []
-    for test in resampled.tests({IDK: runs}, baseline, **options):
-        for trained, places in test.places(IDK).items():
+    for cell in cells({IDK: runs}, baseline, **options):
+        for trained, seeds in cell.seeds(IDK).items():
             for name in names:
-                each = {str(place): test.measured((IDK, trained, place), name) for place in places}
-                null = test.null((IDK, trained, places[0]), name)
-                for label, found in (each | {"mean": resampled.mean(list(each.values()))}).items():
-                    where = {**test.where(trained), "seed": label, "null": null}
-                    rows.append(where | found.row(name, test.n, level))
+                each = {str(index): cell.estimate((IDK, trained, index), name) for index in seeds}
+                null = cell.null((IDK, trained, seeds[0]), name)
+                for label, estimate in (each | {"mean": mean(list(each.values()))}).items():
+                    labels = {**cell.labels(trained), "seed": label, "null": null}
+                    rows.append(labels | estimate.row(name, cell.n, level))
     return _frame(rows, "part trained_on tested_on domain seed metric value low high null n")
 
 
@@ -74,13 +202,15 @@ def out_of_domain(
     """
     options = {"by": by, "exclude": exclude, "n_boot": n_boot, "level": level, "seed": seed}
     rows = []
-    for part, tests in _by_part(resampled.tests({IDK: runs}, baseline, **options)):
+    for part, tested in _by_part(cells({IDK: runs}, baseline, **options)).items():
         for name in names:
-            found = {test.tested_on: (_split(test, test.averages(IDK, name)), test.n) for test in tests}
-            for tested_on, (domains, n) in (found | {"overall": _overall(found)}).items():
-                for domain, value in domains.items():
-                    where = {"part": part, "tested_on": tested_on, "domain": domain}
-                    rows.append(where | value.row(name, n, level))
+            by_modality = {
+                cell.tested_on: (_by_domain(cell, cell.means(IDK, name)), cell.n) for cell in tested
+            }
+            for tested_on, (domains, n) in (by_modality | {"overall": _overall(by_modality)}).items():
+                for domain, estimate in domains.items():
+                    labels = {"part": part, "tested_on": tested_on, "domain": domain}
+                    rows.append(labels | estimate.row(name, n, level))
     return _frame(rows, "part tested_on domain metric value low high n")
 
 
@@ -101,20 +231,19 @@ def against_control(
     _refuse_unequal(runs, control)
     options = {"by": by, "exclude": exclude, "n_boot": n_boot, "level": level, "seed": seed}
     rows = []
-    for part, tests in _by_part(resampled.tests({IDK: runs, SHUFFLED: control}, baseline, **options)):
+    for part, tested in _by_part(cells({IDK: runs, SHUFFLED: control}, baseline, **options)).items():
         for name in names:
-            found = {}
-            for test in tests:
-                adapter, other = test.averages(IDK, name), test.averages(SHUFFLED, name)
-                cells = {trained: adapter[trained] - other[trained] for trained in adapter}
-                rows += [
-                    test.where(trained) | cell.row(name, test.n, level) for trained, cell in cells.items()
-                ]
-                found[test.tested_on] = (_split(test, cells), test.n)
-            domains, n = _overall(found)
+            by_modality = {}
+            for cell in tested:
+                adapter, other = cell.means(IDK, name), cell.means(SHUFFLED, name)
+                differences = {trained: adapter[trained] - other[trained] for trained in adapter}
+                for trained, difference in differences.items():
+                    rows.append(cell.labels(trained) | difference.row(name, cell.n, level))
+                by_modality[cell.tested_on] = (_by_domain(cell, differences), cell.n)
+            domains, n = _overall(by_modality)
             for domain in [domain for domain in ("in", "out") if domain in domains]:
-                where = {"part": part, "trained_on": "mean", "tested_on": "overall", "domain": domain}
-                rows.append(where | domains[domain].row(name, n, level))
+                labels = {"part": part, "trained_on": "mean", "tested_on": "overall", "domain": domain}
+                rows.append(labels | domains[domain].row(name, n, level))
     return _frame(rows, "part trained_on tested_on domain metric value low high n")
 
 
@@ -122,60 +251,84 @@ def beside_controls(
     baseline: pd.DataFrame, runs: Runs, control: Runs, name: str = "rgi_excess", *,
     exclude: Collection[str] = (), n_boot: int = 2000, level: float = 0.95, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
-    """One metric of each cell under IDK labels, shuffled labels and blind refusal: drawn by transfer_control.
+    """One metric of each cell under IDK labels, shuffled labels and random refusal: what transfer_control draws.
 
     Returns trained_on, tested_on, domain, kind ("IDK labels", "shuffled labels", "random refusal"), metric,
-    value, low, high, n, infinite, undefined, status. Blind refusal refuses as many items as each seed's
+    value, low, high, n, infinite, undefined, status. Random refusal refuses as many items as each seed's
     adapter: its value is the mean over the finite draws, its range that of chance on these very items (see
-    controls.matched_random), and its status is empty.
+    comparison.random_refusal_baseline), and its status is empty.
     """
     _refuse_unequal(runs, control)
     options = {"by": None, "exclude": exclude, "n_boot": n_boot, "level": level, "seed": seed}
     rows = []
-    for test in resampled.tests({IDK: runs, SHUFFLED: control}, baseline, **options):
-        for trained, places in test.places(IDK).items():
-            cells = {kind: test.averages(kind, name)[trained] for kind in (IDK, SHUFFLED)}
-            found = {kind: cell.row(name, test.n, level) for kind, cell in cells.items()}
-            found[RANDOM] = _blind(test, trained, places, name, options)
-            rows += [test.where(trained) | {"kind": kind} | row for kind, row in found.items()]
+    for cell in cells({IDK: runs, SHUFFLED: control}, baseline, **options):
+        for trained, seeds in cell.seeds(IDK).items():
+            kinds = {
+                kind: cell.means(kind, name)[trained].row(name, cell.n, level) for kind in (IDK, SHUFFLED)
+            }
+            kinds[RANDOM] = _random_row(cell, trained, seeds, name, options)
+            rows += [cell.labels(trained) | {"kind": kind} | row for kind, row in kinds.items()]
     return _frame(rows, "trained_on tested_on domain kind metric value low high n")
 
 
-def routed(runs: Runs, route: Mapping[str, str], *, place: int = 0) -> pd.DataFrame:
+def route_tables(runs: Runs, route: Mapping[str, str], *, index: int = 0) -> pd.DataFrame:
     """One outcome table in which each modality is answered by one adapter: route[tested_on] = trained_on.
 
-    The rows are those of runs[trained_on][place]. So a test that needs one run (paired.compare) can be made of
-    adapters out of their domain, e.g. {"sound": "music", "music": "speech", "speech": "sound"}. Raises
+    The rows are those of runs[trained_on][index]. So a test that needs one run (comparison.mcnemar_table) can be
+    made of adapters out of their domain, e.g. {"sound": "music", "music": "speech", "speech": "sound"}. Raises
     OutcomeError for an adapter or a seed that `runs` lacks, and if no row is left.
     """
     for trained in route.values():
-        if trained not in runs or place >= len(runs[trained]):
-            known = ", ".join(f"{name} ({len(tables)} seeds)" for name, tables in runs.items())
-            raise OutcomeError(f"no adapter {trained!r}, seed {place}: there are {known}")
-    parts = [(tested, runs[trained][place]) for tested, trained in route.items()]
-    chosen = pd.concat([table[table["modality"] == tested] for tested, table in parts], ignore_index=True)
-    if chosen.empty:
+        if trained not in runs or index >= len(runs[trained]):
+            available = ", ".join(f"{name} ({len(tables)} seeds)" for name, tables in runs.items())
+            raise OutcomeError(f"no adapter {trained!r}, seed {index}: there are {available}")
+    parts = [(tested, runs[trained][index]) for tested, trained in route.items()]
+    rows = pd.concat([table[table["modality"] == tested] for tested, table in parts], ignore_index=True)
+    if rows.empty:
         raise OutcomeError(f"no item is of the modalities {', '.join(route)}: correct the route")
-    return chosen
-
-
-def failed(*tables: pd.DataFrame | Runs) -> list[str]:
-    """Ids of the items that failed in any of these tables or runs, sorted: what to `exclude` from all of them."""
-    single = [t for given in tables for t in ([given] if isinstance(given, pd.DataFrame) else _each(given))]
-    return sorted({item for table in single for item in table.loc[table["outcome"] == "failed", "item"]})
+    return rows
 
 
 def routes(runs: Runs) -> list[dict[str, str]]:
-    """Every way to have each modality answered by another's adapter, for `routed`: one fewer than adapters."""
+    """Every way to have each modality answered by another's adapter, for `route_tables`: one fewer than adapters."""
     names = list(runs)
     return [
-        {name: names[(place + step) % len(names)] for place, name in enumerate(names)}
+        {name: names[(index + step) % len(names)] for index, name in enumerate(names)}
         for step in range(1, len(names))
     ]
 
 
-def _each(runs: Runs) -> list[pd.DataFrame]:
-    return [table for tables in runs.values() for table in tables]
+# ---- helpers
+
+
+def _codes(families: Mapping[str, Runs], baseline: pd.DataFrame, exclude: Collection[str]) -> pd.DataFrame:
+    """metrics.pair_codes of every run: a row per item, a column per run."""
+    columns = {}
+    for family, runs in families.items():
+        _refuse_no_tables(runs)
+        for trained, tables in runs.items():
+            for seed, table in enumerate(tables):
+                try:
+                    columns[family, trained, seed] = metrics.pair_codes(baseline, table, exclude=exclude)
+                except OutcomeError as error:
+                    raise OutcomeError(f"trained on {trained!r}, seed {seed}: {error}") from None
+    return pd.DataFrame(columns)
+
+
+def _count(codes: np.ndarray, weights: np.ndarray) -> Transitions:
+    """Pairs of outcomes, counted with the weights of each row [shape=(1 + n_boot, n)]."""
+    return Transitions(cells=(weights @ np.eye(16)[codes]).astype(int).reshape(-1, 4, 4))
+
+
+def _refuse_no_tables(runs: Runs) -> None:
+    if not runs:
+        raise OutcomeError("runs is empty: give the outcome tables of at least one adapter")
+    for trained, tables in runs.items():
+        if isinstance(tables, pd.DataFrame) or not len(tables):
+            what = "one table" if isinstance(tables, pd.DataFrame) else "empty"
+            raise OutcomeError(
+                f"runs[{trained!r}] is {what}: give a list of outcome tables, one per training seed"
+            )
 
 
 def _refuse_unequal(runs: Runs, control: Runs) -> None:
@@ -185,42 +338,49 @@ def _refuse_unequal(runs: Runs, control: Runs) -> None:
         )
 
 
-def _by_part(tests: Iterator[Test]) -> Iterator[tuple[str, list[Test]]]:
-    found: dict[str, list[Test]] = {}
-    for test in tests:
-        found.setdefault(test.part, []).append(test)
-    yield from found.items()
+def _by_part(cells: Iterator[Cell]) -> dict[str, list[Cell]]:
+    parts: dict[str, list[Cell]] = {}
+    for cell in cells:
+        parts.setdefault(cell.part, []).append(cell)
+    return parts
 
 
-def _split(test: Test, cells: Mapping[str, Measured]) -> dict[str, Measured]:
-    """The cells of one tested modality averaged by domain, and in - out where there are both."""
-    sides: dict[str, list[Measured]] = {}
-    for trained, value in cells.items():
-        sides.setdefault(test.where(trained)["domain"], []).append(value)
-    found = {domain: resampled.mean(sides[domain]) for domain in ("in", "out") if domain in sides}
-    return found | ({"in - out": found["in"] - found["out"]} if len(found) == 2 else {})
+def _by_domain(cell: Cell, estimates: Mapping[str, BootstrapEstimate]) -> dict[str, BootstrapEstimate]:
+    """The estimates of one tested modality averaged by domain, and in - out where there are both."""
+    sides: dict[str, list[BootstrapEstimate]] = {}
+    for trained, value in estimates.items():
+        sides.setdefault(cell.labels(trained)["domain"], []).append(value)
+    means = {domain: mean(sides[domain]) for domain in ("in", "out") if domain in sides}
+    return means | ({"in - out": means["in"] - means["out"]} if len(means) == 2 else {})
 
 
-def _overall(found: Mapping[str, tuple[dict[str, Measured], int]]) -> tuple[dict[str, Measured], int]:
+def _overall(
+    by_modality: Mapping[str, tuple[dict[str, BootstrapEstimate], int]],
+) -> tuple[dict[str, BootstrapEstimate], int]:
     """Per domain the mean of the tested modalities that have it, and the number of all items."""
-    names = [
-        name for name in ("in", "out", "in - out") if any(name in domains for domains, _ in found.values())
-    ]
-    parts = {name: [domains[name] for domains, _ in found.values() if name in domains] for name in names}
-    return {name: resampled.mean(parts[name]) for name in names}, sum(n for _, n in found.values())
+    parts: dict[str, list[BootstrapEstimate]] = {name: [] for name in ("in", "out", "in - out")}
+    for domains, _ in by_modality.values():
+        for name, value in domains.items():
+            parts[name].append(value)
+    return {name: mean(each) for name, each in parts.items() if each}, sum(n for _, n in by_modality.values())
 
 
-def _blind(test: Test, trained: str, places: Sequence[int], name: str, options: Mapping) -> dict:
+def _random_row(cell: Cell, trained: str, seeds: Sequence[int], name: str, options: Mapping) -> dict:
     draws = [
-        test.blind((IDK, trained, place), name, draws=options["n_boot"], seed=options["seed"] + place)
-        for place in places
+        cell.random_refusal((IDK, trained, s), name, draws=options["n_boot"], seed=options["seed"] + s)
+        for s in seeds
     ]
     with np.errstate(invalid="ignore"):
-        drawn = np.mean(draws, axis=0)
-    low, high, infinite, undefined = bootstrap.percentile(drawn, options["level"])
-    value = drawn[np.isfinite(drawn)].mean() if np.isfinite(drawn).any() else np.nan
-    return {"metric": name, "value": value, "low": low, "high": high, "n": test.n, "infinite": infinite,
-            "undefined": undefined, "status": ""}  # fmt: skip
+        values = np.mean(draws, axis=0)
+    low, high, infinite, undefined = bootstrap.percentile(values, options["level"])
+    return {"metric": name, "value": comparison.finite_mean(values), "low": low, "high": high, "n": cell.n,
+            "infinite": infinite, "undefined": undefined, "status": ""}  # fmt: skip
+
+
+def _join_status(parts: Sequence[BootstrapEstimate]) -> str:
+    """All reasons of the parts, each once."""
+    reasons = [reason for part in parts if part.status for reason in part.status.split(", ")]
+    return ", ".join(dict.fromkeys(reasons))
 
 
 def _frame(rows: list[dict], columns: str) -> pd.DataFrame:

@@ -1,8 +1,9 @@
-"""What the numbers say, in sentences made from intervals: does a claim of the paper carry over?
+"""What the numbers say, in sentences made from intervals: does a method help, does a claim of the paper carry over?
 
-In: tidy rows with value, low, high. Out: the same rows with a verdict and a sentence, and the answer to the
-question of transfer. Nothing is measured here, and no verdict is typed: each follows from where an interval
-lies. An interval that holds zero settles nothing, and a value without an interval cannot be judged.
+In: tidy rows with value, low, high. Out: a sentence (`verdict`), the same rows with a verdict and a sentence each
+(`judge`), and the answer to the question of transfer. Nothing is measured here, and no verdict is typed: each
+follows from where an interval lies. An interval that holds zero settles nothing, and a value without an interval
+cannot be judged.
 
 The claims are those of arXiv 2505.19294, its printed numbers those of paper.py (totals over its modalities).
 """
@@ -15,73 +16,122 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from lalm_utils import paper
+from lalm_utils import bootstrap, paper
+from lalm_utils.comparison import LESS_IS_BETTER
 
+__all__ = [
+    "CLAIMS", "judge", "only_row", "pairs_above", "paper_total", "tally", "transfer_verdict", "verdict",
+]  # fmt: skip
 # metric: what the paper claims of each method, and on which side of zero the metric must then lie
 CLAIMS = {
-    "reliability_change": ("reliability rises", 1),
-    "accuracy_change": ("accuracy falls", -1),
-    "rgi": ("more wrong answers than right ones are given up (RGI above 0)", 1),
-    "rgi_excess": ("wrong answers are given up more readily than by blind refusal (RGI above its null)", 1),
-    "youden": ("wrong answers are given up more readily than right ones (Youden's J above 0)", 1),
+    "reliability_change": ("a rise in reliability", 1),
+    "accuracy_change": ("a fall in accuracy", -1),
+    "rgi": ("giving up more wrong answers than right ones (RGI above 0)", 1),
+    "rgi_excess": ("giving up wrong answers more readily than blind refusal does (RGI above its null)", 1),
+    "youden": ("giving up wrong answers more readily than right ones (Youden's J above 0)", 1),
 }
 NAMES = {"rgi": "the RGI", "rgi_excess": "the RGI's excess over its null", "youden": "Youden's J"}
+SUBJECTS = {
+    "rgi": "the RGI", "rgi_null": "the null of the RGI", "rgi_excess": "the excess",
+    "refusal_rgi": "the refusal-only RGI", "refusal_excess": "the refusal-only excess",
+    "youden": "Youden's J", "delta_con": "ΔCon", "delta_hum": "ΔHum",
+    "accuracy_change": "the change in accuracy", "truthfulness_change": "the change in truthfulness",
+    "rejection_rate_change": "the change in the rejection rate",
+    "reliability_change": "the change in reliability",
+}  # fmt: skip
+WITH_ARTICLE = ("IDK prompt", "MCoT prompt", "Task Agent")
 HOLDS, FAILS = "carries over", "does not carry over"
-OPEN, UNDEFINED = "is not settled here", "cannot be judged here"
+OPEN, UNDEFINED = "is neither shown nor excluded", "cannot be judged here"
+ABOVE, BELOW, AROUND = "above", "below", "around"  # where an interval lies
 
 
-def judged(measured: pd.DataFrame) -> pd.DataFrame:
+def verdict(
+    row: Mapping | pd.Series, *, model: str, method: str, seed: int | None = None, reference: float = 0.0
+) -> str:
+    """The finding of one row: "On mini, 300 items: the excess of the IDK prompt is +0.31 [+0.12, +0.50]: it helps."
+
+    row : metric, value, low, high, n and status, as metrics.compare returns it (`only_row` picks one). method : what
+    the row is about, with its article. reference : what the interval is held against, such as 1 for a ratio.
+    "It helps" where the whole interval lies on the better side of it, "it harms" on the other side; else "it is
+    not settled", and without an interval "it cannot be judged".
+    """
+    metric, value, low, high = row["metric"], *(float(row[key]) for key in ("value", "low", "high"))
+    better, worse = (BELOW, ABOVE) if metric in LESS_IS_BETTER else (ABOVE, BELOW)
+    findings = {better: "it helps", worse: "it harms", AROUND: "it is not settled"}
+    side = _side(low, high, reference)
+    number = bootstrap.interval_text(value, low, high, signed=reference == 0)
+    if side is None:
+        status = f" ({row['status']})" if row.get("status") else ""
+        number = f"{'undefined' if math.isnan(value) else number}{status}, without an interval"
+    subject = SUBJECTS.get(metric, f"the {metric.replace('_', ' ')}")
+    where = f"On {model}, {int(row['n'])} items" + ("" if seed is None else f", seed {seed}")
+    return f"{where}: {subject} of {method} is {number}: {findings.get(side, 'it cannot be judged')}."
+
+
+def only_row(frame: pd.DataFrame, metric: str, **labels: str) -> pd.Series:
+    """The only row of a metric with these labels, e.g. only_row(gains, "rgi_excess", group="overall").
+
+    Raises ValueError where there is none or more than one.
+    """
+    wanted = {"metric": metric} | labels
+    rows = frame[np.logical_and.reduce([frame[column] == value for column, value in wanted.items()])]
+    if len(rows) != 1:
+        raise ValueError(f"{len(rows)} rows where {wanted}: give the frame of one analysis, with this metric")
+    return rows.iloc[0]
+
+
+def judge(frame: pd.DataFrame) -> pd.DataFrame:
     """Each row's claim, the paper's own number, the verdict, and all of it as a sentence.
 
-    measured : columns method, metric (a key of CLAIMS), value, low, high. Returns it with claim, printed (NaN
+    frame : columns method, metric (a key of CLAIMS), value, low, high. Returns it with claim, printed (NaN
     where the paper prints nothing it follows from), verdict and sentence. Raises ValueError for a metric
     about which nothing is claimed.
     """
-    unknown = sorted(set(measured["metric"]) - set(CLAIMS))
+    unknown = sorted(set(frame["metric"]) - set(CLAIMS))
     if unknown:
         raise ValueError(f"nothing is claimed about {unknown[0]!r}: the claims are on {', '.join(CLAIMS)}")
-    rows = measured.reset_index(drop=True)
+    rows = frame.reset_index(drop=True)
     rows = rows.assign(
         claim=[CLAIMS[row.metric][0] for row in rows.itertuples()],
-        printed=[printed(row.method, row.metric) for row in rows.itertuples()],
+        printed=[paper_total(row.method, row.metric) for row in rows.itertuples()],
         verdict=[_verdict(CLAIMS[row.metric][1], row.low, row.high) for row in rows.itertuples()],
     )
     return rows.assign(sentence=[_sentence(row) for row in rows.itertuples()])
 
 
 def tally(rows: pd.DataFrame) -> str:
-    """How many of the claims in `rows` (from `judged`) carry over, and how many do not, as a sentence."""
+    """How many of the claims in `rows` (from `judge`) carry over, and how many do not, as a sentence."""
     counts = rows["verdict"].value_counts()
-    said = {
-        HOLDS: "carry over",
-        FAILS: "do not carry over",
-        OPEN: "are not settled",
-        UNDEFINED: "cannot be judged",
+    words = {
+        HOLDS: ("carries over", "carry over"),
+        FAILS: ("does not carry over", "do not carry over"),
+        OPEN: ("is not settled", "are not settled"),
+        UNDEFINED: ("cannot be judged", "cannot be judged"),
     }
-    parts = [f"{counts[verdict]} {words}" for verdict, words in said.items() if verdict in counts]
+    parts = [f"{counts[name]} {words[name][int(counts[name] > 1)]}" for name in words if name in counts]
     return f"Of {len(rows)} claims, each of one method, {', '.join(parts)} here."
 
 
-def printed(method: str, metric: str) -> float:
+def paper_total(method: str, metric: str) -> float:
     """The paper's total from which a claim was read, in our units; NaN where it prints none.
 
     Changes are differences of shares to its baseline: reliability as printed, accuracy from the reconstructed
     counts. The RGI's null is that of its baseline.
     """
-    known = {name for name, _ in paper.COUNTS}
-    if method not in known - {"Baseline"} or metric not in CLAIMS or metric == "youden":
+    methods = {name for name, _ in paper.COUNTS}
+    if method not in methods - {"Baseline"} or metric not in CLAIMS or metric == "youden":
         return math.nan
     if metric == "reliability_change":
-        totals = [paper.printed(name, "overall", "reliability").value for name in (method, "Baseline")]
+        totals = [paper.cell(name, "overall", "reliability").value for name in (method, "Baseline")]
         return (totals[0] - totals[1]) / 100
     if metric == "accuracy_change":
         return _accuracy(method) - _accuracy("Baseline")
     baseline = [paper.COUNTS["Baseline", modality] for modality in paper.MODALITIES]
     null = math.log10(sum(c.wrong for c in baseline) / sum(c.correct for c in baseline))
-    return paper.printed(method, "overall", "rgi").value - (null if metric == "rgi_excess" else 0)
+    return paper.cell(method, "overall", "rgi").value - (null if metric == "rgi_excess" else 0)
 
 
-def meta_ability(
+def transfer_verdict(
     outside: pd.DataFrame, controls: Mapping[str, pd.DataFrame], *, metric: str = "youden"
 ) -> str:
     """The answer to whether knowing one's ignorance carries over to modalities that were not trained.
@@ -90,21 +140,21 @@ def meta_ability(
     beat besides blind refusal, in words, to the frame of transfer.against_control. "Yes" needs every interval
     above zero, averaged over all tested modalities; "No" says which is not, and how.
     """
-    gain = _only(outside, metric, tested_on="overall", domain="out")
-    beats = {"blind refusal": (gain, NAMES.get(metric, metric))}
-    for name, frame in controls.items():
-        beats[name] = (
-            _only(frame, metric, trained_on="mean", tested_on="overall", domain="out"),
-            "difference",
-        )
-    verdicts = {name: _verdict(1, row["low"], row["high"]) for name, (row, _) in beats.items()}
+    gain = _overall(outside, metric)
+    rivals = {"blind refusal": (gain, NAMES.get(metric, metric))}
+    rivals |= {
+        name: (_overall(frame, metric, trained_on="mean"), "difference") for name, frame in controls.items()
+    }
+    verdicts = {name: _verdict(1, row["low"], row["high"]) for name, (row, _) in rivals.items()}
     words = {
         HOLDS: "beat",
         FAILS: "fall behind",
         OPEN: "do not measurably beat",
         UNDEFINED: "cannot be held to",
     }
-    parts = [f"{words[verdicts[name]]} {name} ({what} {_number(row)})" for name, (row, what) in beats.items()]
+    parts = [
+        f"{words[verdicts[name]]} {name} ({what} {_number(row)})" for name, (row, what) in rivals.items()
+    ]
     return (
         f"{'Yes' if set(verdicts.values()) == {HOLDS} else 'No'}: on modalities that they were not trained on, "
         f"adapters {', '.join(parts)}; mean over tested modalities, 95 % intervals, n = {int(gain['n'])} items."
@@ -128,24 +178,28 @@ def pairs_above(matrix: pd.DataFrame, *, metric: str = "rgi", domain: str = "out
     )
 
 
-def _verdict(sign: int, low: float, high: float) -> str:
+def _side(low: float, high: float, reference: float = 0.0) -> str | None:
+    """Where an interval lies beside a number; None where there is no interval."""
     if math.isnan(low) or math.isnan(high):
-        return UNDEFINED
-    nearest, farthest = sorted((sign * low, sign * high))
-    return HOLDS if nearest > 0 else FAILS if farthest < 0 else OPEN
+        return None
+    return ABOVE if low > reference else BELOW if high < reference else AROUND
+
+
+def _verdict(sign: int, low: float, high: float) -> str:
+    claim, opposite = (ABOVE, BELOW) if sign > 0 else (BELOW, ABOVE)
+    return {claim: HOLDS, opposite: FAILS, AROUND: OPEN, None: UNDEFINED}[_side(low, high)]
 
 
 def _sentence(row) -> str:
-    paper_said = "not printed" if math.isnan(row.printed) else f"{row.printed:+.2f} printed"
+    method = f"the {row.method}" if row.method in WITH_ARTICLE else row.method
+    printed = "not printed" if math.isnan(row.printed) else f"{row.printed:+.2f} printed"
     here = _number({"value": row.value, "low": row.low, "high": row.high})
-    return f"{row.method}: that {row.claim} {row.verdict} ({here} here, {paper_said})."
+    return f"With {method}, {row.claim} {row.verdict} ({here} here, {printed})."
 
 
-def _number(row) -> str:
-    value = f"{row['value']:+.2f}"
-    if math.isnan(row["low"]) or math.isnan(row["high"]):
-        return f"{value}, no interval"
-    return f"{value} [{row['low']:+.2f}, {row['high']:+.2f}]"
+def _number(row: Mapping | pd.Series) -> str:
+    text = bootstrap.interval_text(row["value"], row["low"], row["high"], signed=True)
+    return text if _side(row["low"], row["high"]) else f"{text}, no interval"
 
 
 def _accuracy(method: str) -> float:
@@ -153,9 +207,7 @@ def _accuracy(method: str) -> float:
     return sum(c.correct for c in counts) / sum(c.n for c in counts)
 
 
-def _only(frame: pd.DataFrame, metric: str, **where: str) -> pd.Series:
-    wanted = {"metric": metric} | where | ({"part": "all"} if "part" in frame else {})
-    rows = frame[np.logical_and.reduce([frame[column] == value for column, value in wanted.items()])]
-    if len(rows) != 1:
-        raise ValueError(f"{len(rows)} rows where {wanted}: give the frame of one analysis, with this metric")
-    return rows.iloc[0]
+def _overall(frame: pd.DataFrame, metric: str, **labels: str) -> pd.Series:
+    """The mean over all tested modalities out of domain."""
+    part = {"part": "all"} if "part" in frame else {}
+    return only_row(frame, metric, **labels, tested_on="overall", domain="out", **part)

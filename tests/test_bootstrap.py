@@ -1,4 +1,4 @@
-"""Intervals: the bootstrap against row resampling, coverage, strata, what is left out; and its speed."""
+"""Intervals: the bootstrap against row resampling, coverage, strata, weights by item, what is left out; its speed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from outcome_tables import counted, moved, run, value
 
 from lalm_utils import bootstrap, metrics
-from lalm_utils.flows import ANSWERED
+from lalm_utils.outcomes import REPLY_OUTCOMES
 
 
 def test_resampling_counts_equals_resampling_rows_of_paired_items():
     before, after = moved(
         correct_to_correct=40, correct_to_refused=12, wrong_to_wrong=25, wrong_to_refused=23
     )
-    frame = metrics.gain(before, after, n_boot=4000)
+    frame = metrics.compare(before, after, n_boot=4000)
     rng = np.random.default_rng(0)
     old, new = before["outcome"].to_numpy(), after["outcome"].to_numpy()
     drawn = rng.integers(0, 100, (4000, 100))
@@ -33,7 +33,7 @@ def test_pairing_makes_the_interval_of_a_difference_narrower_than_two_unpaired_r
     before, after = moved(
         correct_to_correct=480, correct_to_refused=20, wrong_to_wrong=450, wrong_to_refused=50
     )
-    low, high = (value(metrics.gain(before, after), "delta_con", column=end) for end in ("low", "high"))
+    low, high = (value(metrics.compare(before, after), "delta_con", column=end) for end in ("low", "high"))
     unpaired = 2 * 1.96 * math.sqrt(0.5 * 0.5 / 1000 + 0.48 * 0.52 / 1000)
     assert high - low < unpaired / 3
 
@@ -88,16 +88,76 @@ def test_nonsense_settings_are_refused():
     with pytest.raises(ValueError, match="n_boot = 0: at least one resample"):
         metrics.evaluate(counted(correct=1), n_boot=0)
     with pytest.raises(ValueError, match="level = 95: a share inside"):
-        metrics.gain(counted(correct=1), counted(correct=1), level=95)
+        metrics.compare(counted(correct=1), counted(correct=1), level=95)
 
 
 def test_two_thousand_resamples_of_a_thousand_items_take_under_a_third_of_a_second():
     rng = np.random.default_rng(0)
     modality = list(rng.choice(["sound", "music", "speech"], 1000))
-    before, after = (run(list(rng.choice(ANSWERED, 1000)), modality) for _ in range(2))
+    before, after = (run(list(rng.choice(REPLY_OUTCOMES, 1000)), modality) for _ in range(2))
     seconds = []
     for _ in range(3):
         start = time.process_time()
-        metrics.gain(before, after)
+        metrics.compare(before, after)
         seconds.append(time.process_time() - start)
     assert min(seconds) < 0.3
+
+
+INTERVALS = [
+    ("two digits", (0.6137, 0.5512, 0.6634), {}, "0.61 [0.55, 0.66]"),
+    ("three digits", (0.6137, 0.5512, 0.6634), {"digits": 3}, "0.614 [0.551, 0.663]"),
+    ("signed", (0.2, -0.1, 0.5), {"signed": True}, "+0.20 [-0.10, +0.50]"),
+    ("no interval", (0.2, math.nan, math.nan), {}, "0.20"),
+    ("an infinite value", (math.inf, math.nan, math.nan), {"signed": True}, "+inf"),
+    ("an infinite bound", (0.2, 0.1, math.inf), {}, "0.20 [0.10, inf]"),
+    ("an open bound", (0.2, -math.inf, 0.5), {"infinite": "open"}, "0.20 [open, 0.50]"),
+]
+
+
+@pytest.mark.parametrize("case, numbers, options, text", INTERVALS, ids=[row[0] for row in INTERVALS])
+def test_an_interval_is_written_in_one_form(case, numbers, options, text):
+    assert bootstrap.interval_text(*numbers, **options) == text
+
+
+# Weights by item.
+
+STRATA = ["sound"] * 3 + ["music"] * 2
+
+
+def test_every_stratum_keeps_its_number_of_items_in_every_resample():
+    drawn = bootstrap.weights(STRATA, n_boot=200, seed=1)
+    assert drawn.shape == (200, 5)
+    assert set(drawn[:, :3].sum(1)) == {3}
+    assert set(drawn[:, 3:].sum(1)) == {2}
+    assert len({tuple(row) for row in drawn}) > 10
+
+
+def test_each_item_is_drawn_once_on_average():
+    drawn = bootstrap.weights(["sound"] * 20, n_boot=4000, seed=0)
+    assert np.allclose(drawn.mean(0), 1, atol=0.1)
+
+
+def test_a_stratum_is_drawn_the_same_whatever_is_beside_it():
+    together, alone = bootstrap.weights(STRATA, n_boot=50), bootstrap.weights(["sound"] * 3, n_boot=50)
+    assert np.array_equal(together[:, :3], alone)
+    assert not np.array_equal(bootstrap.weights(STRATA, n_boot=50, seed=9), together)
+
+
+def test_no_items_cannot_be_resampled():
+    with pytest.raises(ValueError, match=r"^no items to resample: check for none before$"):
+        bootstrap.weights([])
+
+
+def test_a_ratio_is_that_of_the_sums_over_the_items_drawn():
+    top, bottom = np.array([1, 0, 3]), np.array([2, 4, 3])
+    value, resampled = bootstrap.ratio(top, bottom, np.array([[1, 1, 1], [3, 0, 0], [0, 2, 1]]))
+    assert value == pytest.approx(4 / 9)
+    assert resampled == pytest.approx([4 / 9, 1 / 2, 3 / 11])
+
+
+def test_a_ratio_over_nothing_is_undefined_not_zero():
+    value, resampled = bootstrap.ratio(np.array([0.0, 1.0]), np.array([0, 1]), np.array([[2, 0], [1, 1]]))
+    assert value == 1
+    assert np.isnan(resampled[0])
+    assert resampled[1] == 1
+    assert np.isnan(bootstrap.ratio(np.zeros(2), np.zeros(2), np.ones((1, 2)))[0])

@@ -1,19 +1,21 @@
-"""Metrics: golden counts, identities, groups, refusals by sort, and what is refused."""
+"""Metrics: golden counts, identities, groups, refusals by kind; known transitions, pairing, the moving zero of RGI."""
 
 from __future__ import annotations
 
+import doctest
+import inspect
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from outcome_tables import counted, moved, run, value
+from outcome_tables import cells, counted, letters, moved, run, value
 
-from lalm_utils import bootstrap, gains, metrics
-from lalm_utils.flows import ANSWERED
-from lalm_utils.outcomes import OutcomeError
+from lalm_utils import bootstrap, comparison, metrics
+from lalm_utils.metrics import Transitions
+from lalm_utils.outcomes import REPLY_OUTCOMES, OutcomeError
 
 GOLDEN = [
     # name, counts, accuracy, truthfulness, rejection rate, reliability
@@ -40,7 +42,7 @@ def test_metrics_of_known_counts(case, numbers, acc, truth, rej, rel):
 
 @given(st.lists(st.integers(0, 50), min_size=4, max_size=4).filter(sum))
 def test_reliability_is_accuracy_plus_rej_times_one_minus_rej(numbers):
-    counts = metrics.Counts(**dict(zip(ANSWERED, map(np.array, numbers), strict=True)))
+    counts = metrics.Counts(cells=np.array(numbers))
     acc, rej = metrics.accuracy(counts), metrics.rejection_rate(counts)
     assert metrics.reliability(counts) == pytest.approx(acc + rej * (1 - rej))
     assert metrics.truthfulness(counts) == pytest.approx(acc + rej)
@@ -50,9 +52,8 @@ def test_refusing_blindly_raises_reliability_as_the_docstring_says():
     share, accuracy = 0.2, 0.55
     kept = 1 - share
     counts = metrics.Counts(
-        correct=np.array(1000 * accuracy * kept), wrong=np.array(1000 * (1 - accuracy) * kept),
-        refused=np.array(1000 * share), unreadable=np.array(0),
-    )  # fmt: skip
+        cells=np.array([1000 * accuracy * kept, 1000 * (1 - accuracy) * kept, 1000 * share, 0])
+    )
     assert metrics.reliability(counts) == pytest.approx(kept * (accuracy + share))
     assert metrics.reliability(counts) > accuracy
 
@@ -92,7 +93,7 @@ def test_a_group_of_which_nothing_is_left_is_shown_as_empty():
 
 def test_unanswerable_rows_never_enter_accuracy():
     table = counted(correct=3).assign(answerable=[True, True, False])
-    with pytest.raises(OutcomeError, match=r"1 unanswerable items, e.g. 'q2'.*refusal_by_sort"):
+    with pytest.raises(OutcomeError, match=r"1 unanswerable items, e.g. 'q2'.*refusal_by_kind"):
         metrics.evaluate(table)
 
 
@@ -115,40 +116,24 @@ def test_cut_clips_are_counted_and_left_out(case, letters, cut, expected):
         assert row.n == len(letters)
 
 
-def test_wide_shows_one_line_per_group():
-    table = metrics.wide(metrics.evaluate(counted(correct=30, wrong=10)), ["n", "correct", "accuracy"])
-    assert list(table.columns) == ["group", "n", "correct", "accuracy"]
-    assert list(table["group"]) == ["sound", "overall"]
-    assert table.loc[0, "n"] == "40"
-    assert table.loc[0, "correct"] == "30"
-    assert table.loc[0, "accuracy"].startswith("0.750 [0.")
-
-
-def test_wide_does_not_hide_an_undefined_index():
-    frame = gains.gain(*moved(correct_to_correct=5, wrong_to_refused=5))
-    assert metrics.wide(frame, ["rgi"]).loc[0, "rgi"] == "inf (delta_con = 0)"
-    with pytest.raises(ValueError, match="no metric 'rgy' in this frame: it has n, excluded"):
-        metrics.wide(frame, ["rgy"])
-
-
-# Refusals by sort.
+# Refusals by kind.
 
 
 def mixed() -> pd.DataFrame:
     table = counted(correct=60, wrong=20, refused=20)
-    silent = counted(wrong=5, refused=45).assign(answerable=False, sort="inaudible", reason="silence")
+    silent = counted(wrong=5, refused=45).assign(answerable=False, kind="inaudible", reason="silence")
     wrong_clip = counted(wrong=28, refused=20, unreadable=2).assign(
-        answerable=False, sort="ungrounded", reason="wrong_category"
+        answerable=False, kind="ungrounded", reason="wrong_category"
     )
-    joined = pd.concat([table.assign(sort="", reason=""), silent, wrong_clip], ignore_index=True)
+    joined = pd.concat([table.assign(kind="", reason=""), silent, wrong_clip], ignore_index=True)
     return joined.assign(item=[f"q{i}" for i in range(len(joined))], novel=joined.index < 30)
 
 
-def test_refusals_of_each_sort_stand_beside_those_of_answerable_items():
-    frame = metrics.refusal_by_sort(mixed())
+def test_refusals_of_each_kind_stand_beside_those_of_answerable_items():
+    frame = metrics.refusal_by_kind(mixed())
     overall = frame[(frame["group"] == "overall")]
-    assert list(dict.fromkeys(overall["sort"])) == ["answerable", "inaudible", "ungrounded"]
-    rates = overall.set_index(["sort", "metric"])["value"]
+    assert list(dict.fromkeys(overall["kind"])) == ["answerable", "inaudible", "ungrounded"]
+    rates = overall.set_index(["kind", "metric"])["value"]
     assert rates["answerable", "refusal_rate"] == 0.2
     assert rates["answerable", "answer_rate"] == 0.8
     assert rates["inaudible", "refusal_rate"] == 0.9
@@ -158,17 +143,317 @@ def test_refusals_of_each_sort_stand_beside_those_of_answerable_items():
 
 
 def test_refusals_split_by_reason_and_by_novel_content():
-    by_reason = metrics.refusal_by_sort(mixed(), by="reason", novel=True)
-    assert list(dict.fromkeys(by_reason["sort"])) == [
+    by_reason = metrics.refusal_by_kind(mixed(), by="reason", novel=True)
+    assert list(dict.fromkeys(by_reason["kind"])) == [
         "answerable, known content", "answerable, novel content", "silence", "wrong_category",
     ]  # fmt: skip
 
 
-def test_refusals_are_refused_for_failed_rows_and_for_items_without_a_sort():
+def test_refusals_are_refused_for_failed_rows_and_for_items_without_a_kind():
     table = mixed()
     with pytest.raises(OutcomeError, match=r"1 of 200 rows failed, e.g. 'q0'"):
-        metrics.refusal_by_sort(table.assign(outcome=["failed", *table["outcome"][1:]]))
-    with pytest.raises(OutcomeError, match="'q100' is unanswerable but has no sort"):
-        metrics.refusal_by_sort(table.assign(sort=""))
-    with pytest.raises(OutcomeError, match="by = 'modality': it is 'sort' or 'reason'"):
-        metrics.refusal_by_sort(table, by="modality")
+        metrics.refusal_by_kind(table.assign(outcome=["failed", *table["outcome"][1:]]))
+    with pytest.raises(OutcomeError, match="'q100' is unanswerable but has no kind"):
+        metrics.refusal_by_kind(table.assign(kind=""))
+    with pytest.raises(OutcomeError, match="by = 'modality': it is 'kind' or 'reason'"):
+        metrics.refusal_by_kind(table, by="modality")
+
+
+# What changed from one run to another.
+
+PAIR = {
+    "correct_to_correct": 50, "correct_to_refused": 6, "correct_to_wrong": 3, "correct_to_unreadable": 1,
+    "wrong_to_wrong": 20, "wrong_to_refused": 15, "wrong_to_correct": 4, "unreadable_to_wrong": 1,
+}  # fmt: skip
+
+
+def test_gains_of_known_transitions():
+    frame = metrics.compare(*moved(**PAIR), n_boot=50)
+    expected = {
+        "n": 100, "correct_to_refused": 6, "correct_to_wrong": 4, "wrong_to_refused": 15,
+        "wrong_to_correct": 4, "correct_to_correct": 50, "wrong_to_wrong": 21,
+        "unreadable_before": 1, "unreadable_after": 1,
+        "delta_con": 0.10, "delta_hum": 0.19, "rgi": math.log10(1.9), "rgi_null": math.log10(40 / 60),
+        "rgi_excess": math.log10(1.9) - math.log10(40 / 60),
+        "refusal_con": 0.06, "refusal_hum": 0.15, "refusal_rgi": math.log10(2.5),
+        "refusal_excess": math.log10(2.5) - math.log10(40 / 60),
+    }  # fmt: skip
+    assert {name: value(frame, name) for name in expected} == pytest.approx(expected)
+    assert (frame["status"] == "").all()
+
+
+def test_an_unreadable_reply_that_stays_unreadable_or_wrong_is_no_humbleness():
+    flows = cells(
+        unreadable_to_unreadable=2,
+        unreadable_to_wrong=1,
+        wrong_to_unreadable=1,
+        wrong_to_refused=1,
+        correct_to_correct=5,
+    )
+    assert metrics.delta_hum(flows, flows) == pytest.approx(0.1)
+
+
+def test_what_the_baseline_refused_is_neither_right_nor_wrong_but_is_shown():
+    frame = metrics.compare(
+        *moved(correct_to_wrong=2, wrong_to_correct=4, refused_to_correct=3, refused_to_wrong=1), n_boot=10
+    )
+    assert (value(frame, "delta_con"), value(frame, "delta_hum")) == (0.2, 0.4)
+    assert (value(frame, "refused_to_correct"), value(frame, "refused_to_wrong")) == (3, 1)
+    assert value(frame, "rgi_null") == pytest.approx(math.log10(4 / 2))
+
+
+def test_rows_are_paired_by_item_not_by_position():
+    before, after = moved(**PAIR)
+    shuffled = after.sample(frac=1, random_state=1)
+    pd.testing.assert_frame_equal(metrics.compare(before, shuffled), metrics.compare(before, after))
+
+
+UNDEFINED = [
+    ("nothing right was lost", {"correct_to_correct": 5, "wrong_to_refused": 5}, math.inf, "delta_con = 0"),
+    (
+        "nothing wrong was given up",
+        {"correct_to_refused": 5, "wrong_to_wrong": 5},
+        -math.inf,
+        "delta_hum = 0",
+    ),
+    (
+        "nothing changed",
+        {"correct_to_correct": 5, "wrong_to_wrong": 5},
+        math.nan,
+        "delta_con = 0, delta_hum = 0",
+    ),
+    ("the baseline was never wrong", {"correct_to_refused": 5}, -math.inf, "delta_hum = 0"),
+]
+
+
+@pytest.mark.parametrize(("case", "flows", "index", "status"), UNDEFINED, ids=[row[0] for row in UNDEFINED])
+def test_an_rgi_that_is_not_finite_says_so_and_has_no_interval(case, flows, index, status):
+    frame = metrics.compare(*moved(**flows), n_boot=100)
+    assert value(frame, "rgi") == pytest.approx(index, nan_ok=True)
+    assert value(frame, "rgi", column="status") == status
+    assert math.isnan(value(frame, "rgi", column="low"))
+    assert math.isnan(value(frame, "rgi", column="high"))
+
+
+def test_a_null_without_right_or_wrong_answers_says_so():
+    frame = metrics.compare(*moved(correct_to_refused=3, correct_to_correct=5), n_boot=10)
+    assert value(frame, "rgi_null", column="status") == "Nw = 0"
+    assert value(frame, "rgi_excess", column="status") == "delta_hum = 0, Nw = 0"
+
+
+def test_resamples_that_are_not_finite_are_counted_and_may_open_a_bound():
+    frame = metrics.compare(
+        *moved(correct_to_correct=50, correct_to_refused=1, wrong_to_refused=1, wrong_to_wrong=48)
+    )
+    [row] = frame[(frame["metric"] == "rgi") & (frame["group"] == "overall")].to_dict("records")
+    # Neither of the two moved items is drawn with probability 0.98^100 = 0.13, one of them alone with 0.47.
+    assert 200 < row["undefined"] < 330
+    assert 780 < row["infinite"] < 1100
+    assert row["low"] == -math.inf
+    assert row["high"] == math.inf
+    assert row["value"] == 0
+
+
+REFUSED_PAIRS = [
+    (
+        "an item only before",
+        run(["correct", "wrong"]),
+        run(["correct"]),
+        r"1 only before \['q1'\], 0 only after",
+    ),
+    (
+        "an item only after",
+        run(["wrong"]),
+        run(["wrong", "wrong"]),
+        r"0 only before \[\], 1 only after \['q1'\]",
+    ),
+    ("a failed row before", run(["failed"]), run(["correct"]), "before: 1 of 1 rows failed, e.g. 'q0'"),
+    ("a failed row after", run(["correct"]), run(["failed"]), "after: 1 of 1 rows failed, e.g. 'q0'"),
+    (
+        "an item twice",
+        run(["wrong"]),
+        pd.concat([run(["wrong"])] * 2),
+        "after: 1 items occur more than once, e.g. 'q0'",
+    ),
+    (
+        "an unanswerable item",
+        run(["wrong"], answerable=False),
+        run(["wrong"]),
+        "before: 1 unanswerable items",
+    ),
+    (
+        "another modality",
+        run(["wrong"]),
+        run(["wrong"], "music"),
+        r"'q0' has another modality before \(sound\) than after",
+    ),
+    (
+        "another gold option",
+        run(["wrong"], gold=1),
+        run(["wrong"], gold=2),
+        r"another gold before \(1\) than after \(2\)",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("case", "before", "after", "message"), REFUSED_PAIRS, ids=[row[0] for row in REFUSED_PAIRS]
+)
+def test_tables_that_do_not_pair_are_refused(case, before, after, message):
+    with pytest.raises(OutcomeError, match=message):
+        metrics.compare(before, after)
+
+
+def test_an_item_that_failed_on_one_side_is_excluded_by_name_from_both():
+    before, after = run(["correct", "wrong", "wrong"]), run(["correct", "failed", "refused"])
+    frame = metrics.compare(before, after, exclude=["q1"], n_boot=10)
+    assert (value(frame, "n"), value(frame, "excluded"), value(frame, "delta_hum")) == (2, 1, 0.5)
+    with pytest.raises(OutcomeError, match=r"exclude names \['q9'\], in neither table"):
+        metrics.compare(before, after, exclude=["q9"])
+
+
+def test_the_transition_table_holds_every_item_once():
+    before, after = moved(**PAIR)
+    folded = metrics.transition_table(before, after).query("group == 'overall'")
+    apart = metrics.transition_table(before, after, unreadable="apart").query("group == 'overall'")
+    assert len(folded) == 9
+    assert len(apart) == 16
+    assert folded["count"].sum() == apart["count"].sum() == 100
+    assert folded["share"].sum() == pytest.approx(1)
+    assert folded.set_index(["before", "after"])["count"]["correct", "wrong"] == 4
+    assert apart.set_index(["before", "after"])["count"]["correct", "unreadable"] == 1
+    with pytest.raises(ValueError, match="unreadable = 'hidden'"):
+        metrics.transition_table(before, after, unreadable="hidden")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(REPLY_OUTCOMES), st.sampled_from(REPLY_OUTCOMES)), min_size=1, max_size=40
+    )
+)
+def test_transitions_account_for_every_change_of_the_metrics(pairs):
+    before, after = run([old for old, _ in pairs]), run([new for _, new in pairs])
+    change = metrics.accuracy(after) - metrics.accuracy(before)
+    frame = metrics.compare(before, after, n_boot=1)
+    count = {name: value(frame, name) for name in metrics.TRANSITIONS}
+    assert sum(count.values()) == len(pairs)
+    won = count["wrong_to_correct"] + count["refused_to_correct"]
+    lost = count["correct_to_wrong"] + count["correct_to_refused"]
+    assert change == pytest.approx((won - lost) / len(pairs))
+
+
+def test_a_run_gains_nothing_over_itself():
+    table = counted(correct=5, wrong=3, refused=2)
+    frame = metrics.compare(table, table, n_boot=10)
+    assert value(frame, "delta_con") == value(frame, "delta_hum") == 0
+    assert math.isnan(value(frame, "rgi"))
+
+
+# The moving zero of RGI.
+
+
+@pytest.mark.parametrize(
+    ("n_correct", "n_wrong", "null"), [(203, 130, -0.19), (300, 700, 0.37), (500, 500, 0.0)]
+)
+@pytest.mark.parametrize("share", [0.1, 0.6])
+def test_refusing_a_random_share_gives_log10_of_wrong_over_right(n_correct, n_wrong, null, share):
+    rng = np.random.default_rng(7)
+    scale, times = 100, 400  # so many items that the logarithm of a ratio has no visible bias
+    lost, gained = rng.binomial(n_correct * scale, share, times), rng.binomial(n_wrong * scale, share, times)
+    table = np.zeros((times, 4, 4), int)
+    table[:, 0, 0], table[:, 0, 2] = n_correct * scale - lost, lost
+    table[:, 1, 1], table[:, 1, 2] = n_wrong * scale - gained, gained
+    flows = Transitions(cells=table)
+    assert metrics.rgi(flows, flows).mean() == pytest.approx(math.log10(n_wrong / n_correct), abs=0.003)
+    assert metrics.rgi_null(flows, flows)[0] == pytest.approx(null, abs=0.005)
+    assert metrics.rgi_excess(flows, flows).mean() == pytest.approx(0, abs=0.003)
+    assert metrics.refusal_excess(flows, flows).mean() == pytest.approx(0, abs=0.003)
+
+
+def test_pure_answer_churn_moves_rgi_but_not_the_refusal_only_gain():
+    frame = metrics.compare(
+        *moved(correct_to_correct=40, correct_to_wrong=10, wrong_to_correct=20, wrong_to_wrong=30), n_boot=10
+    )
+    assert value(frame, "rgi") == pytest.approx(math.log10(2))
+    assert value(frame, "refusal_rgi", column="status") == "refusal_con = 0, refusal_hum = 0"
+
+
+def test_replies_drawn_anew_move_the_excess_but_not_the_refusal_only_one():
+    before, after = np.array([600, 400, 0, 0]), np.array([50, 30, 20, 0])
+    flows = Transitions(cells=np.outer(before, after) // 100)
+    assert metrics.rgi_excess(flows, flows) == pytest.approx(math.log10((0.5 + 0.2) / (1 - 0.5)))
+    assert metrics.refusal_excess(flows, flows) == pytest.approx(0)
+
+
+def test_the_excess_is_the_ratio_of_the_chances_to_be_given_up():
+    flows = cells(correct_to_correct=150, correct_to_refused=50, wrong_to_wrong=60, wrong_to_refused=40)
+    assert metrics.rgi_excess(flows, flows) == pytest.approx(math.log10((40 / 100) / (50 / 200)))
+
+
+# Plain tables in, numbers out.
+
+
+@pytest.mark.parametrize("module", [metrics, bootstrap], ids=lambda module: module.__name__)
+def test_the_examples_of_the_docstrings_are_true(module):
+    failures, tests = doctest.testmod(module)
+    assert (failures, tests > 0) == (0, True)
+
+
+@pytest.mark.parametrize("name", metrics.METRICS)
+def test_a_metric_of_a_plain_table_is_the_value_that_evaluate_gives(name):
+    table = counted(correct=5, wrong=2, refused=2, unreadable=1)
+    result = metrics.METRICS[name](table)
+    assert isinstance(result, float)
+    assert result == value(metrics.evaluate(table, n_boot=1), name)
+
+
+@pytest.mark.parametrize("name", [*metrics.GAINS, "youden"])
+def test_a_metric_of_two_plain_tables_is_the_value_that_compare_gives(name):
+    before, after = moved(**PAIR)
+    result = (metrics.GAINS | {"youden": metrics.youden_j})[name](before, after)
+    assert isinstance(result, float)
+    assert result == value(metrics.compare(before, after, [name], n_boot=1), name)
+
+
+def test_metrics_of_plain_tables_refuse_what_evaluate_and_compare_refuse():
+    table = counted(correct=1, failed=1)
+    with pytest.raises(OutcomeError, match=r"1 of 2 rows failed, e.g. 'q1'"):
+        metrics.accuracy(table)
+    with pytest.raises(OutcomeError, match=r"before: 1 of 2 rows failed, e.g. 'q1'"):
+        metrics.rgi(table, table)
+    with pytest.raises(OutcomeError, match=r"1 only before \['q1'\]"):
+        metrics.delta_con(run(["correct", "wrong"]), run(["correct"]))
+
+
+def test_functions_that_a_notebook_shows_are_short():
+    shown = [*metrics.METRICS.values(), *metrics.GAINS.values(), metrics.youden_j, metrics.refusal_youden_j]
+    for function in (*shown, comparison.random_refusal):
+        assert len(inspect.getsource(function).splitlines()) <= 12, function.__name__
+
+
+MARGINS = [
+    ("nothing changed", "ccccwwww", 0.0),
+    ("every wrong answer refused", "ccccrrrr", 1.0),
+    ("every right answer refused", "rrrrwwww", -1.0),
+    ("all refused", "rrrrrrrr", 0.0),
+    ("half of each refused", "ccrrwwrr", 0.0),
+    ("answers that changed without a refusal", "wccccwcw", 0.0),
+    ("two wrong ones and a right one refused", "cccrcrrw", 0.25),
+]
+
+
+@pytest.mark.parametrize("case, after, expected", MARGINS, ids=[row[0] for row in MARGINS])
+def test_youdens_j_of_refusals_is_zero_for_random_refusal_and_always_finite(case, after, expected):
+    before = letters("ccccwwww")
+    assert metrics.refusal_youden_j(before, letters(after)) == pytest.approx(expected)
+    excess = value(metrics.compare(before, letters(after)), "refusal_excess")
+    assert expected == 0 or np.isnan(excess) or np.sign(excess) == np.sign(expected)
+
+
+def test_youdens_j_of_refusals_without_wrong_answers_is_what_was_given_up():
+    assert metrics.refusal_youden_j(letters("cccc"), letters("cccr")) == -0.25
+
+
+def test_youdens_j_of_refusals_leaves_out_what_failed_on_either_side():
+    assert metrics.refusal_youden_j(letters("ccwwf"), letters("ccrfr")) == 1.0

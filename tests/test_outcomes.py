@@ -88,7 +88,7 @@ def test_the_table_has_the_documented_columns_and_one_row_per_item():
     assert first["chance"] == pytest.approx(1 / 3)
     assert first["level"] == "easy"
     assert frame.iloc[1]["chance"] == pytest.approx(2 / 3)
-    assert (frame.iloc[2]["sort"], frame.iloc[2]["reason"], frame.iloc[2]["error"]) == (
+    assert (frame.iloc[2]["kind"], frame.iloc[2]["reason"], frame.iloc[2]["error"]) == (
         "inaudible",
         "silence",
         "broke",
@@ -128,7 +128,7 @@ UNSCORABLE = [
         "an unanswerable row",
         rows("correct").assign(answerable=False),
         {},
-        "1 unanswerable items, e.g. 'q0'.*refusal_by_sort",
+        "1 unanswerable items, e.g. 'q0'.*refusal_by_kind",
     ),
     ("an item twice", pd.concat([rows("correct"), rows("wrong")]), {}, "more than once, e.g. 'q0'"),
     ("an unknown outcome", rows("right"), {}, "unknown outcomes 'right': they are correct, wrong, refused"),

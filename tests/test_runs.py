@@ -131,7 +131,7 @@ def test_unanswerable_items_are_graded_too(store, four):
     asked = [*four[:1], item("u0", four[0].clip, gold=None), item("u1", four[1].clip, gold=None)]
     table = runs.ask(scripted(q0="bell", u0="IDK", u1="rain"), asked, "idk", store=store)
     assert table["outcome"].tolist() == ["correct", "refused", "wrong"]
-    assert table["sort"].tolist() == ["", "inaudible", "inaudible"]
+    assert table["kind"].tolist() == ["", "inaudible", "inaudible"]
 
 
 def test_an_unknown_method_is_refused_before_anything_is_asked(store, four):

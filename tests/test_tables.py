@@ -1,17 +1,23 @@
-"""Tables for figures: the columns that figures.py documents, with numbers that can be counted by hand."""
+"""Tables to draw and to read: the documented columns, with numbers that can be counted by hand."""
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from outcome_tables import counted, letters, moved, run, value
 
-from lalm_utils import metrics, outcomes, paper, tables
+from lalm_utils import metrics, outcomes, paper, tables, transfer
 from lalm_utils.bootstrap import wilson
+from lalm_utils.finetuning import lora_files
 from lalm_utils.items import Item
 from lalm_utils.models import Reply
 from lalm_utils.outcomes import OutcomeError
+from lalm_utils.plots import figures
 
 REPLIES = {"c": None, "w": "other", "r": "IDK", "u": "hm, well"}
 
@@ -25,8 +31,8 @@ def table_of(**modalities: str):
     items, replies = [], []
     for modality, groups in modalities.items():
         for group in groups.split():
-            letters, _, level = group.partition("/")
-            for letter in letters:
+            text, _, level = group.partition("/")
+            for letter in text:
                 number = len(items)
                 options = ("right", "other") if number % 2 == 0 else ("other", "right")
                 items.append(
@@ -42,8 +48,8 @@ def table_of(**modalities: str):
 def hopeless(**reasons: str):
     """An outcome table of unanswerable items: r refused, w answered."""
     items, replies = [], []
-    for reason, letters in reasons.items():
-        for letter in letters:
+    for reason, text in reasons.items():
+        for letter in text:
             items.append(
                 Item(
                     id=f"u{len(items)}", benchmark="mini", split="unanswerable", modality="sound",
@@ -68,8 +74,8 @@ def row(frame, **where):
 def test_accuracy_is_counted_by_modality_and_level_and_over_all_levels():
     table = table_of(sound="cccw/easy cw/medium wwwu/hard", music="cr/easy")
     made = tables.accuracy_by_level(table)
-    counted = {(r.modality, r.level): (r.accuracy, r.n) for r in made.itertuples()}
-    assert counted == {
+    shares = {(r.modality, r.level): (r.accuracy, r.n) for r in made.itertuples()}
+    assert shares == {
         ("sound", "easy"): (0.75, 4), ("sound", "medium"): (0.5, 2), ("sound", "hard"): (0.0, 4),
         ("music", "easy"): (0.5, 2), ("sound", "overall"): (0.4, 10), ("music", "overall"): (0.5, 2),
     }  # fmt: skip
@@ -168,11 +174,11 @@ def gains():
     # sound: 4 right, 6 wrong before; 1 right one is lost, 4 wrong ones are given up. music: 2 and 2; 1 and 1.
     before = table_of(sound="ccccwwwwww", music="ccww")
     after = table_of(sound="rcccrrrrww", music="rcrw")
-    return metrics.gain(before, after)
+    return metrics.compare(before, after)
 
 
 def test_gains_here_stand_beside_the_printed_ones_with_their_nulls():
-    made = tables.measured_beside_printed(gains(), model="mini", method="IDK prompt")
+    made = tables.beside_paper(gains(), model="mini", method="IDK prompt")
     assert list(made.columns) == ["group", "source", "model", "rgi", "low", "high", "null", "n"]
     here = made[made["source"] == "measured here"].set_index("group")
     assert here["rgi"].to_dict() == pytest.approx(
@@ -199,7 +205,7 @@ def test_gains_here_stand_beside_the_printed_ones_with_their_nulls():
     ],
 )
 def test_the_papers_null_comes_from_the_counts_of_its_baseline(group, wrong, correct, n):
-    made = tables.printed_gain(group, "MCoT prompt")
+    made = tables.paper_gain(group, "MCoT prompt")
     assert made["null"] == pytest.approx(np.log10(wrong / correct))
     assert made["n"] == n
     assert made["rgi"] == {"sound": 0.09, "music": 0.25, "speech": 0.09, "overall": 0.15}[group]
@@ -207,7 +213,7 @@ def test_the_papers_null_comes_from_the_counts_of_its_baseline(group, wrong, cor
 
 def test_groups_that_the_paper_has_not_are_measured_only():
     before, after = table_of(**{"mix-sound-speech": "cw"}), table_of(**{"mix-sound-speech": "rr"})
-    made = tables.measured_beside_printed(metrics.gain(before, after), model="mini", method="IDK prompt")
+    made = tables.beside_paper(metrics.compare(before, after), model="mini", method="IDK prompt")
     assert made[["group", "source"]].values.tolist() == [
         ["mix-sound-speech", "measured here"], ["overall", "measured here"], ["overall", "printed in the paper"]
     ]  # fmt: skip
@@ -234,3 +240,248 @@ def test_refusals_are_counted_by_prompt_and_kind_of_item():
     inaudible = row(made, prompt="IDK", group="inaudible")
     assert (inaudible["low"], inaudible["high"]) == pytest.approx(wilson(3, 4))
     assert made["prompt"].tolist() == ["plain"] * 3 + ["IDK"] * 4
+
+
+# ---- to read
+
+
+def test_wide_shows_one_line_per_group():
+    table = tables.wide(metrics.evaluate(counted(correct=30, wrong=10)), ["n", "correct", "accuracy"])
+    assert list(table.columns) == ["group", "n", "correct", "accuracy"]
+    assert list(table["group"]) == ["sound", "overall"]
+    assert table.loc[0, "n"] == "40"
+    assert table.loc[0, "correct"] == "30"
+    assert table.loc[0, "accuracy"].startswith("0.750 [0.")
+
+
+def test_wide_does_not_hide_an_undefined_index():
+    frame = metrics.compare(*moved(correct_to_correct=5, wrong_to_refused=5))
+    assert tables.wide(frame, ["rgi"]).loc[0, "rgi"] == "inf (delta_con = 0)"
+    with pytest.raises(ValueError, match="no metric 'rgy' in this frame: it has n, excluded"):
+        tables.wide(frame, ["rgy"])
+
+
+# ---- transitions
+
+
+def outcome_table(**outcomes: str) -> pd.DataFrame:
+    rows = [
+        {"item": item, "modality": item.split("_")[0], "outcome": outcome}
+        for item, outcome in outcomes.items()
+    ]
+    return pd.DataFrame(rows).assign(answerable=True)
+
+
+def test_transitions_are_counted_by_modality_and_pooled_for_the_figure():
+    before = outcome_table(sound_1="correct", sound_2="wrong", speech_1="unreadable")
+    after = outcome_table(speech_1="refused", sound_2="refused", sound_1="correct")
+    table = tables.transitions(before, after)
+    assert sorted(table.itertuples(index=False, name=None)) == [
+        ("overall", "correct", "correct", 1),
+        ("overall", "unreadable", "refused", 1),
+        ("overall", "wrong", "refused", 1),
+        ("sound", "correct", "correct", 1),
+        ("sound", "wrong", "refused", 1),
+        ("speech", "unreadable", "refused", 1),
+    ]
+    figures.idk_flows(table)
+
+
+def test_transitions_refuse_unequal_items():
+    with pytest.raises(OutcomeError, match="the two tables hold different items"):
+        tables.transitions(outcome_table(sound_1="correct"), outcome_table(sound_2="correct"))
+
+
+# ---- several runs, settings, trainings
+
+BEFORE = letters("ccccwwww")
+
+
+def test_runs_stand_beside_each_other_with_levels_and_gains():
+    frame = tables.compare_runs(BEFORE, {"some": letters("cccrrrww"), "all": letters("rrrrrrrr")})
+    assert list(frame.columns[:3]) == ["run", "group", "metric"]
+    some = frame[frame["run"] == "some"]
+    assert value(some, "accuracy") == 3 / 8
+    assert value(some, "rejection_rate") == 3 / 8
+    assert (value(some, "delta_con"), value(some, "delta_hum")) == (1 / 8, 2 / 8)
+    assert value(some, "rgi") == pytest.approx(np.log10(2))
+    assert value(some, "accuracy", "sound") == 3 / 4
+    assert value(frame[frame["run"] == "all"], "rgi_excess") == 0
+    assert not frame.duplicated(["run", "group", "metric"]).any()
+
+
+def test_failed_items_are_left_out_of_their_run_and_counted():
+    frame = tables.compare_runs(
+        letters("ccccwwwf"), {"one": letters("fcccwwwr"), "none": letters("ccccwwwr")}
+    )
+    assert value(frame[frame["run"] == "one"], "excluded") == 2
+    assert value(frame[frame["run"] == "one"], "n") == 6
+    assert value(frame[frame["run"] == "none"], "excluded") == 1
+
+
+def test_other_items_before_and_after_are_refused():
+    with pytest.raises(OutcomeError, match="the two tables hold different items"):
+        tables.compare_runs(BEFORE, {"fewer": letters("ccww")})
+
+
+def test_a_table_to_read_has_a_row_a_run():
+    frame = tables.compare_runs(BEFORE, {"some": letters("cccrrrww"), "none": BEFORE})
+    shown = tables.wide_by_run(frame, ["n", "accuracy", "rgi"])
+    assert list(shown.columns) == ["run", "n", "accuracy", "rgi"]
+    assert list(shown["run"]) == ["some", "none"]
+    assert shown.loc[0, "n"] == "8"
+    assert shown.loc[0, "accuracy"].startswith("0.38 [")
+    assert "delta" in shown.loc[1, "rgi"], "an index that is not defined says why"
+    sound = tables.wide_by_run(frame, ["accuracy"], group="sound")
+    assert sound.loc[0, "accuracy"].startswith("0.75")
+
+
+def test_a_setting_has_five_metrics_at_each_of_its_values():
+    runs = {0: [BEFORE], 0.5: [letters("cccrrrww")], 2.0: [letters("rrrrrrrr")]}
+    table = tables.by_setting(BEFORE, runs, "scale")
+    assert list(table.columns) == ["scale", "metric", "value", "low", "high", "n"]
+    assert sorted(table["scale"].unique()) == [0.0, 0.5, 2.0]
+    assert all(set(part) == set(tables.SETTING_METRICS) for _, part in table.groupby("scale")["metric"])
+    rejected, youden = (
+        table[table["metric"] == name].set_index("scale")["value"] for name in ("rejection_rate", "youden")
+    )
+    assert rejected.to_dict() == {0.0: 0.0, 0.5: 3 / 8, 2.0: 1.0}
+    assert youden.to_dict() == {0.0: 0.0, 0.5: 2 / 4 - 1 / 4, 2.0: 0.0}
+    assert set(table["n"]) == {8}
+
+
+def test_a_setting_s_training_seeds_are_averaged_inside_each_draw():
+    first, second = letters("ccccrrww"), letters("ccccwwrr")
+    both = tables.by_setting(BEFORE, {5: [first, second]}, "k").set_index("metric")
+    alone = tables.by_setting(BEFORE, {5: [first]}, "k").set_index("metric")
+    assert both.loc["youden", "value"] == alone.loc["youden", "value"] == 0.5
+    # Drawn apart the two would be as wide as one; together what one lacks the other has.
+    assert both.loc["youden", "low"] == both.loc["youden", "high"] == 0.5
+    assert alone.loc["youden", "low"] < 0.5 < alone.loc["youden", "high"]
+
+
+def test_failed_items_are_left_out_of_every_value_of_a_setting():
+    table = tables.by_setting(BEFORE, {1: [letters("ccccwwwf")], 2: [letters("fcccwwww")]}, "k")
+    assert set(table["n"]) == {6}
+
+
+def adapter(folder, **changes):
+    folder.mkdir()
+    facts = {"digest": "d", "examples": 8, "idk_share": 0.5, "steps": 2, "final_loss": 1.0, "seconds": 3.0,
+             "seed": 0, "recipe": {"learning_rate": 1e-4, "rank": 16, "epochs": 1}}  # fmt: skip
+    (folder / lora_files.PROVENANCE).write_text(json.dumps(facts | changes))
+    (folder / lora_files.CURVE).write_text("step,loss,learning_rate,examples\n1,2.5,0.1,4\n2,1.5,0.05,8\n")
+    return folder
+
+
+def test_curves_and_provenance_of_adapters_stand_beside_each_other(tmp_path):
+    folders = {"one": adapter(tmp_path / "a"), "two": adapter(tmp_path / "b", examples=16)}
+    table = tables.training_curves(folders)
+    assert list(table.columns) == ["adapter", "step", "loss"]
+    assert list(table["adapter"]) == ["one", "one", "two", "two"]
+    assert list(table["loss"]) == [2.5, 1.5] * 2
+    shown = tables.training_summary(folders)
+    assert list(shown["examples"]) == [8, 16]
+    assert set(shown.columns) == {
+        "adapter", "learning_rate", "rank", "epochs", "examples", "idk_share", "steps", "final_loss", "seconds",
+        "seed",
+    }  # fmt: skip
+
+
+# ---- methods beside the paper
+
+MODALITIES = ("sound", "music", "speech")
+
+
+def thirds() -> pd.DataFrame:
+    return run(["correct", "wrong", "wrong"] * 30, [m for m in MODALITIES for _ in range(30)])
+
+
+def with_refusals(step: int, start: int = 0) -> pd.DataFrame:
+    table = thirds()
+    hit = [k % step == start for k in range(len(table))]
+    return table.assign(outcome=table["outcome"].mask(pd.Series(hit), "refused"))
+
+
+def methods(names=("accuracy", "reliability", "rgi", "rgi_null")) -> pd.DataFrame:
+    adapters = {modality: [with_refusals(4, k), with_refusals(5, k)] for k, modality in enumerate(MODALITIES)}
+    return tables.methods_by_group(thirds(), {"IDK prompt": with_refusals(7)}, adapters, names, n_boot=30)
+
+
+def cell(table: pd.DataFrame, method: str, group: str, metric: str, column: str = "value"):
+    where = (table["method"] == method) & (table["group"] == group) & (table["metric"] == metric)
+    [found] = table.loc[where, column]
+    return found
+
+
+def test_a_methods_row_is_what_evaluate_and_gain_say_of_it():
+    table = methods()
+    levels, gained = (
+        metrics.evaluate(with_refusals(7), n_boot=30),
+        metrics.compare(thirds(), with_refusals(7), n_boot=30),
+    )
+    for group in (*MODALITIES, "overall"):
+        assert cell(table, "IDK prompt", group, "reliability") == pytest.approx(
+            value(levels, "reliability", group)
+        )
+        assert cell(table, "IDK prompt", group, "rgi") == pytest.approx(value(gained, "rgi", group))
+
+
+def test_the_baseline_has_levels_and_no_gains():
+    table = methods()
+    assert set(table.loc[table["method"] == "Baseline", "metric"]) == {"accuracy", "reliability"}
+    assert cell(table, "Baseline", "overall", "accuracy") == pytest.approx(1 / 3)
+
+
+def test_lora_is_the_mean_of_the_adapters_trained_elsewhere_and_in_domain_its_own():
+    adapters = {modality: [with_refusals(4, k), with_refusals(5, k)] for k, modality in enumerate(MODALITIES)}
+    expected = transfer.out_of_domain(thirds(), adapters, ["reliability"], n_boot=30)
+    table = methods()
+    for domain, method in (("out", tables.OUT), ("in", tables.IN)):
+        rows = expected[expected["domain"] == domain].set_index("tested_on")["value"]
+        for group in (*MODALITIES, "overall"):
+            assert cell(table, method, group, "reliability") == pytest.approx(rows[group])
+
+
+def test_the_papers_cells_are_shares_with_the_null_of_its_baseline():
+    table = tables.paper_methods()
+    assert cell(table, "Baseline", "sound", "accuracy") == pytest.approx(0.6096)
+    assert cell(table, "LoRA SFT", "overall", "rgi") == 0.26
+    assert cell(table, "IDK prompt", "sound", "rgi_null") == pytest.approx(math.log10(130 / 203))
+    assert cell(table, "IDK prompt", "sound", "rgi_excess") == pytest.approx(0.27 - math.log10(130 / 203))
+    assert cell(table, "MCoT prompt", "overall", "reliability", "n") == 1000
+    assert "Human" not in set(table["method"])
+    assert table["low"].isna().all()
+
+
+def test_readable_sets_ours_and_the_papers_below_each_other():
+    both = pd.concat([methods(), tables.paper_methods()])
+    table = tables.wide_by_method(both, "reliability")
+    assert list(table.columns) == [*MODALITIES, "overall"]
+    assert list(table.index[:3]) == [
+        ("Baseline", "measured here"), ("Baseline", "printed in the paper"), ("IDK prompt", "measured here"),
+    ]  # fmt: skip
+    assert table.loc[("Baseline", "printed in the paper"), "sound"] == "0.61"
+    assert table.loc[("Baseline", "measured here"), "sound"].startswith("0.33 [")
+    accuracy = tables.wide_by_method(both, "accuracy")
+    assert accuracy.loc[("IDK prompt", "printed in the paper"), "overall"] == "", (
+        "total accuracy is not printed"
+    )
+
+
+def test_a_value_that_is_not_finite_says_why():
+    never = {modality: [thirds()] for modality in MODALITIES}
+    table = tables.methods_by_group(thirds(), {}, never, ["rgi"], n_boot=5)
+    assert tables.wide_by_method(table, "rgi").loc[("LoRA SFT", "measured here"), "sound"] == (
+        "nan (delta_con = 0, delta_hum = 0)"
+    )
+
+
+def test_the_drawn_rows_carry_model_and_null():
+    table = tables.side_by_side(pd.concat([methods(), tables.paper_methods()]), model="mini")
+    assert set(table["metric"]) == {"accuracy", "reliability", "rgi"}
+    assert set(table.loc[table["source"] == "measured here", "model"]) == {"mini"}
+    assert set(table.loc[table["source"] == "printed in the paper", "model"]) == {paper.MODEL}
+    assert table.loc[table["metric"] != "rgi", "null"].isna().all()
+    ours = table[(table["source"] == "measured here") & (table["metric"] == "rgi")]
+    assert ours["null"].to_numpy() == pytest.approx(math.log10(2))

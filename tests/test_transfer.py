@@ -1,7 +1,4 @@
-"""Transfer: matrices against single gains, averages within resamples, controls, parts; and what is refused.
-
-Covers resampled.py as well, whose Measured and Test are seen through the tables of transfer.py.
-"""
+"""Transfer: matrices against single gains, averages within resamples, controls, parts; and what is refused."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import pandas as pd
 import pytest
 from outcome_tables import run, value
 
-from lalm_utils import controls, gains, metrics, paired, resampled, transfer
+from lalm_utils import comparison, metrics, outcomes, transfer
 from lalm_utils.outcomes import OutcomeError
 
 MODALITIES = ("sound", "music", "speech")
@@ -63,7 +60,7 @@ def test_a_matrix_has_every_adapter_on_every_modality_per_seed_and_as_mean():
 def test_a_single_seeds_row_is_what_gain_says_of_that_modality():
     before, runs = baseline(), adapters()
     frame = transfer.matrix(before, runs, ["rgi", "rgi_excess", "delta_hum"], n_boot=4000)
-    expected = metrics.gain(before, runs["music"][1], n_boot=4000)
+    expected = metrics.compare(before, runs["music"][1], n_boot=4000)
     where = {"trained_on": "music", "tested_on": "speech", "seed": "1"}
     for metric in ("rgi", "rgi_excess", "delta_hum"):
         assert cell(frame, metric, **where) == pytest.approx(value(expected, metric, "speech"))
@@ -76,9 +73,9 @@ def test_reliability_of_a_cell_is_that_of_the_run():
     before, runs = baseline(), adapters()
     frame = transfer.matrix(before, runs, ["reliability"], n_boot=10)
     run_ = runs["sound"][0]
-    expected = metrics.reliability(metrics.count(run_[run_["modality"] == "music"]))
+    expected = metrics.reliability(run_[run_["modality"] == "music"])
     found = cell(frame, "reliability", trained_on="sound", tested_on="music", seed="0")
-    assert found == pytest.approx(float(expected))
+    assert found == pytest.approx(expected)
 
 
 def test_the_mean_over_seeds_is_the_mean_of_their_values_and_is_narrower_than_one_seed():
@@ -234,8 +231,8 @@ def test_beside_controls_has_three_kinds_a_cell_and_blind_refusal_is_matched_in_
     blind = cell(frame, "delta_con", kind="random refusal", trained_on="sound", tested_on="music")
     refused = (runs["sound"][0].query("modality == 'music'")["outcome"] == "refused").mean()
     assert blind == pytest.approx(refused * 0.5, abs=0.01)
-    one = controls.matched_random(before, runs["sound"][0], ["delta_con"], draws=600)
-    assert blind == pytest.approx(cell(one, "delta_con", "blind", group="music"), abs=0.01)
+    one = comparison.random_refusal_baseline(before, runs["sound"][0], ["delta_con"], draws=600)
+    assert blind == pytest.approx(cell(one, "delta_con", "random", group="music"), abs=0.01)
 
 
 def test_blind_refusal_that_refuses_nothing_is_undefined_and_counted():
@@ -249,12 +246,12 @@ def test_blind_refusal_that_refuses_nothing_is_undefined_and_counted():
 def test_routed_takes_each_modality_from_the_adapter_named_for_it():
     runs = adapters()
     route = {"sound": "music", "music": "speech", "speech": "sound"}
-    table = transfer.routed(runs, route, place=1)
+    table = transfer.route_tables(runs, route, index=1)
     for tested, trained in route.items():
         expected = runs[trained][1].query("modality == @tested").set_index("item")["outcome"]
         found = table[table["modality"] == tested].set_index("item")["outcome"]
         assert found.equals(expected)
-    assert len(paired.compare({"plain": baseline(), "routed": table}, on="truthful")) == 1
+    assert len(comparison.mcnemar_table({"plain": baseline(), "routed": table}, on="truthful")) == 1
 
 
 def test_routes_never_lead_a_modality_to_its_own_adapter():
@@ -305,8 +302,8 @@ def test_items_that_failed_in_any_table_are_named_once():
     broken, runs = baseline(), adapters(seeds=1)
     broken.loc[[3, 7], "outcome"] = "failed"
     runs["music"][0].loc[[0, 3], "outcome"] = "failed"
-    assert transfer.failed(broken, baseline(), runs) == ["q0", "q3", "q7"]
-    assert transfer.failed(baseline()) == []
+    assert outcomes.failed_ids(broken, baseline(), runs) == ["q0", "q3", "q7"]
+    assert outcomes.failed_ids(baseline()) == []
 
 
 def test_a_control_for_other_adapters_is_refused():
@@ -318,7 +315,7 @@ def test_a_control_for_other_adapters_is_refused():
 
 
 @pytest.mark.parametrize(
-    "case, route, place, message",
+    "case, route, index, message",
     [
         (
             "an adapter that is not there",
@@ -330,20 +327,20 @@ def test_a_control_for_other_adapters_is_refused():
         ("a modality without items", {"mix-sound-music": "sound"}, 0, "no item is of the modalities mix"),
     ],
 )
-def test_a_route_that_leads_nowhere_is_refused(case, route, place, message):
+def test_a_route_that_leads_nowhere_is_refused(case, route, index, message):
     with pytest.raises(OutcomeError, match=message):
-        transfer.routed(adapters(), route, place=place)
+        transfer.route_tables(adapters(), route, index=index)
 
 
 def test_a_difference_of_infinities_is_undefined_and_keeps_both_reasons():
-    left = resampled.Measured(values=np.array([math.inf, 1.0]), status="delta_con = 0")
-    right = resampled.Measured(values=np.array([math.inf, 0.5]), status="Nc = 0")
+    left = transfer.BootstrapEstimate(values=np.array([math.inf, 1.0]), status="delta_con = 0")
+    right = transfer.BootstrapEstimate(values=np.array([math.inf, 0.5]), status="Nc = 0")
     difference = left - right
     assert math.isnan(difference.values[0])
     assert difference.status == "delta_con = 0, Nc = 0"
     assert difference.row("rgi", 5, 0.95)["status"] == "delta_con = 0, Nc = 0"
     assert (difference - left).status == "delta_con = 0, Nc = 0", "a reason is given once"
-    assert (right - resampled.mean([right, right])).row("rgi", 5, 0.95)["n"] == 5
+    assert (right - transfer.mean([right, right])).row("rgi", 5, 0.95)["n"] == 5
 
 
 def test_the_excess_of_a_cell_is_its_rgi_above_the_null():
@@ -353,4 +350,4 @@ def test_the_excess_of_a_cell_is_its_rgi_above_the_null():
     where = {"tested_on": "speech", "seed": "mean"}
     excess = cell(frame, "rgi", **where) - cell(frame, "rgi", "null", **where)
     assert cell(frame, "rgi_excess", **where) == pytest.approx(excess)
-    assert gains.METRICS.keys() >= {"rgi", "rgi_excess"}
+    assert metrics.GAINS.keys() >= {"rgi", "rgi_excess"}

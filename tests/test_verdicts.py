@@ -28,24 +28,79 @@ def measured(metric: str = "rgi", value: float = 0.2, low: float = 0.1, high: fl
 
 @pytest.mark.parametrize("case, metric, low, high, verdict", SIDES, ids=[row[0] for row in SIDES])
 def test_a_verdict_follows_from_the_interval(case, metric, low, high, verdict):
-    row = verdicts.judged(measured(metric, low=low, high=high)).iloc[0]
+    row = verdicts.judge(measured(metric, low=low, high=high)).iloc[0]
     assert row["verdict"] == verdict
     assert f" {verdict} (" in row["sentence"]
 
 
 def test_a_sentence_holds_the_number_its_interval_and_the_papers_own():
-    said = verdicts.judged(measured())["sentence"].iloc[0]
-    assert said.startswith("IDK prompt: that more wrong answers than right ones")
+    said = verdicts.judge(measured())["sentence"].iloc[0]
+    assert said.startswith("With the IDK prompt, giving up more wrong answers than right ones (RGI above 0) ")
     assert said.endswith("carries over (+0.20 [+0.10, +0.40] here, +0.16 printed).")
-    unsure = verdicts.judged(measured("youden", math.inf, math.nan, math.nan))["sentence"].iloc[0]
+    unsure = verdicts.judge(measured("youden", math.inf, math.nan, math.nan))["sentence"].iloc[0]
     assert unsure.endswith("cannot be judged here (+inf, no interval here, not printed).")
 
 
 def test_verdicts_are_counted_in_one_sentence():
     rows = pd.concat([measured(), measured(low=-0.1), measured(low=-0.2), measured(low=math.nan)])
-    assert verdicts.tally(verdicts.judged(rows)) == (
-        "Of 4 claims, each of one method, 1 carry over, 2 are not settled, 1 cannot be judged here."
+    assert verdicts.tally(verdicts.judge(rows)) == (
+        "Of 4 claims, each of one method, 1 carries over, 2 are not settled, 1 cannot be judged here."
     )
+
+
+def test_sentences_are_natural_and_say_what_is_open():
+    frame = pd.concat([
+        measured("accuracy_change", -0.02, -0.05, 0.01),
+        measured("accuracy_change", 0.05, 0.02, 0.08).assign(method="LoRA SFT"),
+    ])  # fmt: skip
+    assert verdicts.judge(frame)["sentence"].tolist() == [
+        "With the IDK prompt, a fall in accuracy is neither shown nor excluded (-0.02 [-0.05, +0.01] here, "
+        "-0.04 printed).",
+        "With LoRA SFT, a fall in accuracy does not carry over (+0.05 [+0.02, +0.08] here, -0.02 printed).",
+    ]
+
+
+FINDINGS = [
+    ("above", {}, "the excess of the IDK prompt is +0.20 [+0.10, +0.40]: it helps."),
+    ("below", {"low": -0.4, "high": -0.1, "value": -0.2},
+     "the excess of the IDK prompt is -0.20 [-0.40, -0.10]: it harms."),
+    ("around zero", {"low": -0.1}, "the excess of the IDK prompt is +0.20 [-0.10, +0.40]: it is not settled."),
+    ("touching zero", {"low": 0.0}, "the excess of the IDK prompt is +0.20 [+0.00, +0.40]: it is not settled."),
+    ("open to infinity", {"high": math.inf}, "the excess of the IDK prompt is +0.20 [+0.10, +inf]: it helps."),
+    ("infinite", {"value": math.inf, "low": math.nan, "high": math.nan, "status": "delta_con = 0"},
+     "the excess of the IDK prompt is +inf (delta_con = 0), without an interval: it cannot be judged."),
+    ("undefined", {"value": math.nan, "low": math.nan, "high": math.nan, "status": "no items"},
+     "the excess of the IDK prompt is undefined (no items), without an interval: it cannot be judged."),
+    ("a value without an interval", {"low": math.nan, "high": math.nan},
+     "the excess of the IDK prompt is +0.20, without an interval: it cannot be judged."),
+    ("less is better", {"metric": "delta_con"}, "ΔCon of the IDK prompt is +0.20 [+0.10, +0.40]: it harms."),
+    ("a metric without a name of its own", {"metric": "answer_rate"},
+     "the answer rate of the IDK prompt is +0.20 [+0.10, +0.40]: it helps."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case, change, sentence", FINDINGS, ids=[row[0] for row in FINDINGS])
+def test_a_finding_is_a_sentence_built_from_the_interval(case, change, sentence):
+    row = measured("rgi_excess").assign(n=300, status="").iloc[0].to_dict() | change
+    found = verdicts.verdict(row, model="mini", method="the IDK prompt")
+    assert found == f"On mini, 300 items: {sentence}"
+
+
+def test_a_finding_may_name_its_seed_and_be_held_against_another_number_than_zero():
+    row = measured("speed_ratio", 4.1, 4.0, 4.3).assign(n=64, status="").iloc[0]
+    options = {"model": "mini", "method": "the engine", "seed": 0}
+    assert verdicts.verdict(row, **options, reference=1) == (
+        "On mini, 64 items, seed 0: the speed ratio of the engine is 4.10 [4.00, 4.30]: it helps."
+    )
+    assert verdicts.verdict(row, **options, reference=4.2).endswith(": it is not settled.")
+    assert verdicts.verdict(row, **options, reference=5).endswith(": it harms.")
+
+
+def test_the_row_of_a_finding_is_the_only_one_of_its_metric_and_group():
+    frame = pd.concat([measured().assign(group="sound"), measured(value=0.3).assign(group="overall")])
+    assert verdicts.only_row(frame, "rgi", group="overall")["value"] == 0.3
+    with pytest.raises(ValueError, match=r"^2 rows where \{'metric': 'rgi'\}"):
+        verdicts.only_row(frame, "rgi")
 
 
 PRINTED = [
@@ -59,21 +114,21 @@ PRINTED = [
 
 @pytest.mark.parametrize("method, metric, expected", PRINTED)
 def test_printed_numbers_are_the_papers_totals(method, metric, expected):
-    assert verdicts.printed(method, metric) == pytest.approx(expected, abs=1e-4)
+    assert verdicts.paper_total(method, metric) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize(
     "method, metric", [("a method of ours", "rgi"), ("Baseline", "rgi"), ("IDK prompt", "youden")]
 )
 def test_what_the_paper_does_not_print_is_empty(method, metric):
-    assert math.isnan(verdicts.printed(method, metric))
+    assert math.isnan(verdicts.paper_total(method, metric))
 
 
 def test_a_metric_without_a_claim_is_refused():
     with pytest.raises(
         ValueError, match="nothing is claimed about 'delta_con': the claims are on reliability_ch"
     ):
-        verdicts.judged(measured("delta_con"))
+        verdicts.judge(measured("delta_con"))
 
 
 def frames(
@@ -109,7 +164,7 @@ ANSWERS = [
 @pytest.mark.parametrize("case, gain, over, begins, holds", ANSWERS, ids=[row[0] for row in ANSWERS])
 def test_the_answer_on_transfer_is_computed(case, gain, over, begins, holds):
     outside, control = frames(gain, over)
-    said = verdicts.meta_ability(outside, {"shuffled labels": control})
+    said = verdicts.transfer_verdict(outside, {"shuffled labels": control})
     assert said.startswith(begins)
     assert holds in said
     assert said.endswith("n = 150 items.")
@@ -118,7 +173,7 @@ def test_the_answer_on_transfer_is_computed(case, gain, over, begins, holds):
 def test_every_control_must_be_beaten():
     outside, control = frames((0.2, 0.1, 0.3), (0.2, 0.1, 0.3))
     _, weaker = frames((0.2, 0.1, 0.3), (0.1, -0.1, 0.3))
-    said = verdicts.meta_ability(outside, {"shuffled labels": control, "the prompt alone": weaker})
+    said = verdicts.transfer_verdict(outside, {"shuffled labels": control, "the prompt alone": weaker})
     assert said.startswith("No: ")
     assert (
         "beat shuffled labels (difference +0.20 [+0.10, +0.30]), do not measurably beat the prompt alone"
@@ -129,7 +184,7 @@ def test_every_control_must_be_beaten():
 def test_the_answer_refuses_frames_without_the_metric():
     outside, control = frames((0.2, 0.1, 0.3), (0.2, 0.1, 0.3))
     with pytest.raises(ValueError, match="0 rows where"):
-        verdicts.meta_ability(outside, {"shuffled labels": control}, metric="rgi_excess")
+        verdicts.transfer_verdict(outside, {"shuffled labels": control}, metric="rgi_excess")
 
 
 def test_pairs_above_zero_are_counted_with_what_is_undefined():

@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from lalm_utils import flows, gains, metrics, outcomes, releases
+from lalm_utils import bootstrap, metrics, outcomes, releases
 from lalm_utils.cli import predictions, refuse, submissions
 from lalm_utils.cli.predictions import PredictionError
 from lalm_utils.messages import join
@@ -42,7 +42,7 @@ def score(
 
     Each has n (all items), the five outcomes (they sum to n; wrong is without the unreadable), scored
     (items that the metrics rest on), metrics.METRICS, intervals {metric: [low, high]} and status {metric:
-    why it is null}. With `before`, the baseline's file, it also has paired (items), gains.METRICS, flows
+    why it is null}. With `before`, the baseline's file, it also has paired (items), metrics.GAINS, flows
     {name: items}, before (the baseline's own numbers), and resamples {metric: {infinite, undefined}} where
     bootstrap draws were not finite. "overall" also has release {name, sha256} (of the benchmark, by its content),
     sources, missing (ids) and bootstrap (its settings). Where the file says which clips were cut, each has
@@ -84,12 +84,12 @@ def as_text(report: Mapping[str, Any]) -> str:
     parts.append(f"benchmark: {overall['release']['name']}")
     parts += [_grid(report, ("n", *outcomes.Outcome)), _grid(report, metrics.METRICS)]
     if "before" in overall:
-        names = list(gains.METRICS)
+        names = list(metrics.GAINS)
         parts.append(f"Gain over {overall['sources']['before']}, paired by item; rgi_null = refusing blindly")
         parts += [_grid(report, names[:5]), _grid(report, names[5:])]
         parts.append("Items by outcome before and after")
         parts.append(
-            _grid({group: fields["flows"] | fields for group, fields in report.items()}, flows.NAMES)
+            _grid({group: fields["flows"] | fields for group, fields in report.items()}, metrics.TRANSITIONS)
         )
     if overall.get("clips", {}).get("cut"):
         parts.append("Clips cut at the model's window, and accuracy without them, of the items with a reply")
@@ -171,21 +171,21 @@ def _run(table: pd.DataFrame, exclude_failed: bool, **options: Any) -> dict[str,
     ):
         count = rows.set_index("metric")["value"]
         scored, failed = int(count["n"]), int(count["failed"])
-        fields = {"n": scored + failed} | {name: int(count[name]) for name in flows.ANSWERED}
+        fields = {"n": scored + failed} | {name: int(count[name]) for name in outcomes.REPLY_OUTCOMES}
         why = "" if exclude_failed else _why(failed, scored + failed)
         report[group] = fields | {"failed": failed, "scored": scored} | _fields(rows, metrics.METRICS, why)
     return report
 
 
 def _gain(before: pd.DataFrame, after: pd.DataFrame, exclude_failed: bool, **options: Any) -> dict[str, dict]:
-    frame = metrics.gain(before, after, exclude={*_failed(before), *_failed(after)}, **options)
+    frame = metrics.compare(before, after, exclude={*_failed(before), *_failed(after)}, **options)
     report = {}
     for group, rows in frame.groupby("group", sort=False):
         count = rows.set_index("metric")["value"]
         paired, failed = int(count["n"]), int(count["excluded"])
         why = "" if exclude_failed else _why(failed, paired + failed)
-        fields = _fields(rows, (*gains.METRICS, *flows.NAMES), why)
-        counts = {name: fields.pop(name) for name in flows.NAMES}
+        fields = _fields(rows, (*metrics.GAINS, *metrics.TRANSITIONS), why)
+        counts = {name: fields.pop(name) for name in metrics.TRANSITIONS}
         whole = {name: None if value is None else int(value) for name, value in counts.items()}
         report[group] = {"paired": paired} | fields | {"flows": whole}
     return report
@@ -252,5 +252,5 @@ def _cell(fields: Mapping[str, Any], name: str) -> str:
         return fields["status"][name].partition(":")[0]
     if isinstance(value, int):
         return str(value)
-    low, high = ("open" if bound is None else f"{bound:.3f}" for bound in fields["intervals"][name])
-    return f"{value:.3f} [{low}, {high}]"
+    low, high = (math.inf if bound is None else bound for bound in fields["intervals"][name])
+    return bootstrap.interval_text(value, low, high, digits=3, infinite="open")

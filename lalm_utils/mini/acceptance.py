@@ -143,8 +143,8 @@ def _stepwise(table: pd.DataFrame) -> list[dict]:
 def _refusals(model: Model, test: Sequence[Item], hopeless: Sequence[Item], store: Store) -> list[dict]:
     """Refusal under the IDK prompt on `test` and on each sort of unanswerable items."""
     tables_ = [runs.ask(model, part, "idk", store=store) for part in (test, hopeless)]
-    frame = metrics.refusal_by_sort(pd.concat(tables_, ignore_index=True))
-    frame = frame[(frame["group"] == "overall") & (frame["metric"] == "refusal_rate")].set_index("sort")
+    frame = metrics.refusal_by_kind(pd.concat(tables_, ignore_index=True))
+    frame = frame[(frame["group"] == "overall") & (frame["metric"] == "refusal_rate")].set_index("kind")
     base = frame.loc["answerable", "value"]
     bounds = {"answerable": ("neither 0 nor 1", 0 < base < 1)}
     bounds |= {

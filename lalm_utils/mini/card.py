@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lalm_utils import bootstrap
 from lalm_utils.mini.model import WEIGHTS
 
 Row = dict[str, Any]
@@ -89,7 +90,7 @@ def write(folder: Path = WEIGHTS) -> None:
 
 
 def _interval(row: Row) -> str:
-    return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    return bootstrap.interval_text(row["value"], row["low"], row["high"], digits=3)
 
 
 if __name__ == "__main__":
