@@ -95,8 +95,9 @@ def _run(args: argparse.Namespace, group: Group) -> int:
     """Ask, each rank its share; rank 0 writes the results and prints."""
     out, started = args.out or _default_out(args), datetime.now(UTC)
     store = args.store or cache_dir() / "replies.sqlite"
-    if group.rank == 0:
+    if group.rank == 0:  # what can fail fails before the model is loaded
         run_files.check_writable(out)
+        Store(store).close()
     job, items = _job(args, group)
     earlier, identity = group.broadcast(lambda: _earlier(out, job))
     asked = distributed.run_together(job, store, group)
