@@ -24,10 +24,10 @@ from typing import Any
 
 import pandas as pd
 
-from lalm_utils import audit, option_order, prompts, releases, runs
 from lalm_utils import items as benchmarks
+from lalm_utils import prompts, releases, runs
 from lalm_utils.cache import cache_dir
-from lalm_utils.cli import distributed, refuse, run_files
+from lalm_utils.cli import audit, distributed, option_order, refuse, run_files
 from lalm_utils.cli.distributed import Group, RankError
 from lalm_utils.cli.jobs import Job
 from lalm_utils.cli.run_files import FolderError
@@ -105,8 +105,7 @@ def _run(args: argparse.Namespace, group: Group) -> int:
         return 0
     with Store(store, progress=False) as opened:
         tables = {
-            name: option_order.in_order_of(items, table, job.items)
-            for name, table in job.tables(opened).items()
+            name: option_order.restore(items, table, job.items) for name, table in job.tables(opened).items()
         }
     made = {method: _about(method, table, items, asked[method]) for method, table in tables.items()}
     audited = audit.table(audit.facts(items))
@@ -142,7 +141,7 @@ def _job(args: argparse.Namespace, group: Group) -> tuple[Job, list[Item]]:
     chosen = {"split": args.split, "n": args.n, "seed": args.seed, "need_clips": args.audio}
     items = benchmarks.load(args.benchmark, **chosen)
     model, order = load_model(args.model, **options(args, group)), args.option_order
-    asked = items if order is None else option_order.reordered(items, seed=order)
+    asked = items if order is None else option_order.rotate(items, seed=order)
     methods = tuple(dict.fromkeys(args.methods))
     return Job(model=model, items=asked, methods=methods, seed=args.seed, audio=args.audio), items
 

@@ -114,7 +114,7 @@ class JsonClient:
             # http has no certificates to check, and loading the trusted ones takes 50 ms
             verify=url.scheme == "https",
         )
-        self._loop = asyncio.new_event_loop()
+        self._loop, self._lock = asyncio.new_event_loop(), threading.Lock()
         threading.Thread(target=_run, args=(self._loop,), name="lalm-http", daemon=True).start()
         self._stop = weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
 
@@ -132,13 +132,21 @@ class JsonClient:
                 self.backoff.wait(attempt, error.after)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; calls under way fail."""
         if self._stop.alive:
             self._wait_for(self._http.aclose())
-            self._stop()
+            with self._lock:
+                self._stop()
 
     def _wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        with (
+            self._lock
+        ):  # what the loop is given after its end is never done, and would be waited for without end
+            if not self._stop.alive:
+                coroutine.close()
+                raise CallError("the connections were closed")
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        return future.result()
 
     def _line(self, message: str) -> str:
         """A message without the key, and without what would move a terminal's cursor."""
