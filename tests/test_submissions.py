@@ -107,7 +107,9 @@ def test_a_submission_is_read_back_as_the_run_that_it_holds(tmp_path):
     path = questions(tmp_path / "mmar.jsonl", *map(mmar, range(4)))
     replies = table(path, says("dog"), says("I don't know."), failed("gone"), says("cow"))
     written = submissions.write(tmp_path / "out.jsonl", path, replies)
-    assert list(predictions.read(written.path)["outcome"]) == list(replies["outcome"])
+    assert list(predictions.table(predictions.records(written.path), written.path)["outcome"]) == list(
+        replies["outcome"]
+    )
 
 
 def test_parsed_writes_the_option_that_was_read_and_leaves_the_rest_as_it_is(tmp_path):

@@ -467,15 +467,15 @@ def test_what_is_sampled_is_labelled_stored_and_kept_beside_the_adapter(tmp_path
     known = FakeModel(lambda text, sample: ("bell", "rain")[number_of(text) % 2] if sample < 2 else "thunder")
     labels = sampling.Labels(k=3, n=3)
     asked = sampling.learnable(str(benchmark_file), "idk", None, None, 0)
-    call = {"store": tmp_path / "s.sqlite", "rank": sampling.Rank(), "channel": None, "wait": 0.0}
-    examples = sampling.lead(known, asked, labels, tmp_path / "set.jsonl", **call)
+    call = {"store": tmp_path / "s.sqlite", "group": sampling.Group()}
+    examples = sampling.sample(known, asked, labels, tmp_path / "set.jsonl", **call)
     assert {example.target for example in examples} == {"IDK"}
     assert len(known.asked) == 3 * len(asked)
-    again = sampling.lead(known, asked, labels, tmp_path / "set.jsonl", **call)
+    again = sampling.sample(known, asked, labels, tmp_path / "set.jsonl", **call)
     assert again == examples == idk_data.load(tmp_path / "set.jsonl", asked)[0]
     assert len(known.asked) == 3 * len(asked), "nothing is asked twice"
     with pytest.raises(ValueError, match=r"set\.jsonl: holds another IDK dataset"):
-        sampling.lead(known, asked, replace(labels, k=2), tmp_path / "set.jsonl", **call)
+        sampling.sample(known, asked, replace(labels, k=2), tmp_path / "set.jsonl", **call)
     assert idk_data.load(tmp_path / "set.jsonl", asked)[0] == examples
 
 

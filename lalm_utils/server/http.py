@@ -101,7 +101,10 @@ class JsonClient:
         in_repr = repr(key)[1:-1], repr(bytearray(key.encode()))[12:-2]
         forms = sorted({key, in_json, *in_repr} - {""}, key=len, reverse=True)
         self._hide_key = lambda text: reduce(lambda part, form: part.replace(form, "[key]"), forms, text)
-        self._repeats_key = lambda answer: len(key) >= MIN_SECRET and in_json in json.dumps(answer)
+        # escapes can hide a key from a look at the text; without them the text itself will do, in half the time
+        self._repeats_key = lambda text, answer: (
+            len(key) >= MIN_SECRET and in_json in (json.dumps(answer) if "\\" in text else text)
+        )
         self._http = httpx.AsyncClient(
             auth=_bearer(key),
             timeout=httpx.Timeout(connect=connect_timeout, read=read_timeout, write=read_timeout, pool=None),
@@ -196,8 +199,9 @@ class JsonClient:
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise CallError("the answer is compressed, which was not asked for")
         try:
-            answer = json.loads(content.decode())
-            repeated = self._repeats_key(answer)
+            text = content.decode()
+            answer = json.loads(text)
+            repeated = self._repeats_key(text, answer)
         except (ValueError, RecursionError) as error:
             start = self._hide_key(content.decode(errors="replace"))[:80]
             raise CallError(f"the answer is not JSON ({error}): {start!r}") from error
