@@ -10,9 +10,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lalm_utils.cli import audit, bench, finetune, run, score
+from lalm_utils.cli import audit, bench, finetune, run, score, submissions
 
-COMMANDS = (run, score, audit, finetune, bench)
+COMMANDS = (run, score, submissions, audit, finetune, bench)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(
         prog="python -m lalm_utils",
-        description="Ask models, score replies made elsewhere, audit a benchmark, teach models to refuse, and "
-        "measure a machine's speed.",
+        description="Ask models, score replies made elsewhere, write official submissions, audit a benchmark, teach "
+        "models to refuse, and measure a machine's speed.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in COMMANDS:

@@ -22,7 +22,7 @@ from hostile import Case
 
 from lalm_utils.models import ModelError, Prompt, Reply, Turn
 from lalm_utils.server.api_model import ApiModel
-from lalm_utils.server.json_client import Backoff
+from lalm_utils.server.http import Backoff
 
 KEY = "sk-Hostile-0123456789'\\abcdef"  # with what a repr and JSON write otherwise
 PATIENCE = 2.0  # seconds, the read timeout

@@ -24,7 +24,7 @@ from lalm_utils.audio import RATE, content_hash, read_clip, write_clip
 from lalm_utils.load_model import load_model
 from lalm_utils.models import ModelError, Prompt, Turn
 from lalm_utils.server.api_model import ApiModel
-from lalm_utils.server.json_client import Backoff
+from lalm_utils.server.http import Backoff
 from lalm_utils.store import Store
 
 KEY = "sk-loopback-0123456789abcdef"
@@ -40,7 +40,7 @@ def no_key_of_the_machine(monkeypatch):
 @pytest.fixture(autouse=True)
 def no_first_question(monkeypatch):
     """What is asked at loading is the matter of test_trial.py; here each chat is a test's own."""
-    monkeypatch.setattr(ApiModel, "_try_out", lambda self: {})
+    monkeypatch.setattr(ApiModel, "probe", lambda self: {})
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from questions import write_benchmark
 
-from lalm_utils import audit, benchmarks, items, outcomes
+from lalm_utils import benchmarks, items, outcomes
 from lalm_utils.__main__ import main
 from lalm_utils.audio import RATE, write_clip
+from lalm_utils.cli import audit
 from lalm_utils.models import Reply, failed
 from lalm_utils.outcomes import OutcomeError
 
@@ -174,7 +175,7 @@ def test_a_clip_is_counted_for_what_is_wrong_with_it(tmp_path, name, spoil):
     assert {column: found[column].sum() for column in audit.CLIPS} == dict.fromkeys(audit.CLIPS, 0) | {
         name: 2
     }
-    assert audit.named(found)[name] == ["q1", "q4"]
+    assert audit.items_by_finding(found)[name] == ["q1", "q4"]
 
 
 def test_the_window_is_the_callers(tmp_path):

@@ -397,7 +397,12 @@ def test_any_predictions_have_outcomes_that_add_up_to_the_items(tmp_path, replie
         for number, text in enumerate(replies)
     ]
     (tmp_path / "p.json").write_text(json.dumps(records), encoding="utf-8")
-    if refusal(PredictionError, lambda: predictions.read(tmp_path / "p.json")) is None:
+    if (
+        refusal(
+            PredictionError, lambda: predictions.table(predictions.records(tmp_path / "p.json"), tmp_path)
+        )
+        is None
+    ):
         return
     report = score(tmp_path / "p.json", n_boot=5)
     for fields in report.values():

@@ -33,6 +33,10 @@ def mmar(i: int = 1, **fields) -> dict:
     return record | {"answer": "dog", "modality": "mix-sound-speech", "language": None} | fields
 
 
+def read_predictions(path: Path):
+    return predictions.table(predictions.records(path), path)
+
+
 def write(folder: Path, records: list, *, lines: bool = False) -> Path:
     path = folder / "predictions.json"
     text = "\n".join(json.dumps(record) for record in records) if lines else json.dumps(records)
@@ -43,7 +47,7 @@ def write(folder: Path, records: list, *, lines: bool = False) -> Path:
 @pytest.mark.parametrize("key", predictions.REPLY_KEYS)
 @pytest.mark.parametrize("lines", [False, True], ids=["array", "lines"])
 def test_a_reply_is_read_from_every_key_in_both_layouts(tmp_path, key, lines):
-    frame = predictions.read(write(tmp_path, [mmar(1, **{key: "dog"}), mmar(2, **{key: "IDK"})], lines=lines))
+    frame = read_predictions(write(tmp_path, [mmar(1, **{key: "dog"}), mmar(2, **{key: "IDK"})], lines=lines))
     assert list(frame["outcome"]) == ["correct", "refused"]
     assert list(frame["modality"]) == ["mix-sound-speech"] * 2
     assert (frame.loc[0, "item"], frame.loc[0, "model"]) == ("r1", "predictions.json")
@@ -60,20 +64,20 @@ MISSING = [
 
 @pytest.mark.parametrize(("case", "fields"), MISSING, ids=[row[0] for row in MISSING])
 def test_a_missing_reply_is_failed_and_stays_in_the_table(tmp_path, case, fields):
-    frame = predictions.read(write(tmp_path, [mmau(1), mmar(2) | fields]))
+    frame = read_predictions(write(tmp_path, [mmau(1), mmar(2) | fields]))
     assert list(frame["outcome"]) == ["correct", "failed"]
     assert frame.loc[1, "error"] == "no reply in the file"
 
 
 def test_one_reply_under_two_keys_is_one_reply(tmp_path):
     records = [mmau(1, response="dog"), mmau(2, model_output="", model_prediction="cat")]
-    assert list(predictions.read(write(tmp_path, records))["outcome"]) == ["correct", "wrong"]
+    assert list(read_predictions(write(tmp_path, records))["outcome"]) == ["correct", "wrong"]
 
 
 def test_audio_and_question_are_not_needed(tmp_path):
     bare = {"id": "a", "choices": ["cat", "dog"], "answer": "dog", "task": "music", "response": "dog"}
     far = mmau(2, audio_id="/elsewhere/u2.wav")
-    frame = predictions.read(write(tmp_path, [bare, far]))
+    frame = read_predictions(write(tmp_path, [bare, far]))
     assert list(frame["outcome"]) == ["correct", "correct"]
 
 
@@ -119,7 +123,7 @@ BROKEN = [
 def test_items_that_cannot_be_scored_are_refused_by_name(tmp_path, case, records, message):
     path = write(tmp_path, records)
     with pytest.raises(PredictionError, match=message) as caught:
-        predictions.read(path)
+        read_predictions(path)
     assert str(path) in str(caught.value)
 
 
@@ -143,14 +147,14 @@ def test_a_file_that_is_no_question_file_is_refused(tmp_path, case, content, mes
     path = tmp_path / "broken.json"
     path.write_bytes(content)
     with pytest.raises(PredictionError, match=message):
-        predictions.read(path)
+        read_predictions(path)
 
 
 def test_a_path_without_a_file_is_refused(tmp_path):
     with pytest.raises(PredictionError, match=r"nowhere\.json: cannot be read .*No such file"):
-        predictions.read(tmp_path / "nowhere.json")
+        read_predictions(tmp_path / "nowhere.json")
     with pytest.raises(PredictionError, match="cannot be read"):
-        predictions.read(tmp_path)
+        read_predictions(tmp_path)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the official question files are not at hand")
@@ -161,7 +165,7 @@ def test_official_files_answered_with_their_own_answers_are_all_correct(tmp_path
     text = (SHARED / name).read_text(encoding="utf-8")
     records = json.loads(text) if text.startswith("[") else [json.loads(line) for line in text.splitlines()]
     answered = [record | {"model_output": record["answer"]} for record in records]
-    frame = predictions.read(write(tmp_path, answered, lines=name.endswith("l")))
+    frame = read_predictions(write(tmp_path, answered, lines=name.endswith("l")))
     assert len(frame) == 1000
     assert frame["modality"].nunique() == modalities
     assert set(frame["outcome"]) == {"correct"}

@@ -17,9 +17,9 @@ import pytest
 from fake_model import FakeModel
 from questions import number_of, write_benchmark
 
-from lalm_utils import benchmarks, option_order, outcomes, releases
+from lalm_utils import benchmarks, outcomes, releases
 from lalm_utils.__main__ import main
-from lalm_utils.cli import run
+from lalm_utils.cli import option_order, run
 from lalm_utils.models import ModelError, Reply, failed
 from lalm_utils.store import Store
 
@@ -143,7 +143,7 @@ def test_options_in_another_order_are_asked_and_the_table_is_as_the_file_has_the
     file = write_benchmark(tmp_path / "data", 6)  # gold options at A, B, A, B, ...
     use(FakeModel(lambda text, sample: "(A)"))
     assert main(words(tmp_path, file, "--methods", "plain", "--option-order", "5")) == 0
-    asked = option_order.reordered(benchmarks.load(file), seed=5)
+    asked = option_order.rotate(benchmarks.load(file), seed=5)
     assert [item.gold for item in asked] != [0, 1, 0, 1, 0, 1]
     table = pd.read_csv(tmp_path / "out" / "plain.csv")
     assert table["gold"].tolist() == [0, 1, 0, 1, 0, 1]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lalm_utils import benchmarks, outcomes, releases
+from lalm_utils import benchmarks, items, outcomes, releases
 from lalm_utils.__main__ import main
 from lalm_utils.cli import predictions, submissions
 from lalm_utils.cli.score import as_text, score
@@ -50,6 +50,19 @@ def table(path: Path, *replies: Reply) -> pd.DataFrame:
     """The outcome table of a run on the first items of a question file."""
     asked = benchmarks.load(path, need_clips=False)[: len(replies)]
     return outcomes.table(asked, replies, model="m", method="plain", seed=0)
+
+
+def run_folder(folder: Path, asked: list[items.Item], *replies: str | None, **facts) -> Path:
+    """A folder as `run` leaves it, a reply per item; None: the call failed."""
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"option_order": None} | facts))
+    texts = [
+        {"model_output": None, "error": "gone"} if text is None else {"model_output": text}
+        for text in replies
+    ]
+    lines = [json.dumps({"id": item.id} | text) for item, text in zip(asked, texts, strict=True)]
+    (folder / "plain.jsonl").write_text("\n".join(lines))
+    return folder
 
 
 # Writing
@@ -94,7 +107,9 @@ def test_a_submission_is_read_back_as_the_run_that_it_holds(tmp_path):
     path = questions(tmp_path / "mmar.jsonl", *map(mmar, range(4)))
     replies = table(path, says("dog"), says("I don't know."), failed("gone"), says("cow"))
     written = submissions.write(tmp_path / "out.jsonl", path, replies)
-    assert list(predictions.read(written.path)["outcome"]) == list(replies["outcome"])
+    assert list(predictions.table(predictions.records(written.path), written.path)["outcome"]) == list(
+        replies["outcome"]
+    )
 
 
 def test_parsed_writes_the_option_that_was_read_and_leaves_the_rest_as_it_is(tmp_path):
@@ -116,13 +131,11 @@ def test_parsed_writes_the_option_that_was_read_and_leaves_the_rest_as_it_is(tmp
 def test_items_whose_answers_are_withheld_can_be_submitted(tmp_path):
     path = questions(tmp_path / "mmau.json", mmau(1, answer=""), mmau(2, answer=None))
     asked = benchmarks.load(path, need_clips=False)
-    replies = submissions.reply_table(asked, [says("(A)"), failed("gone")])
+    replies = submissions.read_run(run_folder(tmp_path / "run", asked, "(A)", None), "plain")
     written = submissions.write(tmp_path / "out.json", path, replies, parsed=True)
     records = json.loads(written.path.read_text())
     assert [record["model_output"] for record in records] == ["cat", ""]
     assert (records[0]["answer"], written.failed) == ("", ("u2",))
-    with pytest.raises(SubmissionError, match="2 items but 1 replies"):
-        submissions.reply_table(asked, [says("dog")])
 
 
 REFUSED = [
@@ -162,6 +175,47 @@ def test_a_file_that_is_no_untouched_official_one_is_refused(tmp_path):
         submissions.write(tmp_path / "out.json", path, frame)
     with pytest.raises(BenchmarkError):
         submissions.write(tmp_path / "out.json", tmp_path, frame)
+
+
+# The command
+
+
+def test_the_command_writes_a_run_s_replies_whole_or_parsed(tmp_path, capsys):
+    path = questions(tmp_path / "mmau.json", mmau(1), mmau(2, answer=""), mmau(3))
+    folder = run_folder(tmp_path / "run", benchmarks.load(path, need_clips=False), "(B)", "cat", None)
+    line = ["submit", str(folder), "--benchmark", str(path), "--out", str(tmp_path / "out.json")]
+    for more, first in ([], "(B)"), (["--parsed"], "dog"):
+        assert main([*line, *more]) == 0
+        records = json.loads((tmp_path / "out.json").read_text())
+        assert [record["model_output"] for record in records] == [first, "cat", ""]
+        assert records[2]["reply_failed"] == "gone"
+        assert "3 records, 1 of them without a reply" in capsys.readouterr().out
+
+
+NO_RUNS = [
+    ("another method", ["--method", "idk"], {}, "no run.json and idk.jsonl; give a folder of `run`"),
+    ("options in another order", [], {"option_order": 5}, "was asked with --option-order 5"),
+    (
+        "another file",
+        ["--benchmark", "other.json"],
+        {},
+        "are not in other.json; give the file that was asked",
+    ),
+    ("no question file", ["--benchmark", "gone.json"], {}, "gone.json"),
+]
+
+
+@pytest.mark.parametrize("case, more, facts, message", NO_RUNS, ids=[row[0] for row in NO_RUNS])
+def test_what_is_no_run_of_these_questions_ends_with_exit_code_2(
+    tmp_path, monkeypatch, capsys, case, more, facts, message
+):
+    monkeypatch.chdir(tmp_path)
+    path = questions(tmp_path / "mmau.json", mmau(1), mmau(2))
+    questions(tmp_path / "other.json", mmau(7))
+    run_folder(tmp_path / "run", benchmarks.load(path, need_clips=False), "dog", "cat", **facts)
+    assert main(["submit", "run", "--benchmark", "mmau.json", "--out", "out.json", *more]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("out.json").exists()
 
 
 # The official rule
@@ -236,7 +290,7 @@ def test_official_files_answered_with_their_own_answers_are_all_right_by_both_ru
     caplog.set_level(logging.ERROR)
     path = SHARED / name
     asked = benchmarks.load(path, need_clips=False)
-    replies = submissions.reply_table(asked, [says(item.options[item.gold]) for item in asked])
+    replies = table(path, *[says(item.options[item.gold]) for item in asked])
     written = submissions.write(tmp_path / path.name, path, replies)
     found = submissions.compare(submissions.official(written.path))
     assert (written.n, found["overall"]["matched"], found["overall"]["both"]) == (1000, 1000, 1000)

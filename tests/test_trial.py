@@ -13,8 +13,8 @@ from chat_server import Answer, Chat, ChatServer, said
 from lalm_utils.audio import RATE
 from lalm_utils.load_model import load_model
 from lalm_utils.models import ModelError
-from lalm_utils.server import trial
-from lalm_utils.server.json_client import Backoff
+from lalm_utils.server import api_model
+from lalm_utils.server.http import Backoff
 
 KEY = "sk-loopback-0123456789abcdef"
 
@@ -49,7 +49,7 @@ def test_a_server_that_hears_is_asked_twice_in_few_tokens_and_its_counts_are_kep
     heard, read = server.chats
     assert [len(chat.wavs) for chat in (heard, read)] == [1, 0]
     assert len(heard.wavs[0]) == 44 + 2 * RATE
-    assert heard.text == read.text == trial.QUESTION
+    assert heard.text == read.text == api_model.PROBE
     for chat in server.chats:
         sent = {name: chat.body[name] for name in ("model", "temperature", "max_tokens", "top_p")}
         assert sent == {"model": "tiny", "temperature": 0, "max_tokens": 32, "top_p": 1}

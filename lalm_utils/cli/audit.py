@@ -1,7 +1,12 @@
-"""The command `python -m lalm_utils audit`: what is doubled, skewed or missing in a benchmark.
+"""The command `python -m lalm_utils audit`: what is doubled, skewed or missing in a benchmark. No model is asked.
 
-In: a benchmark, as `benchmarks.load` takes it. Out: the table of `audit.table` as text, or all of it as JSON. Clips
-that cannot be heard are counted here, where `run` would refuse them. It asks no model.
+In: a benchmark, as `benchmarks.load` takes it; if there is one, the outcome table of a run without audio
+(`runs.ask(audio=False)`). Out: a row of facts per item (`facts`), a tidy table of counts and shares by modality and
+overall (`table`), and both as a report, in text or JSON. Clips that cannot be heard are counted here, where `run` would
+refuse them. A wrong gold option cannot be seen from the file.
+
+Baselines that hear nothing: option A, the longest option (its share where several are as long), chance, and a model
+without audio. Where these come near a model's accuracy, the accuracy says little about hearing.
 """
 
 from __future__ import annotations
@@ -9,16 +14,33 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
-from lalm_utils import audit, benchmarks, releases
+from lalm_utils import benchmarks, outcomes, releases
+from lalm_utils.audio import AudioError, MissingClip, ShortClip, check_clip
 from lalm_utils.cli import refuse
-from lalm_utils.items import BenchmarkError
-from lalm_utils.outcomes import OutcomeError
+from lalm_utils.items import BenchmarkError, Item
+from lalm_utils.outcomes import Outcome, OutcomeError
+
+WINDOW = 30.0  # seconds, what Whisper-type encoders hear
+FINDINGS = {  # column of `facts`: what is said of an item that has it
+    "duplicate_question": "asks of the same clip what an earlier item asks",
+    "repeated_option": "lists an option twice",
+    "repeated_gold": "lists the gold option twice",
+    "missing_clip": "has no clip",
+    "unreadable_clip": "has a clip that cannot be read",
+    "short_clip": "has a clip under 0.1 s",
+    "long_clip": "has a clip longer than the window",
+}
+CLIPS = ("missing_clip", "unreadable_clip", "short_clip", "long_clip")
+BASELINES = ("always_first", "always_longest", "chance", "text_only")
+COLUMNS = ("group", "measure", "value", "n")
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
@@ -42,12 +64,12 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Audit, write, print. Returns the exit code: 0 (findings are no error), or 2 with a reason."""
     try:
-        made = report(args.benchmark, split=args.split, clips=not args.no_clips, text_only=args.text_only)
+        result = report(args.benchmark, split=args.split, clips=not args.no_clips, text_only=args.text_only)
         if args.json:
-            args.json.write_text(json.dumps(made, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+            args.json.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     except (BenchmarkError, OutcomeError, OSError, ValueError) as error:
         return refuse(error)
-    print(as_text(made))
+    print(as_text(result))
     return 0
 
 
@@ -56,10 +78,11 @@ def report(
 ) -> dict[str, Any]:
     """release {name, sha256}, measures {group: {measure: {value, n}}}, found {finding: ids}, clips (opened or not)
     and text_only (the table's path or None). A p that is not computed is null."""
-    asked = benchmarks.load(benchmark, split=split, need_clips=False)
-    found, release = audit.facts(asked, clips=clips), releases.identify(asked)
-    run_ = None if text_only is None else pd.read_csv(text_only, keep_default_na=False)
-    frame = audit.table(found, text_only=run_)
+    items = benchmarks.load(benchmark, split=split, need_clips=False)
+    rows, release = facts(items, clips=clips), releases.identify(items)
+    frame = table(
+        rows, text_only=None if text_only is None else pd.read_csv(text_only, keep_default_na=False)
+    )
     measures: dict[str, dict[str, Any]] = {}
     for row in frame.itertuples():
         value = row.value if math.isfinite(row.value) else None
@@ -67,29 +90,154 @@ def report(
     return {
         "release": {"name": release.name, "sha256": release.sha256},
         "measures": measures,
-        "found": dict(audit.named(found)),
+        "found": dict(items_by_finding(rows)),
         "clips": clips,
         "text_only": None if text_only is None else str(text_only),
     }
 
 
-def as_text(made: Mapping[str, Any]) -> str:
+def as_text(result: Mapping[str, Any]) -> str:
     """The report as a plain-text table, a line per measure, followed by what was found in which items."""
-    measures = made["measures"]
+    measures = result["measures"]
     rows = [
         {"": name} | {group: _cell(name, values.get(name)) for group, values in measures.items()}
         for name in measures["overall"]  # which has every measure
     ]
-    parts = [f"benchmark: {made['release']['name']}", pd.DataFrame(rows).to_string(index=False)]
-    for name, ids in made["found"].items():
+    parts = [f"benchmark: {result['release']['name']}", pd.DataFrame(rows).to_string(index=False)]
+    for name, ids in result["found"].items():
         if ids:
             some = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
-            parts.append(f"{name}: {len(ids)} items; each {audit.FINDINGS[name]}: {some}")
-    if not made["clips"]:
+            parts.append(f"{name}: {len(ids)} items; each {FINDINGS[name]}: {some}")
+    if not result["clips"]:
         parts.append("clips: not looked for")
-    if made["text_only"] is None:
+    if result["text_only"] is None:
         parts.append("text_only: no run without audio was given (--text-only TABLE)")
     return "\n\n".join(parts)
+
+
+def facts(items: Sequence[Item], *, clips: bool = True, window: float = WINDOW) -> pd.DataFrame:
+    """A row per item: item, modality, n_options, gold, answerable, withheld, FINDINGS, always_first,
+    always_longest, chance (probability of being right; NaN without a gold option).
+
+    clips: open each clip's header; else the columns of CLIPS are left out. window: seconds.
+    """
+    questions: set[tuple[Path, str]] = set()
+    faults = {clip: _clip_findings(clip, window) for clip in {item.clip for item in items}} if clips else {}
+    rows = []
+    for item in items:
+        question = (item.clip, " ".join(item.question.casefold().split()))
+        rows.append(_facts(item) | {"duplicate_question": question in questions} | faults.get(item.clip, {}))
+        questions.add(question)
+    return pd.DataFrame(rows).astype({"gold": "Int64"})
+
+
+def table(item_facts: pd.DataFrame, *, text_only: pd.DataFrame | None = None) -> pd.DataFrame:
+    """COLUMNS, by modality and "overall", of the rows of `facts`: a tidy table.
+
+    Counts (of n items): items, answerable, withheld, unanswerable, FINDINGS, and options_K, items of K options.
+    Of the n items with a gold option: BASELINES; gold_A_of_K, the share of those with K options whose gold
+    option is A; and gold_p_of_K, the p of such shares if every place were as likely: exact for two options, by
+    chi-square for more, NaN where fewer than five are expected at a place. A repeated gold option counts as the
+    first of its places.
+
+    text_only: the outcome table of the same items asked without audio. Raises OutcomeError if it lacks items,
+    or if its replies failed.
+    """
+    if text_only is not None:
+        item_facts = item_facts.assign(text_only=_text_only(item_facts, text_only))
+    rows = [
+        (group, measure, float(value), n)
+        for group, part in outcomes.groups(item_facts)
+        for measure, value, n in (*_counts(part), *_shares(part))
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def items_by_finding(item_facts: pd.DataFrame) -> Mapping[str, list[str]]:
+    """The ids of the items with each finding, of the rows of `facts`."""
+    return {
+        name: item_facts.loc[item_facts[name], "item"].tolist() for name in FINDINGS if name in item_facts
+    }
+
+
+def summary(frame: pd.DataFrame) -> str:
+    """The overall rows of `table` in a line: what was found, and the baselines in per cent."""
+    overall = frame[frame["group"] == "overall"].set_index("measure")["value"]
+    findings = [f"{int(overall[name])} {name}" for name in FINDINGS if overall.get(name)]
+    baselines = [f"{name} {overall[name]:.1%}" for name in BASELINES if name in overall]
+    hint = "" if "text_only" in overall else "; no run without audio was given"
+    return f"{', '.join(findings) or 'nothing found'}; {', '.join(baselines)}{hint}"
+
+
+def _facts(item: Item) -> dict[str, Any]:
+    gold = None if item.gold is None else item.options[item.gold]
+    longest = [option for option in item.options if len(option) == max(map(len, item.options))]
+    right = {"always_first": item.options[0] == gold, "always_longest": longest.count(gold) / len(longest),
+             "chance": item.chance}  # fmt: skip
+    return {
+        "item": item.id,
+        "modality": item.modality,
+        "n_options": len(item.options),
+        "gold": item.gold,
+        "answerable": item.answerable,
+        "withheld": item.answerable and gold is None,
+        "repeated_option": len(set(item.options)) < len(item.options),
+        "repeated_gold": item.options.count(gold) > 1,
+        **{name: np.nan if gold is None else float(value) for name, value in right.items()},
+    }
+
+
+def _clip_findings(clip: Path, window: float) -> dict[str, bool]:
+    fault, seconds = "", 0.0
+    try:
+        seconds = check_clip(clip)
+    except MissingClip:
+        fault = "missing_clip"
+    except ShortClip:
+        fault = "short_clip"
+    except AudioError:
+        fault = "unreadable_clip"
+    return {name: name == fault for name in CLIPS} | {"long_clip": seconds > window}
+
+
+def _text_only(item_facts: pd.DataFrame, run: pd.DataFrame) -> pd.Series:
+    """By row of `item_facts`: 1 right, 0 not, NaN without a gold option."""
+    outcomes.validate(run)
+    outcomes.refuse_failed(run)
+    graded = item_facts["gold"].notna()
+    if missing := sorted(set(item_facts.loc[graded, "item"]) - set(run["item"])):
+        raise OutcomeError(
+            f"{len(missing)} items, e.g. {missing[0]!r}, are not in the run without audio: ask it of the same items"
+        )
+    right = run.set_index("item")["outcome"].eq(Outcome.CORRECT).astype(float)
+    return item_facts["item"].map(right).where(graded)
+
+
+def _counts(part: pd.DataFrame) -> Iterator[tuple[str, float, int]]:
+    n = len(part)
+    counts = {"items": n, "answerable": part["answerable"].sum(), "withheld": part["withheld"].sum(),
+              "unanswerable": n - part["answerable"].sum()}  # fmt: skip
+    counts |= {name: part[name].sum() for name in FINDINGS if name in part}
+    sizes = part["n_options"].value_counts().sort_index()
+    counts |= {f"options_{size}": count for size, count in sizes.items()}
+    yield from ((name, count, n) for name, count in counts.items())
+
+
+def _shares(part: pd.DataFrame) -> Iterator[tuple[str, float, int]]:
+    graded = part[part["gold"].notna()]
+    yield from ((name, graded[name].mean(), len(graded)) for name in BASELINES if name in graded)
+    for size, rows in graded.groupby("n_options"):
+        counts = np.bincount(rows["gold"].astype(int), minlength=size)
+        yield from (
+            (f"gold_{chr(65 + i)}_of_{size}", count / len(rows), len(rows)) for i, count in enumerate(counts)
+        )
+        yield f"gold_p_of_{size}", _p_uniform(counts), len(rows)
+
+
+def _p_uniform(counts: np.ndarray) -> float:
+    if len(counts) == 2:
+        return float(stats.binomtest(int(counts[0]), int(counts.sum())).pvalue)
+    return float(stats.chisquare(counts).pvalue) if counts.sum() >= 5 * len(counts) else float("nan")
 
 
 def _cell(name: str, cell: Mapping[str, Any] | None) -> str:
@@ -99,8 +247,4 @@ def _cell(name: str, cell: Mapping[str, Any] | None) -> str:
         return "none graded" if cell["n"] == 0 else "too few"
     if name.startswith("gold_p_"):
         return f"{cell['value']:.2g}"
-    return (
-        f"{cell['value']:.3f}"
-        if name.startswith("gold_") or name in audit.BASELINES
-        else f"{cell['value']:.0f}"
-    )
+    return f"{cell['value']:.3f}" if name.startswith("gold_") or name in BASELINES else f"{cell['value']:.0f}"

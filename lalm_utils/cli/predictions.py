@@ -39,18 +39,10 @@ class Prediction:
     reply: models.Reply  # failed if it is missing
 
 
-def read(path: Path) -> pd.DataFrame:
-    """The outcome table (outcomes.COLUMNS) of a predictions file; items without a reply are `failed`.
-
-    Raises PredictionError, as `records` does.
-    """
-    return table(records(path), path)
-
-
-def table(found: Sequence[Prediction], path: Path) -> pd.DataFrame:
-    """The outcome table of what `records` found in the file at `path`."""
-    asked, replies = [each.item for each in found], [each.reply for each in found]
-    return outcomes.table(asked, replies, model=path.name, method="", seed=0)
+def table(predictions: Sequence[Prediction], path: Path) -> pd.DataFrame:
+    """The outcome table of the predictions in the file at `path`; items without a reply are `failed`."""
+    items, replies = zip(*((each.item, each.reply) for each in predictions))
+    return outcomes.table(items, replies, model=path.name, method="", seed=0)
 
 
 def records(path: Path) -> list[Prediction]:
@@ -59,20 +51,20 @@ def records(path: Path) -> list[Prediction]:
     Raises PredictionError: no such file, not JSON, empty, a duplicate id, an answer that is no option or is
     withheld, an unanswerable item, a reply that is not text, reply keys that conflict, or no reply at all.
     """
-    found: dict[str, Prediction] = {}
-    for place, record in _records(path):
-        item = _item(place, record)
-        if item.id in found:
+    predictions: dict[str, Prediction] = {}
+    for position, record in _records(path):
+        item = _item(position, record)
+        if item.id in predictions:
             raise PredictionError(
-                f"{place}: duplicate id {short_repr(item.id)}; an id names one item; remove one of them"
+                f"{position}: duplicate id {short_repr(item.id)}; an id names one item; remove one of them"
             )
-        found[item.id] = Prediction(record=record, item=item, reply=_reply(place, record))
-    if all(each.reply.finish == "failed" for each in found.values()):
+        predictions[item.id] = Prediction(record=record, item=item, reply=_reply(position, record))
+    if all(each.reply.finish == "failed" for each in predictions.values()):
         raise PredictionError(
-            f"{path}: no reply in any of its {len(found)} items; a reply stands under "
+            f"{path}: no reply in any of its {len(predictions)} items; a reply stands under "
             f"{', '.join(REPLY_KEYS)}; rename your key"
         )
-    return list(found.values())
+    return list(predictions.values())
 
 
 def _records(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
@@ -82,47 +74,48 @@ def _records(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
         raise PredictionError(str(error)) from error
 
 
-def _item(place: str, record: Mapping[str, Any]) -> items.Item:
+def _item(position: str, record: Mapping[str, Any]) -> items.Item:
     """The record as an item. Its clip is a stand-in: where the audio once lay is of no concern."""
     kind = "mmau" if "task" in record else "mmar"
     modality = record.get("task", record.get("modality"))
     if modality is None:
         raise PredictionError(
-            f"{place}, item {short_repr(record.get('id'))}: no modality; MMAU has it under task, MMAR under modality; "
-            "add it"
+            f"{position}, item {short_repr(record.get('id'))}: no modality; MMAU has it under task, MMAR under "
+            "modality; add it"
         )
-    known = {"question": "not given"} | dict(record) | {"task": modality, "audio_id": "not-opened.wav"}
+    record = {"question": "not given"} | dict(record) | {"task": modality, "audio_id": "not-opened.wav"}
     try:
-        item = items.from_record(known, Path.cwd(), benchmark=kind)
+        item = items.from_record(record, Path.cwd(), benchmark=kind)
     except BenchmarkError as error:
-        raise PredictionError(f"{place}, {error}; mend the item") from error
+        raise PredictionError(f"{position}, {error}; mend the item") from error
     if not item.answerable:
         raise PredictionError(
-            f"{place}, item {short_repr(item.id)}: unanswerable, so no option is right; score the others alone"
+            f"{position}, item {short_repr(item.id)}: unanswerable, so no option is right; score the others alone"
         )
     if item.gold is None:
         raise PredictionError(
-            f"{place}, item {short_repr(item.id)}: its answer is withheld; score a split that has answers"
+            f"{position}, item {short_repr(item.id)}: its answer is withheld; score a split that has answers"
         )
     return item
 
 
-def _reply(place: str, record: Mapping[str, Any]) -> models.Reply:
-    given = {key: record[key] for key in REPLY_KEYS if not _missing(record.get(key))}
-    for key, text in given.items():
+def _reply(position: str, record: Mapping[str, Any]) -> models.Reply:
+    texts = {key: record[key] for key in REPLY_KEYS if not _missing(record.get(key))}
+    for key, text in texts.items():
         if not isinstance(text, str):
             raise PredictionError(
-                f"{place}, item {short_repr(record['id'])}: {key} is {short_repr(text)}, not a text; "
-                "give the model's raw reply"
+                f"{position}, item {short_repr(record['id'])}: {key} is {short_repr(text)}, not a text; give "
+                "the model's raw reply"
             )
-    if len(set(given.values())) > 1:
+    if len(set(texts.values())) > 1:
         raise PredictionError(
-            f"{place}, item {short_repr(record['id'])}: conflicting replies under {' and '.join(given)}; keep one key"
+            f"{position}, item {short_repr(record['id'])}: conflicting replies under {' and '.join(texts)}; "
+            "keep one key"
         )
-    if not given:
+    if not texts:
         return models.failed("no reply in the file")
-    cut = record.get(CUT_KEY) is True  # as `run` writes it
-    return models.Reply(text=next(iter(given.values())), n_tokens=0, finish="stop", truncated=cut)
+    truncated = record.get(CUT_KEY) is True  # as `run` writes it
+    return models.Reply(text=next(iter(texts.values())), n_tokens=0, finish="stop", truncated=truncated)
 
 
 def _missing(reply: Any) -> bool:

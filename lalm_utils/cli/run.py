@@ -24,9 +24,9 @@ from typing import Any
 
 import pandas as pd
 
-from lalm_utils import audit, benchmarks, option_order, prompts, releases, runs
+from lalm_utils import benchmarks, prompts, releases, runs
 from lalm_utils.cache import cache_dir
-from lalm_utils.cli import distributed, refuse, run_files
+from lalm_utils.cli import audit, distributed, option_order, refuse, run_files
 from lalm_utils.cli.distributed import Group, RankError
 from lalm_utils.cli.jobs import Job
 from lalm_utils.cli.run_files import FolderError
@@ -95,27 +95,27 @@ def _run(args: argparse.Namespace, group: Group) -> int:
     """Ask, each rank its share; rank 0 writes the results and prints."""
     out, started = args.out or _default_out(args), datetime.now(UTC)
     store = args.store or cache_dir() / "replies.sqlite"
-    if group.rank == 0:
+    if group.rank == 0:  # what can fail fails before the model is loaded
         run_files.check_writable(out)
+        Store(store).close()
     job, items = _job(args, group)
     earlier, identity = group.broadcast(lambda: _earlier(out, job))
-    asked = distributed.run_together(job, store, group)
+    counts = distributed.run_together(job, store, group)
     if group.rank > 0:
         return 0
     with Store(store, progress=False) as opened:
         tables = {
-            name: option_order.in_order_of(items, table, job.items)
-            for name, table in job.tables(opened).items()
+            name: option_order.restore(items, table, job.items) for name, table in job.tables(opened).items()
         }
-    made = {method: _about(method, table, items, asked[method]) for method, table in tables.items()}
-    audited = audit.table(audit.facts(items))
+    summaries = {method: _summary(method, table, items, counts[method]) for method, table in tables.items()}
+    measures = audit.table(audit.facts(items))
     facts = {
         "format": run_files.FORMAT,
         "identity": identity,
         "model": job.model.description | {"name": job.model.name, "fingerprint": job.model.fingerprint},
         "benchmark": _benchmark(args, items) | {"sha256": identity["benchmark"]},
-        "audit": run_files.overall(audited),
-        "methods": earlier.get("methods", {}) | made,
+        "audit": run_files.overall(measures),
+        "methods": earlier.get("methods", {}) | summaries,
         "seed": args.seed,
         "option_order": args.option_order,
         "audio": args.audio,
@@ -125,9 +125,9 @@ def _run(args: argparse.Namespace, group: Group) -> int:
         "versions": run_files.versions(),
     }
     run_files.write(out, job.items, tables, facts)
-    print(f"benchmark: {facts['benchmark']['release']}\naudit: {audit.summary(audited)}")
-    print(_report(out, made))
-    return 1 if any(about["outcomes"]["failed"] for about in made.values()) else 0
+    print(f"benchmark: {facts['benchmark']['release']}\naudit: {audit.summary(measures)}")
+    print(_report(out, summaries))
+    return 1 if any(summary["outcomes"]["failed"] for summary in summaries.values()) else 0
 
 
 def _earlier(out: Path, job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -138,12 +138,12 @@ def _earlier(out: Path, job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _job(args: argparse.Namespace, group: Group) -> tuple[Job, list[Item]]:
     """The job, and its items as the benchmark orders their options."""
-    chosen = {"split": args.split, "n": args.n, "seed": args.seed, "need_clips": args.audio}
-    items = benchmarks.load(args.benchmark, **chosen)
+    selection = {"split": args.split, "n": args.n, "seed": args.seed, "need_clips": args.audio}
+    items = benchmarks.load(args.benchmark, **selection)
     model, order = load_model(args.model, **options(args, group)), args.option_order
-    asked = items if order is None else option_order.reordered(items, seed=order)
+    ordered = items if order is None else option_order.rotate(items, seed=order)
     methods = tuple(dict.fromkeys(args.methods))
-    return Job(model=model, items=asked, methods=methods, seed=args.seed, audio=args.audio), items
+    return Job(model=model, items=ordered, methods=methods, seed=args.seed, audio=args.audio), items
 
 
 def options(args: argparse.Namespace, group: Group) -> dict[str, Any]:
@@ -152,9 +152,8 @@ def options(args: argparse.Namespace, group: Group) -> dict[str, Any]:
     options = {name: value for name, value in given.items() if value is not None}
     if not getattr(args, "check", True):
         options["check"] = False
-    if (
-        group.world_size > 1 and "device" not in options and "://" not in args.model
-    ):  # a server has its own devices
+    on_server = "://" in args.model  # which has its own devices
+    if group.world_size > 1 and "device" not in options and not on_server:
         import torch
 
         if torch.cuda.is_available():
@@ -182,11 +181,10 @@ def _benchmark(args: argparse.Namespace, items: Sequence[Item]) -> dict[str, Any
     }
 
 
-def _about(method: str, table: pd.DataFrame, items: Sequence[Item], asked: int) -> dict[str, Any]:
+def _summary(method: str, table: pd.DataFrame, items: Sequence[Item], asked: int) -> dict[str, Any]:
     """What run.json says of one method."""
     graded = table[[not run_files.withheld(item) for item in items]]
     names = dict(zip(("table", "predictions"), run_files.files_of(method)))
-    lost = table.loc[table["outcome"] == "failed", "item"].tolist()
     return names | {
         "instruction": prompts.QUESTIONS[method],
         "max_new_tokens": runs.MAX_NEW_TOKENS[method],
@@ -195,23 +193,23 @@ def _about(method: str, table: pd.DataFrame, items: Sequence[Item], asked: int) 
         "withheld": len(table) - len(graded),
         "outcomes": run_files.counts(graded),
         "clips": run_files.cut(graded),
-        "failed": lost,
+        "failed": table.loc[table["outcome"] == "failed", "item"].tolist(),
     }
 
 
-def _report(out: Path, made: Mapping[str, Mapping[str, Any]]) -> str:
+def _report(out: Path, summaries: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
-        {"method": method, "replies": about["replies"], "asked": about["asked_in_this_run"]}
-        | ({"withheld": about["withheld"]} if about["withheld"] else {})
-        | about["outcomes"]
-        | (about["clips"] if any(about["clips"]["cut"] for about in made.values()) else {})
-        for method, about in made.items()
+        {"method": method, "replies": summary["replies"], "asked": summary["asked_in_this_run"]}
+        | ({"withheld": summary["withheld"]} if summary["withheld"] else {})
+        | summary["outcomes"]
+        | (summary["clips"] if any(summary["clips"]["cut"] for summary in summaries.values()) else {})
+        for method, summary in summaries.items()
     ]
     table = pd.DataFrame(rows).to_string(index=False)
     lines = [table, f"written to {out}: run.json, and per method .csv and .jsonl"]
-    lost = sum(len(about["failed"]) for about in made.values())
-    if lost:
-        lines.append(f"{lost} replies failed; the tables say why, and the same command asks for them again")
-    first, *others = (out / about["predictions"] for about in made.values())
+    failed = sum(len(summary["failed"]) for summary in summaries.values())
+    if failed:
+        lines.append(f"{failed} replies failed; the tables say why, and the same command asks for them again")
+    first, *others = (out / summary["predictions"] for summary in summaries.values())
     compare = f" {others[0]} --before" if others else ""
     return "\n".join([*lines, f"metrics: python -m lalm_utils score{compare} {first}"])

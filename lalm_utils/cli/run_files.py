@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: a table and predictions per method, and `run.json`, which says whence.
+"""What a run leaves in its folder: a table and predictions per method, and `run.json`, which says how they came about.
 
 In: a folder, items, outcome tables and facts. Out: `METHOD.csv` (outcomes.COLUMNS), `METHOD.jsonl` (the items in
 MMAU's schema with each reply under `model_output`, as `python -m lalm_utils score` reads it) and `run.json`. It
@@ -33,7 +33,7 @@ from lalm_utils.outcomes import Outcome
 
 FORMAT = 1
 FACTS = "run.json"
-BEFORE = {"audio": True}  # what folders of earlier versions do not say of themselves
+DEFAULTS = {"audio": True}  # what folders of earlier versions do not say of themselves
 REPLY_KEY = "model_output"  # what MMAU's own scorer reads
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pandas")
 
@@ -51,10 +51,10 @@ def identity(fingerprint: str, items: Sequence[Item], seed: int, *, audio: bool 
 def content_of(items: Sequence[Item], *, clips: bool = True) -> str:
     """SHA-256 over all that is asked and graded, `clips` by their bytes; no path and no name of a file counts."""
     digest = hashlib.sha256()
-    heard = {item.clip: sha256_of(item.clip) if clips else "" for item in items}
+    content = {item.clip: sha256_of(item.clip) if clips else "" for item in items}
     for item in items:
         parts = (item.id, item.modality, item.question, item.options, item.gold, item.answerable)
-        digest.update(json.dumps([*parts, heard[item.clip]]).encode() + b"\n")
+        digest.update(json.dumps([*parts, content[item.clip]]).encode() + b"\n")
     return digest.hexdigest()
 
 
@@ -69,17 +69,17 @@ def check_writable(folder: Path) -> None:
 
 def check_same(folder: Path, run: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Any]:
     """The facts of an earlier part of this run, {} if the folder has none; FolderError if it is another run's."""
-    there = [name for method in methods for name in files_of(method) if (folder / name).exists()]
+    existing = [name for method in methods for name in files_of(method) if (folder / name).exists()]
     if not (folder / FACTS).exists():
-        if there:
+        if existing:
             raise FolderError(
-                f"{folder}: holds {there[0]} but no {FACTS}, so it is not known whose it is; give another --out"
+                f"{folder}: holds {existing[0]} but no {FACTS}, so it is not known whose it is; give another --out"
             )
         return {}
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        known = BEFORE | facts["identity"]
-        different = [name for name, value in run.items() if known.get(name) != value]
+        earlier = DEFAULTS | facts["identity"]
+        different = [name for name, value in run.items() if earlier.get(name) != value]
         facts["methods"].items()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FolderError(f"{folder / FACTS}: not written by this command; give another --out") from error
@@ -123,9 +123,9 @@ def counts(table: pd.DataFrame) -> dict[str, int]:
     return {outcome.value: int((table["outcome"] == outcome).sum()) for outcome in Outcome}
 
 
-def overall(audited: pd.DataFrame) -> dict[str, float | None]:
+def overall(measures: pd.DataFrame) -> dict[str, float | None]:
     """The overall rows of `audit.table`, by measure; null for what is not computed."""
-    rows = audited[audited["group"] == "overall"]
+    rows = measures[measures["group"] == "overall"]
     return {row.measure: row.value if math.isfinite(row.value) else None for row in rows.itertuples()}
 
 
@@ -135,26 +135,26 @@ def cut(table: pd.DataFrame) -> dict[str, float | None]:
     if rows.empty:
         return {"cut": int(table["truncated"].sum()), "accuracy": None, "accuracy_without": None}
     overall = metrics.cut_clips(rows).iloc[-1]
-    found = {"accuracy": overall["accuracy"], "accuracy_without": overall["accuracy_without"]}
+    accuracies = {"accuracy": overall["accuracy"], "accuracy_without": overall["accuracy_without"]}
     return {"cut": int(table["truncated"].sum())} | {
-        name: float(value) if math.isfinite(value) else None for name, value in found.items()
+        name: float(value) if math.isfinite(value) else None for name, value in accuracies.items()
     }
 
 
 def versions() -> dict[str, str]:
     """Releases of what replies depend on."""
-    found = {"lalm_utils": lalm_utils.__version__, "python": platform.python_version()}
+    releases = {"lalm_utils": lalm_utils.__version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            releases[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return releases
 
 
 def _prediction(item: Item, row: Mapping[str, Any]) -> str:
-    lost = row["outcome"] == Outcome.FAILED
-    reply = {REPLY_KEY: None, "error": row["error"]} if lost else {REPLY_KEY: row["reply"]}
+    failed = row["outcome"] == Outcome.FAILED
+    reply = {REPLY_KEY: None, "error": row["error"]} if failed else {REPLY_KEY: row["reply"]}
     return json.dumps(to_record(item) | reply | {CUT_KEY: bool(row["truncated"])}, ensure_ascii=False)
 
 

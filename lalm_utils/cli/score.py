@@ -51,9 +51,9 @@ def score(
     infinite. Raises PredictionError, and OutcomeError for unequal sets of items or other questions under one id.
     """
     sources = {"predictions": Path(path)} | ({"before": Path(before)} if before is not None else {})
-    found = {role: predictions.records(file) for role, file in sources.items()}
-    tables = {role: predictions.table(found[role], file) for role, file in sources.items()}
-    release = releases.identify([each.item for each in found["predictions"]])
+    records = {role: predictions.records(file) for role, file in sources.items()}
+    tables = {role: predictions.table(records[role], file) for role, file in sources.items()}
+    release = releases.identify([each.item for each in records["predictions"]])
     options = {"n_boot": n_boot, "level": LEVEL, "seed": seed}
     report = _run(tables["predictions"], exclude_failed, **options)
     if before is not None:
@@ -61,7 +61,7 @@ def score(
         for group, gain in _gain(tables["before"], tables["predictions"], exclude_failed, **options).items():
             joined = {key: report[group][key] | gain[key] for key in ("intervals", "status")}
             report[group] |= gain | joined | {"before": baseline[group]}
-    if any(predictions.CUT_KEY in each.record for each in found["predictions"]):
+    if any(predictions.CUT_KEY in each.record for each in records["predictions"]):
         for group, fields in _cut(tables["predictions"]).items():
             report[group]["clips"] = fields
     if official:

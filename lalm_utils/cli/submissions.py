@@ -1,8 +1,10 @@
-"""What the official scripts of MMAU and MMAR read, and what they would say of it.
+"""What the official scripts of MMAU and MMAR read (the command `python -m lalm_utils submit`), and their own rule.
 
 In: an official question file and the replies to its items. Out: the same records with a reply in each, as the
 official evaluation scripts want them (`write`); and the accuracy by those scripts' rule, beside ours
-(`official`, `compare`). It asks no model and opens no audio.
+(`official`, `compare`). No model is asked and no audio opened.
+
+    python -m lalm_utils submit out/mini-mmau --benchmark mmau-test.json --method plain --out submission.json
 
 A reply is written under two keys: the one that a benchmark's script reads (MMAU: model_output, MMAR:
 answer_prediction) and the one that its README names (model_prediction). A record without the key is left out
@@ -12,9 +14,10 @@ failed reply is an empty text, which the scripts count as wrong, and `reply_fail
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +25,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lalm_utils import benchmarks, outcomes, parsing, releases
-from lalm_utils.cli import predictions
+from lalm_utils.cli import predictions, refuse, run_files
+from lalm_utils.items import BenchmarkError
 from lalm_utils.outcomes import Outcome
 
 if TYPE_CHECKING:
     from lalm_utils.items import Item
-    from lalm_utils.models import Reply
 
 KEYS = {"mmau": ("model_output", "model_prediction"), "mmar": ("answer_prediction", "model_prediction")}
 FAILED = "reply_failed"
@@ -42,8 +45,8 @@ class SubmissionError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
-    """What a submission holds."""
+class Submission:
+    """What a submission file holds."""
 
     path: Path
     n: int  # records, as many as the question file has
@@ -51,21 +54,72 @@ class Written:
     release: str  # of the question file, by its content
 
 
-def reply_table(asked: Sequence[Item], replies: Sequence[Reply]) -> pd.DataFrame:
-    """Replies as `write` takes them, ungraded: for items whose answers are withheld, as in MMAU's test set.
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Add `submit` to the subcommands of `python -m lalm_utils`."""
+    parser = commands.add_parser(
+        "submit",
+        help="write a run's replies as the official script of MMAU or MMAR reads them",
+        description="Write the records of an official question file, each with the reply of a run's folder.",
+    )
+    add = parser.add_argument
+    add("folder", type=Path, metavar="RUN_FOLDER", help="what `run` wrote (--out)")
+    add("--benchmark", type=Path, required=True, metavar="FILE", help="the official question file of the run")
+    add("--out", type=Path, required=True, metavar="FILE", help="the submission, .json; for MMAR also .jsonl")
+    add("--method", default="plain", help="the run's method (default: plain)")
+    add(
+        "--parsed",
+        action="store_true",
+        help="write the option that our parser reads in a reply, where it reads one",
+    )
+    parser.set_defaults(run=run)
 
-    Where answers are known, the outcome table will do. Raises SubmissionError for unequal lengths.
+
+def run(args: argparse.Namespace) -> int:
+    """Write, print. Returns the exit code: 0 (missing replies are no error, but are counted), or 2 with a reason."""
+    try:
+        table = read_run(args.folder, args.method)
+        submission = write(args.out, args.benchmark, table, parsed=args.parsed)
+    except (SubmissionError, BenchmarkError, OSError) as error:
+        return refuse(error)
+    print(
+        f"benchmark: {submission.release}\nwritten to {submission.path}: {submission.n} records, "
+        f"{len(submission.failed)} of them without a reply; replies are {'parsed' if args.parsed else 'as they came'}"
+    )
+    return 0
+
+
+def read_run(folder: Path, method: str) -> pd.DataFrame:
+    """The replies of one method in a run's folder, as `write` takes them, items with withheld answers included.
+
+    SubmissionError where the folder lacks them, or where options were asked in another order than the file's: a
+    letter in a reply would name another option.
     """
-    if len(asked) != len(replies):
-        raise SubmissionError(f"{len(asked)} items but {len(replies)} replies; give one reply per item")
-    rows = [(item.id, reply.text, reply.finish, reply.error) for item, reply in zip(asked, replies)]
+    facts_file, replies_file = folder / run_files.FACTS, folder / run_files.files_of(method)[1]
+    if not (facts_file.is_file() and replies_file.is_file()):
+        raise SubmissionError(
+            f"{folder}: no {run_files.FACTS} and {replies_file.name}; give a folder of `run`"
+        )
+    try:
+        facts = json.loads(facts_file.read_text(encoding="utf-8"))
+        records = [json.loads(line) for line in replies_file.read_text(encoding="utf-8").splitlines()]
+        texts = [(record["id"], record[run_files.REPLY_KEY], record.get("error", "")) for record in records]
+        order = facts.get("option_order")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SubmissionError(
+            f"{folder}: not written by `run` ({error!r}); give a folder of `run`"
+        ) from error
+    if order is not None:
+        raise SubmissionError(f"{folder}: was asked with --option-order {order}; submit a run without it")
+    rows = [(item, text or "", "failed" if text is None else "stop", error) for item, text, error in texts]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def write(path: str | Path, questions: str | Path, table: pd.DataFrame, *, parsed: bool = False) -> Written:
+def write(
+    path: str | Path, questions: str | Path, table: pd.DataFrame, *, parsed: bool = False
+) -> Submission:
     """Write the records of the official file `questions` to `path`, each with its reply from `table`.
 
-    table: one run's outcome table, or a `reply_table`; other columns than `COLUMNS` are not looked at.
+    table: one run's outcome table, or what `read_run` gives; other columns than `COLUMNS` are not looked at.
     parsed: a reply in which `parsing.read` finds an option is written as that option's text, any other as it
     is; the official rule misses many right answers in sentences. Say with a number which of the two it was.
     The ending of `path` decides the layout, as in the official scripts: .json is an array, .jsonl (MMAR alone)
@@ -75,19 +129,19 @@ def write(path: str | Path, questions: str | Path, table: pd.DataFrame, *, parse
     column, or a question file that holds replies; BenchmarkError if that is no question file of MMAU or MMAR.
     """
     path, questions = Path(path), Path(questions)
-    kind, asked = _official(questions)
+    kind, records = _official(questions)
     if path.suffix not in ((".json",) if kind == "mmau" else (".json", ".jsonl")):
         raise SubmissionError(f"{path}: {kind.upper()}'s script reads .json{' or .jsonl' * (kind == 'mmar')}")
     if path.resolve() == questions.resolve():
         raise SubmissionError(f"{path}: would overwrite the question file; name another")
-    replies = _replies(table, {item.id for _, item in asked}, questions)
-    filled = [record | _fields(item, kind, replies, parsed) for record, item in asked]
-    missing = tuple(item.id for (_, item), record in zip(asked, filled) if FAILED in record)
+    replies = _replies(table, {item.id for _, item in records}, questions)
+    filled = [record | _fields(item, kind, replies, parsed) for record, item in records]
+    missing = tuple(item.id for (_, item), record in zip(records, filled) if FAILED in record)
     if missing:
         log.warning("%s: %d of %d replies are missing, written as failed", path, len(missing), len(filled))
     path.write_text(_as_json(filled, path.suffix), encoding="ascii")
-    release = releases.identify([item for _, item in asked]).name
-    return Written(path=path, n=len(filled), failed=missing, release=release)
+    release = releases.identify([item for _, item in records]).name
+    return Submission(path=path, n=len(filled), failed=missing, release=release)
 
 
 def official(path: str | Path) -> pd.DataFrame:
@@ -130,21 +184,21 @@ def compare(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 def _official(questions: Path) -> tuple[str, list[tuple[dict[str, Any], Item]]]:
     """Which benchmark it is, and its records as they stand there, each with the item that it describes."""
-    placed = list(benchmarks.json_records(questions))
-    asked = benchmarks.load(questions.resolve(), need_clips=False)
-    for place, record in placed:
+    records = list(benchmarks.json_records(questions))
+    loaded = benchmarks.load(questions.resolve(), need_clips=False)
+    for position, record in records:
         if held := sorted({*predictions.REPLY_KEYS, FAILED} & set(record)):
             raise SubmissionError(
-                f"{place}: holds replies already ({', '.join(held)}); give the official question file"
+                f"{position}: holds replies already ({', '.join(held)}); give the official question file"
             )
-    kind = "mmar" if "audio_path" in placed[0][1] else "mmau"
-    return kind, [(record, item) for (_, record), item in zip(placed, asked, strict=True)]
+    kind = "mmar" if "audio_path" in records[0][1] else "mmau"
+    return kind, [(record, item) for (_, record), item in zip(records, loaded, strict=True)]
 
 
 def _replies(table: pd.DataFrame, known: set[str], questions: Path) -> dict[str, tuple[str, str]]:
     """(reply, why it is missing or "") by item."""
     if missing := [name for name in COLUMNS if name not in table.columns]:
-        raise SubmissionError(f"the table lacks the columns {missing}; give an outcome table or reply_table")
+        raise SubmissionError(f"the table lacks the columns {missing}; give an outcome table of one run")
     if len(twice := table.loc[table["item"].duplicated(), "item"]):
         raise SubmissionError(f"item {twice.iloc[0]!r} stands more than once; give one run at a time")
     if unknown := [item for item in table["item"] if item not in known]:

@@ -1,42 +1,46 @@
 """Any OpenAI-compatible server that takes audio (vLLM, SGLang, a hosted one), behind the `Model` protocol.
 
-In: a server's address and a model's name there, then prompts. Out: replies. `json_client` makes the calls and
-`chat_format` knows the protocol. A call that fails, after all its attempts, is a failed reply.
+In: a server's address and a model's name there, then prompts. Out: replies. `chat` knows the protocol and `http` makes
+the calls. A call that fails, after all its attempts, is a failed reply.
 
-What is sent: `temperature`, `max_tokens`, `top_p` 1, and, where something is drawn, `n` and `seed`. Everything
+What is sent: `temperature`, `max_tokens`, `top_p` 1, and, where replies are sampled, `n` and `seed`. Everything
 else is the server's own choice: vLLM, for one, takes repetition penalty and top-k from the model's stored
 generation settings unless told otherwise, and a penalty changes greedy replies too. Say so with
 `extra={"repetition_penalty": 1.0, "top_k": -1}`; not all servers know these fields, so they are not sent unasked.
 
-Sample k is drawn with the seed `seed + k`, as far as the server heeds seeds. n samples are one request with
-`n` and the first sample's seed, which vLLM counts up for the others. Where a server gives fewer choices than
-asked, or refuses `n`, the rest are requests of their own. A server that draws all choices of a request with
-one seed gives equal ones: `one_request=False` makes them n requests at once.
+Sample k has the seed `seed + k`, as far as the server heeds seeds. n samples are one request with `n` and the
+first sample's seed, which vLLM counts up for the others. Where a server gives fewer choices than that, or refuses
+`n`, the rest are requests of their own. A server that samples all choices of a request with one seed gives equal
+ones: `one_request=False` makes them n requests from the start.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, get_args
 
 import httpx
 import numpy as np
 
-from lalm_utils.audio import MIN_SECONDS
-from lalm_utils.engine.batches import Failure, bisect_on_failure
-from lalm_utils.models import ModelError, Prompt, Reply, failed
-from lalm_utils.server import chat_format, trial
-from lalm_utils.server.chat_client import ChatClient, Sampling
-from lalm_utils.server.chat_format import AudioPart
-from lalm_utils.server.json_client import Backoff, CallError, JsonClient
+from lalm_utils.audio import MIN_SECONDS, RATE, chirp
+from lalm_utils.models import Decoding, ModelError, Prompt, Reply, failed
+from lalm_utils.server import chat
+from lalm_utils.server.chat import AudioPart, ChatClient
+from lalm_utils.server.http import Backoff, CallError, JsonClient
 
 KEYS = ("LALM_UTILS_API_KEY", "OPENAI_API_KEY")  # of the environment; the first that is set counts
-OURS = ("model", "messages", "n", "temperature", "max_tokens", "seed", "stream")
+RESERVED = ("model", "messages", "n", "temperature", "max_tokens", "seed", "stream")
+PROBE = "What do you hear?"
+PROBE_TOKENS = 32
+SPECIAL_TOKENS = re.compile(r"(\s*<\|[^<>|]*\|>)+\s*|(\s*</?s>)+\s*")
+
+log = logging.getLogger(__name__)
 
 
 class ApiModel:
@@ -48,8 +52,7 @@ class ApiModel:
     so that the same deployment at another port finds its stored replies. The times that servers put on their
     models ("created") are left out, since vLLM's is the time of the request.
 
-    A first question tells whether the model replies, and whether its prompt is longer with a clip than without
-    (`trial`). Whether it makes use of what it hears is not checked: compare with `runs.with_silence`.
+    A health check at loading (`probe`) tells whether the model replies, and whether a clip reaches it.
     """
 
     def __init__(
@@ -72,7 +75,7 @@ class ApiModel:
         check: bool = True,
         backoff: Backoff | None = None,
     ) -> None:
-        """Ask the server for its list of models, and refuse a `model` that is not on it, or fails `trial` (`check`).
+        """Ask the server for its list of models, and refuse a `model` that is not on it, or fails `probe` (`check`).
 
         extra: further fields of each request; window_seconds: of a clip, the rest is cut and the reply marked
         truncated; audio_part: "audio_url" for SGLang before August 2026; continues: the server knows vLLM's
@@ -102,8 +105,8 @@ class ApiModel:
                 backoff=backoff,
             )
             self.address, self._chat = server.address, ChatClient(server, one_request=one_request)
-            self.reported = self._chat.told_of(model, check=check)
-            self.first_question = self._try_out() if check else {}
+            self.reported = self._chat.model_card(model, check=check)
+            self.prompt_tokens = self.probe() if check else {}
         except CallError as error:
             raise ModelError(f"{model} cannot be asked: {error}.") from error
         self.fingerprint = self._fingerprint()
@@ -126,7 +129,7 @@ class ApiModel:
             "fingerprint": self.fingerprint,
             "revision": self.revision,
             "device": "the server's",
-            "prompt_tokens": self.first_question or "not told",
+            "prompt_tokens": self.prompt_tokens or "not told",
             "extra": self.extra,
             "audio_part": self.audio_part,
             "one_request": self.one_request,
@@ -146,7 +149,7 @@ class ApiModel:
                 f"{self.name} is asked to go on with the assistant's turn, which the protocol does not know. "
                 "vLLM and SGLang do: load the model with continues=True."
             )
-        return chat_format.rendered(prompt)
+        return chat.render(prompt)
 
     def generate(
         self,
@@ -159,16 +162,12 @@ class ApiModel:
         first_sample: int = 0,
     ) -> list[list[Reply]]:
         """See `Model.generate`. ValueError for a setting out of its range."""
-        how = Sampling(
-            n=n,
-            temperature=temperature,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-            first_sample=first_sample,
+        decoding = Decoding(
+            n=n, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, first_sample=first_sample
         )
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="lalm-api")
         try:
-            return list(pool.map(lambda prompt: self._replies(prompt, how), prompts))
+            return list(pool.map(lambda prompt: self._replies(prompt, decoding), prompts))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # an interrupt does not wait for what is under way
 
@@ -179,12 +178,52 @@ class ApiModel:
             "write. Sample replies with generate, or load the weights with load_model(folder or hub id)."
         )
 
+    def probe(self) -> dict[str, int]:
+        """A question before a thousand: its prompt's tokens with_clip and without_clip, {} if the server does not tell.
+
+        ModelError for a reply that is empty or special tokens alone, which is all that some releases of transformers
+        behind vLLM give, and for a prompt that is no longer with a clip than without: the clip was dropped. Whether
+        the model makes use of what it hears is not seen here; `runs.silenced` and `runs.swapped` tell.
+        """
+        clip = chat.audio_part(chirp()[: round(self.window_seconds * RATE)], self.audio_part)
+        text = {"type": "text", "text": PROBE}
+        reply, with_clip = self._chat.greedy(
+            self._body([{"role": "user", "content": [clip, text]}]), PROBE_TOKENS
+        )
+        fault = reply.error or ("special tokens alone" if SPECIAL_TOKENS.fullmatch(reply.text) else "")
+        if fault:
+            raise ModelError(
+                f"{self.model} gives no reply to a first question about a clip of a second: {fault}"
+                f"{f', {reply.text[:80]!r}' if reply.text else ''}. Check the model's and transformers' releases on "
+                "the server (vLLM with transformers 5.10.0 to 5.10.3 replies so); check=False skips this test."
+            )
+        try:
+            _, without_clip = self._chat.greedy(
+                self._body([{"role": "user", "content": PROBE}]), PROBE_TOKENS
+            )
+        except CallError:  # a server may refuse what has no clip
+            without_clip = None
+        if with_clip is None or without_clip is None:
+            log.warning(
+                "%s: the server does not count the tokens of prompts, so it cannot be told whether clips reach the "
+                "model; compare with runs.silenced",
+                self.model,
+            )
+            return {}
+        if with_clip <= without_clip:
+            raise ModelError(
+                f"{self.model} gets no audio: a question has {with_clip} tokens with a clip and {without_clip} "
+                f"without, so the server drops the clip. Try another audio_part than {self.audio_part!r}, and check "
+                "that the server runs a model with audio; check=False skips this test."
+            )
+        return {"with_clip": with_clip, "without_clip": without_clip}
+
     def close(self) -> None:
         """Close the connections."""
         self._chat.server.close()
 
     def _check_settings(self) -> None:
-        if clash := sorted(set(self.extra) & set(OURS)):
+        if clash := sorted(set(self.extra) & set(RESERVED)):
             raise ModelError(f"extra has {', '.join(clash)}, set by generate itself: leave it out.")
         if self.audio_part not in get_args(AudioPart):
             raise ModelError(f"audio_part={self.audio_part!r}: one of {', '.join(get_args(AudioPart))}.")
@@ -195,13 +234,9 @@ class ApiModel:
         except (TypeError, ValueError) as error:
             raise ModelError(f"extra cannot be written as JSON ({error}): give plain values.") from error
 
-    def _try_out(self) -> dict[str, int]:
-        how = {"audio_part": self.audio_part, "window_seconds": self.window_seconds}
-        return trial.try_out(self._chat, {"model": self.model, "top_p": 1.0} | self.extra, **how)
-
     def _fingerprint(self) -> str:
-        where = {"revision": self.revision} if self.revision else {"address": self.address}
-        decides = {
+        source = {"revision": self.revision} if self.revision else {"address": self.address}
+        facts = {
             "protocol": "openai chat",
             "model": self.model,
             "reported": self.reported,
@@ -210,22 +245,19 @@ class ApiModel:
             "one_request": self.one_request,
             "window_seconds": self.window_seconds,
         }
-        return hashlib.sha256(json.dumps(decides | where, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(facts | source, sort_keys=True).encode()).hexdigest()
 
-    def _replies(self, prompt: Prompt, how: Sampling) -> list[Reply]:
-        (made,) = bisect_on_failure([prompt], lambda asked: [self._drawn(asked[0], how)])
-        return [failed(made.error)] * how.n if isinstance(made, Failure) else made
+    def _body(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"model": self.model, "messages": messages, "top_p": 1.0} | self.extra
 
-    def _drawn(self, prompt: Prompt, how: Sampling) -> list[Reply]:
-        self.render(prompt)  # refuses what cannot be sent
-        cut: list[bool] = []
-
-        def part(clip: Path) -> dict[str, Any]:
-            wav, was_cut = chat_format.wav_of(clip, self.window_seconds)
-            cut.append(was_cut)
-            return chat_format.audio_part(wav, self.audio_part)
-
-        sent = chat_format.messages(prompt, part)
-        going_on = chat_format.CONTINUE if prompt.turns[-1].role == "assistant" else {}
-        body = {"model": self.model, "messages": sent, "top_p": 1.0} | going_on | self.extra
-        return self._chat.draw(body, how, truncated=any(cut))
+    def _replies(self, prompt: Prompt, decoding: Decoding) -> list[Reply]:
+        try:
+            self.render(prompt)  # refuses what cannot be sent
+            messages, truncated = chat.request_messages(prompt, self.audio_part, self.window_seconds)
+            body = self._body(messages)
+            if prompt.turns[-1].role == "assistant":
+                body = chat.CONTINUE | body  # what `extra` says goes before
+            return self._chat.sample(body, decoding, truncated=truncated)
+        except Exception as error:  # whatever it was, it costs this prompt alone
+            log.warning("no reply: %s: %s", type(error).__name__, error)
+            return [failed(f"{type(error).__name__}: {error}")] * decoding.n

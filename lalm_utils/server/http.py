@@ -1,51 +1,56 @@
-"""JSON to a server and back: timeouts, repeated attempts, bounds, and a key that goes to that server alone.
+"""JSON to a server and back: timeouts, a deadline, a bound on bytes, retries, and a key that goes to that server alone.
 
-In: an address and a key, then a path and a body. Out: the parsed answer, or a `CallError` that says why there
-is none. It knows no models, chats or audio.
+In: an address and a key, then a path and a body. Out: the parsed answer, or a `CallError` that says why there is none.
 
-The key is sent as a header and kept in closures: no attribute, repr or message holds it. Redirects are not
-followed, since they could carry it to another host, and an answer that repeats it is thrown away.
+The key is sent as a header and kept in closures: no attribute, repr or message holds it. Redirects are not followed,
+since they could carry it to another host, and an answer that repeats it is thrown away.
+
+httpx's read timeout sees silences only, and a server can go on for ever with what httpx never hands on: headers, "100
+Continue", extensions of chunks. asyncio.timeout ends a call whatever it waits for, so the calls run in an event loop,
+in a thread of its own because a notebook's loop is running already.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import random
 import re
+import threading
 import time
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
-from lalm_utils.server.patience import Connections, Watch
-
 MAX_BYTES = 8_000_000  # of an answer; a reply of 1,000 tokens takes some 5,000
-MAX_REASON = 64_000  # of an error's body, of which a line is shown
-MAX_SAID = 600  # characters of a message
-SECRET = 8  # characters; placeholders such as "EMPTY" are shorter, and may well stand in a reply
+MAX_ERROR_BYTES = 64_000  # of an error's body, of which a line is shown
+MAX_MESSAGE = 600  # characters
+MIN_SECRET = 8  # characters; placeholders such as "EMPTY" are shorter, and may well stand in a reply
 FORM = "write http(s)://HOST:PORT/v1"
-AGAIN = (429, 500, 502, 503, 504)
+RETRIED = (429, 500, 502, 503, 504)
 HINTS = {
     401: "set LALM_UTILS_API_KEY to a key of this server",
     403: "set LALM_UTILS_API_KEY to a key that may do this",
     404: "check the address, which usually ends in /v1, and the model's name",
     413: "the clips are too large for this server",
 }
+T = TypeVar("T")
 
 
 class CallError(RuntimeError):
     """There is no usable answer. `status` is the HTTP status where there was one."""
 
-    def __init__(self, message: str, *, status: int | None = None, again: bool = False, after: float = 0.0):
-        """`again`: another attempt may succeed, `after` so many seconds at the earliest."""
+    def __init__(self, message: str, *, status: int | None = None, retry: bool = False, after: float = 0.0):
+        """`retry`: another attempt may succeed, `after` so many seconds at the earliest."""
         super().__init__(message)
-        self.status, self.again, self.after = status, again, after
+        self.status, self.retry, self.after = status, retry, after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +96,16 @@ class JsonClient:
         self.address, self.retries, self.read_timeout = str(url).rstrip("/"), retries, read_timeout
         self.backoff = backoff or Backoff()
         _check_key(key, url, allow_insecure)
-        written = json.dumps(key)[1:-1]
+        in_json = json.dumps(key)[1:-1]
         # also as it stands in the repr of what a server sent, a text or bytes
-        quoted = repr(key)[1:-1], repr(bytearray(key.encode()))[12:-2]
-        forms = sorted({key, written, *quoted} - {""}, key=len, reverse=True)
-        self._hidden = lambda text: reduce(lambda said, form: said.replace(form, "[key]"), forms, text)
-        self._repeats_key = lambda answer: len(key) >= SECRET and written in json.dumps(answer)
-        self._connections = Connections()
-        self._http = httpx.Client(
+        in_repr = repr(key)[1:-1], repr(bytearray(key.encode()))[12:-2]
+        forms = sorted({key, in_json, *in_repr} - {""}, key=len, reverse=True)
+        self._hide_key = lambda text: reduce(lambda part, form: part.replace(form, "[key]"), forms, text)
+        # escapes can hide a key from a look at the text; without them the text itself will do, in half the time
+        self._repeats_key = lambda text, answer: (
+            len(key) >= MIN_SECRET and in_json in (json.dumps(answer) if "\\" in text else text)
+        )
+        self._http = httpx.AsyncClient(
             auth=_bearer(key),
             timeout=httpx.Timeout(connect=connect_timeout, read=read_timeout, write=read_timeout, pool=None),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
@@ -110,48 +117,72 @@ class JsonClient:
             # http has no certificates to check, and loading the trusted ones takes 50 ms
             verify=url.scheme == "https",
         )
+        self._loop, self._lock = asyncio.new_event_loop(), threading.Lock()
+        threading.Thread(target=_run, args=(self._loop,), name="lalm-http", daemon=True).start()
+        self._stop = weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
 
     def call(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The parsed answer to GET address + path, or to POST where there is a body. Raises CallError."""
         for attempt in range(self.retries + 1):
             try:
-                return self._once(path, body)
+                response, content = self._wait_for(self._send(path, body))
+                return self._parse(response, content)
             except CallError as error:
-                if not error.again or attempt == self.retries:
+                if not error.retry or attempt == self.retries:
                     tries = f" ({attempt + 1} attempts)" if attempt else ""
-                    # from None: what the server said may hold the key, and a traceback would show it
+                    # from None: what the server sent may hold the key, and a traceback would show it
                     raise CallError(self._line(f"{error}") + tries, status=error.status) from None
                 self.backoff.wait(attempt, error.after)
 
     def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+        """Close the connections; calls under way fail."""
+        if self._stop.alive:
+            self._wait_for(self._http.aclose())
+            with self._lock:
+                self._stop()
 
-    def _line(self, said: str) -> str:
+    def _wait_for(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        with (
+            self._lock
+        ):  # what the loop is given after its end is never done, and would be waited for without end
+            if not self._stop.alive:
+                coroutine.close()
+                raise CallError("the connections were closed")
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        return future.result()
+
+    def _line(self, message: str) -> str:
         """A message without the key, and without what would move a terminal's cursor."""
-        plain = "".join(sign if sign.isprintable() else "\ufffd" for sign in self._hidden(said))
-        return plain if len(plain) <= MAX_SAID else f"{plain[:MAX_SAID]} ..."
+        plain = "".join(sign if sign.isprintable() else "\ufffd" for sign in self._hide_key(message))
+        return plain if len(plain) <= MAX_MESSAGE else f"{plain[:MAX_MESSAGE]} ..."
 
-    def _once(self, path: str, body: Mapping[str, Any] | None) -> Any:
-        method = "GET" if body is None else "POST"
-        # silence and a body have a read timeout each
-        with Watch(self._connections, 2 * self.read_timeout + 0.5) as watch:
-            how = {"json": body, "extensions": {"trace": watch.trace}}
-            try:
-                with self._http.stream(method, self.address + path, **how) as response:
-                    return self._answer(response)
-            except httpx.TimeoutException as error:
-                raise CallError(f"no answer in time ({type(error).__name__})", again=True) from error
-            except httpx.TransportError as error:
-                fault = f"the connection failed ({type(error).__name__}: {error})"
-                raise CallError(self._not_whole() if watch.over else fault, again=True) from error
-            except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # of an address to go on to
-                raise CallError(f"the answer is not HTTP ({type(error).__name__}: {error})") from error
+    async def _send(self, path: str, body: Mapping[str, Any] | None) -> tuple[httpx.Response, bytes]:
+        """One attempt: the response, and the bytes of its body as far as they are within bounds."""
+        clock = self._loop.time
+        try:
+            async with asyncio.timeout(None) as deadline:
 
-    def _not_whole(self) -> str:
-        return f"the answer was not whole after {self.read_timeout:g} s"
+                async def start_clock(event: str, info: Mapping[str, Any]) -> None:
+                    if deadline.when() is None:  # httpx's first event: the call has got its connection
+                        deadline.reschedule(clock() + 2 * self.read_timeout + 0.5)
 
-    def _answer(self, response: httpx.Response) -> Any:
+                request = {"json": body, "extensions": {"trace": start_clock}}
+                method = "GET" if body is None else "POST"
+                async with self._http.stream(method, self.address + path, **request) as response:
+                    deadline.reschedule(clock() + self.read_timeout)
+                    return response, await _read(response)
+        except TimeoutError as error:
+            fault = f"the answer was not whole after {self.read_timeout:g} s"
+            raise CallError(fault, retry=True) from error
+        except httpx.TimeoutException as error:
+            raise CallError(f"no answer in time ({type(error).__name__})", retry=True) from error
+        except httpx.TransportError as error:
+            raise CallError(f"the connection failed ({type(error).__name__}: {error})", retry=True) from error
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # of an address to go on to
+            raise CallError(f"the answer is not HTTP ({type(error).__name__}: {error})") from error
+
+    def _parse(self, response: httpx.Response, content: bytes) -> Any:
+        """What a response says, as JSON; CallError for any other."""
         if response.is_redirect:
             raise CallError(
                 f"HTTP {response.status_code}: a redirect, which is not followed because it could carry the "
@@ -159,40 +190,46 @@ class JsonClient:
                 status=response.status_code,
             )
         if not response.is_success:
-            said = self._body(response, MAX_REASON).decode(errors="replace")
-            raise _refusal(response, self._hidden(said), self._hidden)
-        content = self._body(response, MAX_BYTES)
+            raise _refusal(response, self._hide_key(content.decode(errors="replace")), self._hide_key)
         if len(content) > MAX_BYTES:
             raise CallError(f"an answer of over {MAX_BYTES:,} bytes; no chat completion is that long")
-        return self._parsed(response.headers, content)
-
-    def _body(self, response: httpx.Response, limit: int) -> bytes:
-        """The body, or its start where it is longer than `limit` bytes."""
-        parts, size, end = [], 0, time.monotonic() + self.read_timeout
-        for part in response.iter_raw():
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                break
-            if time.monotonic() > end:  # the read timeout sees silences only
-                raise CallError(self._not_whole(), again=True)
-        return b"".join(parts)
-
-    def _parsed(self, headers: httpx.Headers, content: bytes) -> Any:
-        kind = self._hidden(headers.get("content-type", "")).partition(";")[0].strip()
+        kind = self._hide_key(response.headers.get("content-type", "")).partition(";")[0].strip()
         if kind and kind.lower() != "application/json" and not kind.lower().endswith("+json"):
             raise CallError(f"the answer is {kind[:80]}, not JSON; {HINTS[404]}")
-        if headers.get("content-encoding", "identity").lower() != "identity":
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise CallError("the answer is compressed, which was not asked for")
         try:
-            answer = json.loads(content.decode())
-            repeated = self._repeats_key(answer)
+            text = content.decode()
+            answer = json.loads(text)
+            repeated = self._repeats_key(text, answer)
         except (ValueError, RecursionError) as error:
-            start = self._hidden(content.decode(errors="replace"))[:80]
+            start = self._hide_key(content.decode(errors="replace"))[:80]
             raise CallError(f"the answer is not JSON ({error}): {start!r}") from error
         if repeated:
             raise CallError("the answer repeats the API key, so nothing of it is kept; use another server")
         return answer
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop until it is stopped; calls under way are cancelled then, since their threads wait for them."""
+    loop.run_forever()
+    while tasks := asyncio.all_tasks(loop):
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(tasks))
+    loop.close()
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """The body, or its start where it is longer than it may be; nothing of a redirect's."""
+    limit = 0 if response.is_redirect else MAX_BYTES if response.is_success else MAX_ERROR_BYTES
+    content = bytearray()
+    if limit:
+        async for part in response.aiter_raw():
+            content += part
+            if len(content) > limit:
+                break
+    return bytes(content)
 
 
 def _bearer(key: str) -> Callable[[httpx.Request], httpx.Request]:
@@ -242,23 +279,23 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _refusal(response: httpx.Response, said: str, hidden: Callable[[str], str]) -> CallError:
-    status, phrase = response.status_code, hidden(response.reason_phrase)[:80]
-    parts = [f"HTTP {status} {phrase}".strip(), _reason(said, hidden), HINTS.get(status, "")]
+def _refusal(response: httpx.Response, text: str, hide_key: Callable[[str], str]) -> CallError:
+    status, phrase = response.status_code, hide_key(response.reason_phrase)[:80]
+    parts = [f"HTTP {status} {phrase}".strip(), _reason(text, hide_key), HINTS.get(status, "")]
     after = _seconds(response.headers.get("retry-after", ""))
-    return CallError("; ".join(filter(None, parts)), status=status, again=status in AGAIN, after=after)
+    return CallError("; ".join(filter(None, parts)), status=status, retry=status in RETRIED, after=after)
 
 
-def _reason(text: str, hidden: Callable[[str], str]) -> str:
-    """What an error's body says, as one line of at most 300 characters, hidden what must be before it is cut."""
+def _reason(text: str, hide_key: Callable[[str], str]) -> str:
+    """What an error's body says, as one line of at most 300 characters; the key is hidden before the line is cut."""
     try:
-        said = json.loads(text)
+        value = json.loads(text)
         for name in ("error", "message", "detail"):
-            said = said.get(name, said) if isinstance(said, dict) else said
-        text = str(said)
+            value = value.get(name, value) if isinstance(value, dict) else value
+        text = str(value)
     except (ValueError, RecursionError):
         pass  # then as it came
-    return " ".join(hidden(text).split())[:300]
+    return " ".join(hide_key(text).split())[:300]
 
 
 def _seconds(retry_after: str) -> float:
