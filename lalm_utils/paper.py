@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 ARXIV = "2505.19294"
+MEASURED, PRINTED = "measured here", "printed in the paper"  # where a number of a table or figure comes from
 MODEL = "Qwen2-Audio-7B-Instruct"
 MODALITIES = {"sound": 333, "music": 334, "speech": 333}  # items in MMAU test-mini
 TRAINING_FREE = ("IDK prompt", "MCoT prompt", "Task Agent")

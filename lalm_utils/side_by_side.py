@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from lalm_utils import metrics, paired, paper, tables, transfer
+from lalm_utils.paper import MEASURED, PRINTED
 from lalm_utils.resampled import Runs
-from lalm_utils.show import MEASURED, PRINTED
 
 BASELINE, OUT, IN = "Baseline", "LoRA SFT", "LoRA SFT, in domain"
 NAMES = (

@@ -6,13 +6,14 @@ In: outcome tables and metric frames. Out: tidy tables to draw or to show. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from lalm_utils import metrics, paper
-from lalm_utils.show import MEASURED, PRINTED
+from lalm_utils.flows import flow_table
+from lalm_utils.paper import MEASURED, PRINTED
 
 POOLED = "overall"
 
@@ -88,6 +89,17 @@ def printed_gain(group: str, method: str) -> dict:
         "group": group, "source": PRINTED, "model": paper.MODEL, "rgi": paper.printed(method, group, "rgi").value,
         "low": np.nan, "high": np.nan, "null": np.log10(wrong / correct), "n": sum(c.n for c in counts),
     }  # fmt: skip
+
+
+def transitions(before: pd.DataFrame, after: pd.DataFrame, *, exclude: Collection[str] = ()) -> pd.DataFrame:
+    """How many items went from each outcome to each, by modality and "overall": what figures.idk_flows draws.
+
+    before, after: outcome tables of the same items asked in two ways; exclude: ids of failed items to leave
+    out. Columns modality, before, after, count (above 0). Raises OutcomeError as flows.pair does.
+    """
+    flows = flow_table(before, after, exclude=exclude, unreadable="apart")
+    table = flows.rename(columns={"group": "modality"})
+    return table.loc[table["count"] > 0, ["modality", "before", "after", "count"]].reset_index(drop=True)
 
 
 def refusals(runs: Mapping[str, Sequence[pd.DataFrame]]) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lalm_utils import metrics, outcomes, paper, tables
@@ -12,6 +13,7 @@ from lalm_utils.bootstrap import wilson
 from lalm_utils.items import Item
 from lalm_utils.models import Reply
 from lalm_utils.outcomes import OutcomeError
+from lalm_utils.plots import figures
 
 REPLIES = {"c": None, "w": "other", "r": "IDK", "u": "hm, well"}
 
@@ -234,3 +236,31 @@ def test_refusals_are_counted_by_prompt_and_kind_of_item():
     inaudible = row(made, prompt="IDK", group="inaudible")
     assert (inaudible["low"], inaudible["high"]) == pytest.approx(wilson(3, 4))
     assert made["prompt"].tolist() == ["plain"] * 3 + ["IDK"] * 4
+
+
+def outcome_table(**outcomes: str) -> pd.DataFrame:
+    rows = [
+        {"item": item, "modality": item.split("_")[0], "outcome": outcome}
+        for item, outcome in outcomes.items()
+    ]
+    return pd.DataFrame(rows).assign(answerable=True)
+
+
+def test_transitions_count_every_flow_by_modality_and_pooled_for_the_figure():
+    before = outcome_table(sound_1="correct", sound_2="wrong", speech_1="unreadable")
+    after = outcome_table(speech_1="refused", sound_2="refused", sound_1="correct")
+    table = tables.transitions(before, after)
+    assert sorted(table.itertuples(index=False, name=None)) == [
+        ("overall", "correct", "correct", 1),
+        ("overall", "unreadable", "refused", 1),
+        ("overall", "wrong", "refused", 1),
+        ("sound", "correct", "correct", 1),
+        ("sound", "wrong", "refused", 1),
+        ("speech", "unreadable", "refused", 1),
+    ]
+    figures.idk_flows(table)
+
+
+def test_transitions_refuse_unequal_items():
+    with pytest.raises(OutcomeError, match="the two tables hold different items"):
+        tables.transitions(outcome_table(sound_1="correct"), outcome_table(sound_2="correct"))

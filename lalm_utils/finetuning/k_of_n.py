@@ -22,8 +22,8 @@ from lalm_utils import bootstrap, items, outcomes, paper, prompts
 from lalm_utils.items import Item
 from lalm_utils.models import Model
 from lalm_utils.outcomes import Outcome
+from lalm_utils.paper import MEASURED, PRINTED
 from lalm_utils.runs import MAX_NEW_TOKENS
-from lalm_utils.show import MEASURED, PRINTED
 from lalm_utils.store import Store
 
 N = 5  # samples an item, as in the paper's 5@5
