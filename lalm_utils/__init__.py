@@ -3,7 +3,7 @@
 The pipeline, each step a module:
 
     items.load -> prompts.render -> models.load_model(...).generate -> answers.read
-               -> outcomes.table -> metrics.evaluate, metrics.gain -> figures.save
+               -> outcomes.table -> metrics.evaluate, metrics.gain -> figure_files.save
 
 Replies come through store.Store, so that nothing is asked twice. Importing the package itself loads nothing.
 """

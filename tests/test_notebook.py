@@ -30,14 +30,18 @@ def fake(monkeypatch, tmp_path):
     return model
 
 
-def test_set_up_loads_all_that_a_notebook_needs_and_shows_where_numbers_come_from(fake, tmp_path, capsys):
+def test_set_up_loads_all_that_a_notebook_needs_and_shows_where_numbers_come_from(
+    fake, tmp_path, monkeypatch
+):
+    frames = []
+    monkeypatch.setattr(notebook, "display", frames.append)
     run = notebook.setup("mini", "mini", n=4, seed=7, figures=tmp_path / "figures")
     assert (run.model, run.items, run.seed, run.benchmark) == (fake, ITEMS[:4], 7, "mini")
     assert run.figure_dir == tmp_path / "figures"
-    shown = capsys.readouterr().out
-    for text in ("fake", "ffffffffffff", "measured here", "4 of the 999 items of mini test"):
-        assert text in shown
-    table = runs.ask(run.model, run.items, "plain", store=run.store, seed=run.seed)
+    (row,) = frames[0].reset_index().to_dict("records")
+    assert (row["model"], row["items"], row["seed"], row["source"]) == ("fake", 4, 7, "measured here")
+    assert row["release"].startswith("4 of the 999 items of mini test")
+    table = runs.ask(run.model, run.items, "plain", store=run.store, audio=False, seed=run.seed)
     assert list(table["reply"]) == ["(A)"] * 4
     with pytest.raises(dataclasses.FrozenInstanceError):
         run.seed = 8

@@ -290,11 +290,11 @@ def _infinity(value: float) -> str:
 def _note(ax: Axes, at: float, value: float, text: str, colour: str, vertical: bool) -> None:
     """A short text above (value, at), inside the axis: infinities at its ends, what is undefined in its middle."""
     low, high = ax.get_ylim() if vertical else ax.get_xlim()
-    place = (low + high) / 2 if math.isnan(value) else min(max(value, low), high)
+    position = (low + high) / 2 if math.isnan(value) else min(max(value, low), high)
     align = "right" if value >= high else "left" if value <= low else "center"
     look = {"size": 8, "color": colour, "ha": "center" if vertical else align, "zorder": 2.5}
     look["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.8}
-    xy = (at, place) if vertical else (place, at)
+    xy = (at, position) if vertical else (position, at)
     ax.annotate(text, xy, (0, 6), textcoords="offset points", annotation_clip=False, **look)
 
 

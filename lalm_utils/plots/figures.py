@@ -166,13 +166,13 @@ def _by_metric(table: pd.DataFrame, column: str, title: str) -> Figure:
     )  # fmt: skip
     rows = [label(name if equal else f"{name} (n = {n[name]:,.0f})", width=18) for name in names]
     for ax, metric in zip(axes, metrics):
-        shown = table[table["metric"] == metric]
+        part = table[table["metric"] == metric]
         scale, digits = (100, 0) if metric in drawing.SHARES else (1, 2)
-        shown = shown.assign(text=[f"{scale * value:.{digits}f}" for value in shown["value"]])
+        part = part.assign(text=[f"{scale * value:.{digits}f}" for value in part["value"]])
         drawing.category_axis(ax, rows)
-        drawing.metric_axis(ax, metric, shown[["value", "low", "high"]].to_numpy())
-        drawing.dots(ax, shown, names)
-        for value in shown.loc[(shown["category"] == names[0]) & np.isfinite(shown["value"]), "value"]:
+        drawing.metric_axis(ax, metric, part[["value", "low", "high"]].to_numpy())
+        drawing.dots(ax, part, names)
+        for value in part.loc[(part["category"] == names[0]) & np.isfinite(part["value"]), "value"]:
             ax.axvline(value, color=drawing.GREY, linestyle=":", linewidth=1, zorder=0)
         ax.set_title(drawing.metric_name(metric), fontsize=9.5)
     return fig
@@ -224,11 +224,11 @@ def paper_side_by_side(table: pd.DataFrame) -> Figure:
         rows=len(metrics), columns=len(groups), sharey=True,
     )  # fmt: skip
     for row, metric in zip(axes, metrics):
-        shown = table[table["metric"] == metric]
+        part = table[table["metric"] == metric]
         for ax, group in zip(row, groups):
             drawing.category_axis(ax, [label(method, width=18) for method in methods])
-            drawing.metric_axis(ax, metric, shown[["value", "low", "high", "reference"]].to_numpy())
-            drawing.dots(ax, shown[shown["group"] == group], methods, sources, reference=drawing.NULL)
+            drawing.metric_axis(ax, metric, part[["value", "low", "high", "reference"]].to_numpy())
+            drawing.dots(ax, part[part["group"] == group], methods, sources, reference=drawing.NULL)
             ax.set_xlabel(drawing.metric_label(metric), fontsize=8.5)
             if metric == metrics[0]:
                 ax.set_title(label(group, at_most=18), fontsize=10)
@@ -255,15 +255,15 @@ def transfer_control(table: pd.DataFrame) -> Figure:
         height=1.95 + 0.75 * len(trained), columns=len(tested), sharey=True,
     )  # fmt: skip
     for ax, modality in zip(axes, tested):
-        shown = table[table["tested_on"] == modality]
+        part = table[table["tested_on"] == modality]
         drawing.category_axis(ax, [label(f"trained on {name}", width=14) for name in trained])
         drawing.metric_axis(ax, metric, table[["value", "low", "high"]].to_numpy())
-        drawing.dots(ax, shown, trained, kinds, step=0.26)
+        drawing.dots(ax, part, trained, kinds, step=0.26)
         ax.set_xlabel(drawing.metric_label(metric), fontsize=8.5)
         if modality in trained:
             at = trained.index(modality)
             ax.axhspan(at - 0.45, at + 0.45, color="#f2f2f2", zorder=-1)
-        ax.set_title(f"tested on {label(modality, at_most=18)}\nn = {shown['n'].max():.0f}", fontsize=9.5)
+        ax.set_title(f"tested on {label(modality, at_most=18)}\nn = {part['n'].max():.0f}", fontsize=9.5)
     drawing.legend(fig, kinds)
     return fig
 
@@ -424,20 +424,20 @@ def transfer_matrix(table: pd.DataFrame) -> Figure:
         height=2.1 + 0.55 * len(rows), columns=len(metrics), sharey=True,
     )  # fmt: skip
     for ax, metric in zip(axes, metrics):
-        shown = table[table["metric"] == metric].set_index(["trained_on", "tested_on"])
-        twice = shown.index.duplicated()
-        if twice.any():
+        part = table[table["metric"] == metric].set_index(["trained_on", "tested_on"])
+        duplicates = part.index.duplicated()
+        if duplicates.any():
             raise FigureError(
-                f"transfer_matrix: more than one row for {metric} of {shown.index[twice][0][0]!r}; give "
+                f"transfer_matrix: more than one row for {metric} of {part.index[duplicates][0][0]!r}; give "
                 "one per cell (one part, and seed 'mean')"
             )
         share = metric in drawing.SHARES
         scale = 100 if share else 1
         cells = [[(row, column) for column in columns] for row in rows]
-        texts = [[_cell_text(shown.loc[c], scale) if c in shown.index else "" for c in row] for row in cells]
-        values = scale * shown["value"].reindex([c for row in cells for c in row]).to_numpy()
+        texts = [[_cell_text(part.loc[c], scale) if c in part.index else "" for c in row] for row in cells]
+        values = scale * part["value"].reindex([c for row in cells for c in row]).to_numpy()
         far = 1.2 * max([0.1, *np.abs(values[np.isfinite(values)])])
-        n = shown.groupby("tested_on")["n"].max()
+        n = part.groupby("tested_on")["n"].max()
         drawing.heat_map(
             ax, values.reshape(len(rows), -1), texts, rows=[label(name, width=11, at_most=20) for name in rows],
             columns=[f"{label(c, width=11, at_most=20)}\nn = {n.get(c, 0):.0f}" for c in columns],

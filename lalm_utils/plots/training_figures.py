@@ -175,8 +175,8 @@ def _by_setting(table: pd.DataFrame, setting: str, title: str, xlabel: str) -> F
     for ax, panel in zip(axes, panels):
         rows, share, ends = table[table["metric"].isin(panel)], panel[0] in drawing.SHARES, []
         for kind, metric in enumerate(panel):
-            one_line = rows[rows["metric"] == metric].sort_values(setting)
-            x, y, low, high = one_line[[setting, "value", "low", "high"]].to_numpy().T
+            curve = rows[rows["metric"] == metric].sort_values(setting)
+            x, y, low, high = curve[[setting, "value", "low", "high"]].to_numpy().T
             colour = drawing.line(ax, x, y, low, high, kind=kind if share else kind + 4)
             finite = y[np.isfinite(y)]
             ends.append((finite[-1] if len(finite) else math.nan, drawing.metric_name(metric), colour))
