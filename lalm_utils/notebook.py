@@ -16,10 +16,10 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Image, display
 
-from lalm_utils import items as benchmarks
-from lalm_utils import runs, show
+from lalm_utils import benchmarks, runs, show
 from lalm_utils.items import Item
-from lalm_utils.models import Model, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import Model
 from lalm_utils.plots import figure_files
 from lalm_utils.store import Store
 

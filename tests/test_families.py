@@ -28,7 +28,8 @@ from lalm_utils.engine.asked import Asked
 from lalm_utils.engine.engines import PlainEngine
 from lalm_utils.engine.templates import in_line, in_parts, template_of
 from lalm_utils.engine.transformers_model import TransformersModel
-from lalm_utils.models import ModelError, Prompt, Turn, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError, Prompt, Turn
 
 OPTIONS = ("a dog barks", "bell")
 LENGTHS = (0.5, 1.0, 3.3)

@@ -11,7 +11,7 @@ from fake_model import FakeModel
 from questions import number_of, write_benchmark
 from test_ranks import Board
 
-from lalm_utils import items
+from lalm_utils import benchmarks
 from lalm_utils.cli import jobs, ranks, shards
 from lalm_utils.cli.jobs import Job
 from lalm_utils.cli.ranks import Rank, RankError
@@ -38,7 +38,7 @@ def store(tmp_path):
 
 
 def job(file: Path, model: FakeModel, *methods: str) -> Job:
-    return Job(model=model, items=items.load(file), methods=methods or ("plain", "idk"), seed=0)
+    return Job(model=model, items=benchmarks.load(file), methods=methods or ("plain", "idk"), seed=0)
 
 
 def following(work: Job, store: Path, number: int, world: int, board: Board) -> threading.Thread:

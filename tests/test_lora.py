@@ -36,7 +36,8 @@ from lalm_utils.finetuning.lora_data import (
     schedule,
 )
 from lalm_utils.items import BenchmarkError
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 from lalm_utils.prompts import render
 from lalm_utils.store import Store
 

@@ -7,10 +7,10 @@ import json
 import pytest
 from safetensors import safe_open
 
-from lalm_utils import items, metrics, runs, tables
+from lalm_utils import benchmarks, metrics, runs, tables
+from lalm_utils.load_model import load_model
 from lalm_utils.mini import acceptance
 from lalm_utils.mini.model import WEIGHTS
-from lalm_utils.models import load_model
 from lalm_utils.store import Store
 
 FEW = 90
@@ -61,9 +61,9 @@ def test_the_model_card_tells_every_measured_claim():
 
 @pytest.mark.slow
 def test_the_model_hears_what_it_answers(model, store):
-    asked = items.load("mini", split="dev", n=FEW)
+    asked = benchmarks.load("mini", split="dev", n=FEW)
     plain = runs.ask(model, asked, store=store)
-    silent = runs.ask(model, runs.silenced(asked), store=store, label="silence")
+    silent = runs.ask(model, runs.with_silence(asked), store=store, label="silence")
     assert (plain["outcome"] != "unreadable").mean() >= 0.9
     assert accuracy(plain) >= plain["chance"].mean() + 0.1
     assert accuracy(plain) >= accuracy(silent) + 0.1

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from lalm_utils import cache, items
+from lalm_utils import benchmarks, cache, items
 from lalm_utils.audio import read_clip
 from lalm_utils.items import BenchmarkError
 from lalm_utils.mini import benchmark, plan, voice
@@ -211,7 +211,7 @@ def test_the_digest_changes_with_a_package_and_with_a_source(monkeypatch, tmp_pa
 
 @pytest.mark.parametrize("split", SMALL)
 def test_a_split_loads_as_items_with_readable_clips(small, own_cache, split):
-    loaded = items.load("mini", split=split)
+    loaded = benchmarks.load("mini", split=split)
     assert [item.id for item in loaded] == [planned.id for planned in plan.plan(split)]
     for item, planned in zip(loaded, plan.plan(split), strict=True):
         assert (item.benchmark, item.split, item.modality) == ("mini", split, planned.modality)
@@ -223,17 +223,17 @@ def test_a_split_loads_as_items_with_readable_clips(small, own_cache, split):
             planned.reason,
             planned.novel,
         )
-        assert item.truth["rationale"] == planned.draft.rationale
-        assert item.truth["seconds"] == pytest.approx(read_clip(item.clip).seconds, abs=1e-3)
+        assert item.annotations["rationale"] == planned.draft.rationale
+        assert item.annotations["seconds"] == pytest.approx(read_clip(item.clip).seconds, abs=1e-3)
 
 
 def test_the_default_split_is_test(small, own_cache):
-    assert {item.split for item in items.load("mini")} == {"test"}
+    assert {item.split for item in benchmarks.load("mini")} == {"test"}
 
 
 def test_unanswerable_items_tell_their_sort(small, own_cache):
-    loaded = items.load("mini", split="unanswerable")
-    sorts = {item.reason: item.sort for item in loaded}
+    loaded = benchmarks.load("mini", split="unanswerable")
+    sorts = {item.reason: item.kind for item in loaded}
     assert sorts == {"silence": "inaudible", "masked": "inaudible", "option_removed": "ungrounded",
                      "wrong_category": "ungrounded"}  # fmt: skip
     assert all(item.gold is None and not item.answerable for item in loaded)
@@ -241,7 +241,7 @@ def test_unanswerable_items_tell_their_sort(small, own_cache):
 
 @pytest.mark.parametrize("split", ["dev", "unanswerable"])
 def test_items_survive_being_written_and_read(small, own_cache, split):
-    for item in items.load("mini", split=split):
+    for item in benchmarks.load("mini", split=split):
         root = item.clip.parent.parent
         record = json.loads(json.dumps(items.to_record(item, root)))
         assert items.from_record(record, root) == item
@@ -254,7 +254,7 @@ def test_an_unknown_split_is_refused_with_those_that_exist(own_cache, split):
         r"lalm_utils\.mini\.plan\.plan\('train', size=\.\.\.\)\)"
     )
     with pytest.raises(BenchmarkError, match=message):
-        items.load("mini", split=split)
+        benchmarks.load("mini", split=split)
     assert not own_cache.exists()
 
 

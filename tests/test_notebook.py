@@ -11,12 +11,12 @@ import pytest
 from fake_model import FakeModel
 
 from lalm_utils import notebook, runs
+from lalm_utils.benchmarks import planned_items
 from lalm_utils.items import BenchmarkError
-from lalm_utils.mini.benchmark import planned
 from lalm_utils.models import ModelError
 from lalm_utils.plots.figure_files import FigureError
 
-ITEMS = planned("test")[:6]
+ITEMS = planned_items("test")[:6]
 TABLE = pd.DataFrame([{"task": "one reply", "ratio": 4.2, "lowest": 4.0, "highest": 4.4, "goal": 4, "n": 6}])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import random
@@ -12,8 +13,7 @@ from pathlib import Path
 import pytest
 from questions import write_benchmark
 
-from lalm_utils import items, releases
-from lalm_utils.mini import benchmark
+from lalm_utils import benchmarks, items, releases
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 OFFICIAL = {
@@ -28,22 +28,28 @@ def official(name: str) -> list[items.Item]:
     folder, split = OFFICIAL[name]
     if not (SHARED / folder).exists():
         pytest.skip(f"needs the official files of {folder} in {SHARED}")
-    return items.load(SHARED / folder, split=split, need_clips=False)
+    return benchmarks.load(SHARED / folder, split=split, need_clips=False)
 
 
 def known_releases() -> dict[str, dict[str, str]]:
-    return json.loads(releases.KNOWN.read_text())["releases"]
+    return json.loads(releases.TABLE.read_text())["releases"]
 
 
 def of_mini(split: str = "test") -> list[items.Item]:
-    return benchmark.planned(split)
+    return benchmarks.planned_items(split)
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_an_official_file_is_named_and_is_what_the_package_knows(name):
     asked = official(name)
     known = known_releases()
-    assert releases.entry(asked) == known[name]
+    digests = sorted(map(releases.digest, asked))
+    ids = sorted(hashlib.sha256(item.id.encode()).hexdigest()[: releases.SHORT] for item in asked)
+    assert known[name] == {
+        "sha256": releases.content_hash(digests),
+        "items": "".join(full[: releases.SHORT] for full in digests),
+        "ids": "".join(ids),
+    }
     found = releases.identify(asked)
     assert (found.name, found.sha256, found.known) == (name, known[name]["sha256"], True)
 
@@ -86,7 +92,7 @@ def test_mmau_before_may_2025_is_named_and_its_files_are_told_apart(tmp_path):
     for copy in (old, old[:-1]):
         path = tmp_path / f"{len(copy)}.json"
         path.write_text(json.dumps(copy))
-        found.append(releases.identify(items.load(path, need_clips=False)))
+        found.append(releases.identify(benchmarks.load(path, need_clips=False)))
     for release, size in zip(found, (1000, 999), strict=True):
         assert release.name == (
             f"MMAU test-mini before v05.15.25, {release.sha256[:12]} ({size:,} items, "
@@ -112,7 +118,7 @@ def test_name_layout_and_orders_of_a_file_do_not_count(tmp_path):
     random.Random(0).shuffle(records)
     copy = tmp_path / "mmau-test-mini-before-May-2025.jsonl"
     copy.write_text("\n".join(map(json.dumps, records)))
-    assert releases.identify(items.load(copy, need_clips=False)).name == "MMAU test-mini v05.15.25"
+    assert releases.identify(benchmarks.load(copy, need_clips=False)).name == "MMAU test-mini v05.15.25"
 
 
 def test_sakura_is_known_whatever_the_order_of_its_columns(tmp_path):
@@ -125,7 +131,7 @@ def test_sakura_is_known_whatever_the_order_of_its_columns(tmp_path):
             writer = csv.DictWriter(opened, list(reversed(rows[0])), quoting=csv.QUOTE_ALL)
             writer.writeheader()
             writer.writerows(reversed(rows))
-    found = releases.identify(items.load(tmp_path, split="multi", need_clips=False))
+    found = releases.identify(benchmarks.load(tmp_path, split="multi", need_clips=False))
     assert found.name == "SAKURA multi hop, a subset of 120 clips a track"
 
 
@@ -153,7 +159,7 @@ def test_a_changed_copy_is_not_the_release(name, change):
 
 
 def test_a_part_of_a_release_says_so():
-    asked, name = of_mini("idk"), f"mini idk of generator {benchmark.digest()}"
+    asked, name = of_mini("idk"), f"mini idk of generator {benchmarks.generator_version()}"
     assert releases.identify(asked).name == name
     found = releases.identify(items.sample(asked, 12))
     assert (found.name, found.known) == (f"12 of the 900 items of {name}", True)
@@ -161,14 +167,14 @@ def test_a_part_of_a_release_says_so():
 
 def test_items_of_two_splits_are_named_as_both():
     found = releases.identify([*of_mini("dev"), *of_mini("unanswerable")[:5]])
-    generator = benchmark.digest()
+    generator = benchmarks.generator_version()
     assert found.name == (
         f"mini dev of generator {generator} and 5 of the 160 items of mini unanswerable of generator {generator}"
     )
 
 
 def test_unknown_content_is_named_by_its_hash_alone(tmp_path):
-    asked = items.load(write_benchmark(tmp_path))
+    asked = benchmarks.load(write_benchmark(tmp_path))
     found = releases.identify(asked)
     assert (found.name, found.known) == (f"unknown release, {found.sha256[:12]}", False)
     assert releases.identify(asked[::-1]) == found
@@ -176,4 +182,4 @@ def test_unknown_content_is_named_by_its_hash_alone(tmp_path):
 
 @pytest.mark.slow
 def test_the_embedded_benchmark_as_loaded_is_what_its_generator_plans():
-    assert releases.identify(items.load("mini", split="dev")).name.startswith("mini dev of generator ")
+    assert releases.identify(benchmarks.load("mini", split="dev")).name.startswith("mini dev of generator ")

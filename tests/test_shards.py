@@ -10,7 +10,7 @@ import pytest
 from fake_model import FakeModel, questions
 from questions import write_benchmark
 
-from lalm_utils import items
+from lalm_utils import benchmarks, items
 from lalm_utils.cli import shards
 from lalm_utils.cli.ranks import Rank, RankError
 from lalm_utils.cli.shards import claimed, deal, gather, is_free, shard_of, shards_of
@@ -84,7 +84,7 @@ def test_an_empty_shard_of_a_process_killed_at_its_start_is_no_obstacle(store):
 
 
 def load(folder: Path, count: int, clips: int) -> list[items.Item]:
-    return items.load(write_benchmark(folder, count, clips=clips))
+    return benchmarks.load(write_benchmark(folder, count, clips=clips))
 
 
 @pytest.mark.parametrize("count, clips, world", [(1, 1, 4), (40, 40, 3), (60, 7, 4), (50, 1, 4), (0, 1, 3)])

@@ -11,7 +11,8 @@ from lalm_utils import prompts
 from lalm_utils.cli import speed
 from lalm_utils.engine.plain_engine import PlainEngine
 from lalm_utils.items import Item
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,8 @@ from lalm_utils.finetuning import idk_data, k_of_n, lora, lora_files, trainer
 from lalm_utils.finetuning.idk_data import Example
 from lalm_utils.finetuning.lora import Recipe
 from lalm_utils.finetuning.lora_data import Collator, TrainingSet, accumulate_gradient, schedule
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 from lalm_utils.prompts import render
 
 ROOT = Path(__file__).resolve().parents[1]

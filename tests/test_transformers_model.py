@@ -19,7 +19,8 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 from lalm_utils.audio import RATE, read_clip
 from lalm_utils.engine.engines import PlainEngine, SharedEngine
 from lalm_utils.engine.transformers_model import TransformersModel
-from lalm_utils.models import ModelError, Prompt, Turn, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError, Prompt, Turn
 from lalm_utils.store import Store
 
 OPTIONS = ("a dog barks", "bell", "the cat meows and then it rings")
@@ -404,7 +405,8 @@ def refuse(*what, **how):
     tried.append(what)
     raise OSError("the network is forbidden here")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
-from lalm_utils.models import Prompt, Turn, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import Prompt, Turn
 model = load_model(sys.argv[1], dtype="float32")
 prompt = Prompt(turns=(Turn(role="user", text="What do you hear ?", clips=(Path(sys.argv[2]),)),))
 ((reply,),) = model.generate([prompt], max_new_tokens=4)

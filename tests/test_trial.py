@@ -11,7 +11,8 @@ import pytest
 from chat_server import Answer, Chat, ChatServer, said
 
 from lalm_utils.audio import RATE
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 from lalm_utils.server import trial
 from lalm_utils.server.json_client import Backoff
 
@@ -104,7 +105,7 @@ def test_a_server_that_does_not_count_is_taken_with_a_warning(server, caplog, na
     server.default = counting(clip, text)
     with caplog.at_level(logging.WARNING):
         assert load(server).description["prompt_tokens"] == "not told"
-    assert "it cannot be told whether clips reach the model; compare with runs.silenced" in caplog.text
+    assert "it cannot be told whether clips reach the model; compare with runs.with_silence" in caplog.text
 
 
 def test_a_server_that_takes_no_question_without_a_clip_is_taken_with_a_warning(server, caplog):

@@ -13,7 +13,8 @@ from tiny import WINDOW_SECONDS, ask, save_tiny, write_tone
 from lalm_utils.audio import RATE, AudioError, read_clip, write_clip
 from lalm_utils.engine import weights
 from lalm_utils.engine.windows import Windows
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 from lalm_utils.store import Store
 
 CONSECUTIVE = Windows(policy="consecutive", seconds=2.0, most=3)

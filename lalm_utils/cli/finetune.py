@@ -23,7 +23,8 @@ from lalm_utils.cache import cache_dir
 from lalm_utils.cli import ranks, refuse, run_files
 from lalm_utils.cli.ranks import Channel, Rank, RankError
 from lalm_utils.cli.run import options
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 from lalm_utils.store import StoreError
 
 if TYPE_CHECKING:

@@ -26,15 +26,15 @@ from typing import Any
 
 import pandas as pd
 
-from lalm_utils import audit, option_order, prompts, releases, runs
-from lalm_utils import items as benchmarks
+from lalm_utils import audit, benchmarks, option_order, prompts, releases, runs
 from lalm_utils.cache import cache_dir
 from lalm_utils.cli import jobs, ranks, refuse, run_files
 from lalm_utils.cli.jobs import Job
 from lalm_utils.cli.ranks import Channel, Rank, RankError
 from lalm_utils.cli.run_files import FolderError
 from lalm_utils.items import BenchmarkError, Item
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 from lalm_utils.outcomes import OutcomeError
 from lalm_utils.store import Store, StoreError
 
@@ -55,7 +55,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     add = parser.add_argument
     add("--model", required=True, help="mini, a folder, or a hub id")
     add("--benchmark", required=True, metavar="PATH", help="mini, or the path of MMAU, MMAR or SAKURA")
-    add("--split", help="a split of the benchmark, as items.load knows them")
+    add("--split", help="a split of the benchmark, as benchmarks.load knows them")
     add("--methods", nargs="+", choices=METHODS, default=["plain", "idk"], metavar="METHOD",
         help=f"from {', '.join(METHODS)} (default: plain idk)")  # fmt: skip
     add("--n", type=int, help="ask a sample of so many items, balanced over modalities (default: all)")

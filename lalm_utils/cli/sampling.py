@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from lalm_utils import items as benchmarks
+from lalm_utils import benchmarks
 from lalm_utils.cli import jobs
 from lalm_utils.cli.jobs import Job
 from lalm_utils.cli.ranks import Channel, Rank, RankError

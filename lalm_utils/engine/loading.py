@@ -29,7 +29,7 @@ from lalm_utils.engine.processors import needs, processor_of
 from lalm_utils.engine.templates import Template, template_of
 from lalm_utils.engine.weights import Weights, refuse_damaged
 from lalm_utils.models import ModelError, Turn
-from lalm_utils.progress import watched
+from lalm_utils.progress import is_interactive
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -156,7 +156,7 @@ def _with_shipped(model: PreTrainedModel, weights: Weights) -> PreTrainedModel:
 @contextmanager
 def _quiet_unless_watched() -> Iterator[None]:
     """Without the bars that transformers draws while loading, which fill logs and executed notebooks."""
-    if watched() or not logging.is_progress_bar_enabled():
+    if is_interactive() or not logging.is_progress_bar_enabled():
         yield
         return
     logging.disable_progress_bar()

@@ -69,6 +69,7 @@ class TransformersModel:
         max_windows: int = 4,
         device_map: str | dict[str, Any] | None = None,
         check: bool = True,
+        resolve: Callable[..., Path] = weights.local_folder,
     ) -> None:
         """Load a model, or an adapter with its `base`, and check that it hears (`check`).
 
@@ -79,13 +80,14 @@ class TransformersModel:
         begin with (0: none are kept); audio_cache_dir: a folder that keeps Qwen2-Audio's embeddings of clips for
         later runs, in audio_cache_disk_mb; window ("first", "consecutive") and max_windows: what is heard of a clip
         longer than the model's window (see `windows`); device_map: transformers' way to spread a model over
-        devices ("auto", ...), in place of `device`. On a CPU it sets torch's number of threads, what the C
-        library does with freed memory and how heads share keys, for the process (`hardware`). Raises ModelError.
+        devices ("auto", ...), in place of `device`; resolve: finds the folder of a name (`weights.find`). On a
+        CPU it sets torch's number of threads, what the C library does with freed memory and how heads share keys, for
+        the process (`hardware`). Raises ModelError.
         """
         if batch_size < 1:
             raise ModelError(f"batch_size={batch_size}: a batch holds at least one prompt.")
         windows = Windows(policy=window, most=max_windows)  # refused before gigabytes are loaded
-        found = weights.find(path_or_id, adapter=adapter, base=base, revision=revision)
+        found = weights.find(path_or_id, adapter=adapter, base=base, revision=revision, resolve=resolve)
         self.name, self.batch_size = name or found.name(path_or_id), batch_size
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype, self.device)

@@ -41,7 +41,8 @@ from lalm_utils.finetuning.idk_data import Example, build, idk_share
 from lalm_utils.finetuning.lora_data import TrainingSet
 from lalm_utils.finetuning.training_step import Recipe, Run, Step
 from lalm_utils.items import Item
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 from lalm_utils.progress import bar
 
 __all__ = ["DEFAULT", "Recipe", "adapted", "taught", "train"]

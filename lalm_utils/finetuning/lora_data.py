@@ -22,12 +22,12 @@ from transformers import PreTrainedModel
 
 from lalm_utils import prompts
 from lalm_utils.audio import Clip, check_clip
+from lalm_utils.benchmarks import check_clips
 from lalm_utils.cache import sha256_of
 from lalm_utils.engine.audio_features import AudioEmbeddings, spread
 from lalm_utils.engine.engines import Asked, SharedEngine
 from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.finetuning.idk_data import Example
-from lalm_utils.items import check_clips
 from lalm_utils.models import ModelError
 
 IGNORED = -100  # the label of a token that is not learnt
