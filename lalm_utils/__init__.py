@@ -3,7 +3,7 @@
 The pipeline, each step a module:
 
     benchmarks.load -> prompts.render -> load_model(...).generate -> parsing.read
-                    -> outcomes.table -> metrics.evaluate, metrics.compare -> figures.save
+                    -> outcomes.table -> metrics.evaluate, metrics.compare -> figure_files.save
 
 Replies come through store.Store, so that nothing is asked twice. To read the code, begin with these, in this order:
 items, prompts, models, runs, parsing, outcomes, metrics, bootstrap. Importing the package itself loads nothing.

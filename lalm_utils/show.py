@@ -1,7 +1,7 @@
 """What notebooks show besides tables and figures: code, clips, pictures, and where a number comes from.
 
 In: functions, clips, outcome tables, models. Out: things that IPython displays, and small DataFrames. Nothing
-is computed here that a metric needs; a figure is drawn in figures.py and only put on the page here.
+is computed here that a metric needs; a figure is drawn in plots/ and only put on the page here.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ def player(clip: str | Path | np.ndarray, caption: str = "", *, rate: int = RATE
     if samples.ndim != 1:
         raise ValueError(f"samples of shape {samples.shape}: a player takes mono samples, shape (n,)")
     cut = " (beginning)" if len(samples) > MAX_SECONDS * rate else ""
-    kept = np.clip(samples[: int(MAX_SECONDS * rate)], -1, 1)
-    sound = Audio(kept, rate=rate, normalize=False)._repr_html_()
+    beginning = np.clip(samples[: int(MAX_SECONDS * rate)], -1, 1)
+    sound = Audio(beginning, rate=rate, normalize=False)._repr_html_()
     return HTML(f"<figure>{sound}<figcaption>{html.escape(caption)}{cut}</figcaption></figure>")
 
 
 def picture(figure: Figure | str | Path, alt: str = "") -> Image:
-    """A matplotlib figure, or the PNG that figures.save returned, at a page's width."""
+    """A matplotlib figure, or the PNG that figure_files.save returned, at a page's width."""
     if isinstance(figure, str | Path):
         return Image(data=Path(figure).read_bytes(), width=WIDTH, alt=alt or Path(figure).stem)
-    from lalm_utils.plots.figures import render  # matplotlib is loaded already where there is a figure
+    from lalm_utils.plots.figure_files import render  # matplotlib is loaded already where there is a figure
 
     return Image(data=render(figure), width=WIDTH, alt=alt or "figure")
 
@@ -76,14 +76,14 @@ class LiveCurve:
 
     def __init__(self) -> None:
         self.losses: list[float] = []
-        self.shown = None
+        self.display = None
 
     def __call__(self, step: Mapping[str, float]) -> None:
         self.losses.append(float(step["loss"]))
-        if self.shown is None:
-            self.shown = display(self, display_id=True)
+        if self.display is None:
+            self.display = display(self, display_id=True)
         else:
-            self.shown.update(self)
+            self.display.update(self)
 
     def __repr__(self) -> str:
         last, top = self.losses[-1], max(self.losses)
@@ -91,11 +91,11 @@ class LiveCurve:
 
     def _repr_html_(self) -> str:
         top = max(self.losses)
-        places = [
-            (300 * number / max(1, len(self.losses) - 1), 60 - 55 * loss / top if top > 0 else 60)
-            for number, loss in enumerate(self.losses)
+        corners = [
+            (300 * step / max(1, len(self.losses) - 1), 60 - 55 * loss / top if top > 0 else 60)
+            for step, loss in enumerate(self.losses)
         ]
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
         return (
             f'<figure><svg viewBox="0 -2 300 64" width="450" role="img" aria-label="training loss">'
             f'<polyline points="{points}" fill="none" stroke="#0173b2" stroke-width="1.5"/>'
@@ -106,12 +106,13 @@ class LiveCurve:
 
 def provenance(model: Model, items: Sequence[Item], seed: int) -> pd.DataFrame:
     """One row that says how numbers were made: model, arithmetic, items and their release, seed, "measured here"."""
-    said: dict[str, Any] = {"model": model.name, "weights": model.fingerprint[:12]}
-    known = model.description
-    said |= {key: str(known[key]) for key in ("device", "dtype", "threads") if key in known}
+    row: dict[str, Any] = {"model": model.name, "weights": model.fingerprint[:12]}
+    row |= {
+        key: str(model.description[key]) for key in ("device", "dtype", "threads") if key in model.description
+    }
     for column in ("benchmark", "split"):
-        said[column] = ", ".join(dict.fromkeys(getattr(item, column) for item in items))
+        row[column] = ", ".join(dict.fromkeys(getattr(item, column) for item in items))
     release, counts = releases.identify(items), Counter(item.modality for item in items)
-    said |= {"release": release.name, "content": release.sha256[:12]}
-    said |= {"items": len(items), "by modality": ", ".join(f"{name} {n}" for name, n in counts.items())}
-    return pd.DataFrame([said | {"seed": seed, "source": MEASURED}]).set_index("model")
+    row |= {"release": release.name, "content": release.sha256[:12]}
+    row |= {"items": len(items), "by modality": ", ".join(f"{name} {n}" for name, n in counts.items())}
+    return pd.DataFrame([row | {"seed": seed, "source": MEASURED}]).set_index("model")

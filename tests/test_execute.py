@@ -62,10 +62,10 @@ def test_a_failing_cell_is_shown_and_the_file_stays_as_it_was(tmp_path, monkeypa
     before = path.read_bytes()
     monkeypatch.setattr(execute, "NOTEBOOKS", tmp_path)
     assert execute.main([]) == 1
-    said = capsys.readouterr().err
-    assert "01_a.ipynb failed; the file is as it was." in said
-    assert "raise ValueError(f'broken {x}')" in said
-    assert "ValueError: broken 1" in said
+    message = capsys.readouterr().err
+    assert "01_a.ipynb failed; the file is as it was." in message
+    assert "raise ValueError(f'broken {x}')" in message
+    assert "ValueError: broken 1" in message
     assert path.read_bytes() == before
 
 
@@ -138,10 +138,10 @@ def test_tidying_takes_out_what_differs_between_runs_and_machines():
     notebook = v4.new_notebook(
         cells=[cell], metadata={"papermill": {"output_path": "out.ipynb"}, "widgets": {}}
     )
-    tidied = execute.tidy(notebook)
-    assert set(tidied.metadata) == {"kernelspec", "language_info"}
-    assert tidied.cells[0].metadata == {}
-    printed, warned, shown = tidied.cells[0].outputs
+    normalised = execute.normalise(notebook)
+    assert set(normalised.metadata) == {"kernelspec", "language_info"}
+    assert normalised.cells[0].metadata == {}
+    printed, warned, shown = normalised.cells[0].outputs
     assert printed.text == "one x.py\n"
     assert warned.text == "<cell>:1: ~/cache\n"
     assert shown.data == {"text/plain": "figures", "image/png": "L2hvbWUv"}

@@ -48,7 +48,7 @@ def headings(path: Path) -> list[str]:
     return re.findall(r"^#+ .*$", re.sub(r"```.*?```", "", prose, flags=re.DOTALL), re.MULTILINE)
 
 
-def said_in_outputs(path: Path) -> str:
+def text_of_outputs(path: Path) -> str:
     """All text of all outputs; pictures and sounds are left out."""
     parts = []
     for output in [output for cell in code_cells(path) for output in cell.outputs]:
@@ -113,9 +113,9 @@ def test_a_notebook_is_committed_executed_from_top_to_bottom(path):
 
 @each_notebook
 def test_a_notebook_holds_nothing_of_the_machine_that_ran_it(path):
-    said = said_in_outputs(path)
-    assert re.findall(r"(?<![\w.~/])/(?:home|Users|root|tmp|work|opt|mnt|var)/\S*", said) == []
-    assert re.findall(r"\bat 0x[0-9a-f]{6,}", said) == []
+    text = text_of_outputs(path)
+    assert re.findall(r"(?<![\w.~/])/(?:home|Users|root|tmp|work|opt|mnt|var)/\S*", text) == []
+    assert re.findall(r"\bat 0x[0-9a-f]{6,}", text) == []
     assert set(read(path).metadata) == {"kernelspec", "language_info"}
 
 
@@ -168,10 +168,10 @@ def test_a_notebook_runs_on_few_items_and_draws_its_figures(path, tmp_path):
     copy = run(path, tmp_path, N_ITEMS=FEW)
     assert path.read_bytes() == before
     assert all(cell.execution_count for cell in code_cells(copy))
-    drawn = {file.relative_to(tmp_path / "figures") for file in (tmp_path / "figures").rglob("*.*")}
-    assert drawn, "it draws no figure into FIGURES"
-    for file in drawn:
-        assert {file.with_suffix(kind) for kind in (".csv", ".svg", ".png")} <= drawn
+    figures = {file.relative_to(tmp_path / "figures") for file in (tmp_path / "figures").rglob("*.*")}
+    assert figures, "it draws no figure into FIGURES"
+    for file in figures:
+        assert {file.with_suffix(kind) for kind in (".csv", ".svg", ".png")} <= figures
 
 
 @pytest.mark.slow
@@ -195,5 +195,5 @@ def test_marked_cells_show_what_is_committed(path, tmp_path):
 def test_a_notebook_runs_on_real_recordings(tmp_path):
     (path,) = (path for path in NOTEBOOKS if path.name.startswith("02_"))
     copy = run(path, tmp_path, BENCHMARK=str(SAKURA), N_ITEMS=8)
-    assert "sakura" in said_in_outputs(copy).lower()
+    assert "sakura" in text_of_outputs(copy).lower()
     assert list((tmp_path / "figures").rglob("*.csv"))

@@ -26,14 +26,11 @@ PACKAGE = ROOT / "lalm_utils"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 HEAVY = {"torch", "transformers", "peft"}
 PLOTTING = {"matplotlib", "seaborn"}
-PLOTTERS = {
-    "figures.py", "figure_files.py", "marks.py", "panels.py",
-    "method_figures.py", "training_figures.py", "transfer_figures.py", "cost_figures.py",
-}  # fmt: skip
+PLOTTERS = {"figures.py", "training_figures.py", "drawing.py", "figure_files.py"}
 # What a reader may import to score, tabulate or show results must not wait for a model's libraries.
 LIGHT = (
     "items", "benchmarks", "audio", "prompts", "models", "load_model", "parsing", "outcomes", "metrics", "store",
-    "paper", "cli.score", "plots.figures", "show", "audit", "releases", "mini.benchmark",
+    "paper", "cli.score", "plots.figures", "show", "notebook", "audit", "releases", "mini.benchmark",
     "paired", "controls", "transfer", "verdicts",
 )  # fmt: skip
 TEXT = {".py", ".toml", ".yml", ".md", ".cff", ".mplstyle", ".csv", ".json", ".ipynb", ""}
@@ -157,7 +154,7 @@ def test_measuring_loads_no_models_library():
 
 
 def test_measuring_without_figures_loads_no_plotting_library():
-    measuring = [name for name in LIGHT if name not in ("plots.figures", "show")]
+    measuring = [name for name in LIGHT if name not in ("plots.figures", "show", "notebook")]
     assert loaded_by(" ".join(f"lalm_utils.{name}" for name in measuring), PLOTTING) == []
 
 

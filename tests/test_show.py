@@ -1,4 +1,4 @@
-"""What notebooks show: code as the package holds it, short players, counted flows, provenance."""
+"""What notebooks show: code as the package holds it, short players, provenance."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import soundfile
 from lalm_utils import releases, show
 from lalm_utils.audio import RATE, write_clip
 from lalm_utils.mini.benchmark import digest, planned
-from lalm_utils.plots import figures
+from lalm_utils.plots import figure_files, figures
 
 TONE = 0.25 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
 
 
-def heard(player) -> tuple[np.ndarray, int]:
+def sound_of(player) -> tuple[np.ndarray, int]:
     """The sound that a player's page holds: samples and rate."""
     sound = re.search(r"base64,([^\"']+)", player.data)[1]
     return soundfile.read(io.BytesIO(base64.b64decode(sound)))
@@ -37,7 +37,7 @@ def test_source_shows_the_code_of_each_function():
 def test_a_player_plays_a_clip_as_loud_as_it_is(tmp_path):
     write_clip(tmp_path / "tone.wav", TONE)
     for clip in (tmp_path / "tone.wav", TONE):
-        samples, rate = heard(show.player(clip))
+        samples, rate = sound_of(show.player(clip))
         assert rate == RATE
         assert samples == pytest.approx(TONE, abs=1e-3)
 
@@ -51,7 +51,7 @@ def test_a_player_says_its_caption_and_lets_no_markup_through():
 
 def test_a_player_holds_a_long_clip_only_in_part_and_says_so():
     player = show.player(np.tile(TONE, 20), "a long one")
-    assert len(heard(player)[0]) == show.MAX_SECONDS * RATE
+    assert len(sound_of(player)[0]) == show.MAX_SECONDS * RATE
     assert "a long one (beginning)" in player.data
 
 
@@ -64,7 +64,7 @@ def test_a_picture_is_the_png_of_a_figure_or_of_a_file(tmp_path):
     table = pd.DataFrame(
         [{"prompt": "IDK", "group": "inaudible", "rate": 0.5, "low": 0.4, "high": 0.6, "n": 60}]
     )
-    path = figures.save("unanswerable", table, tmp_path)
+    path = figure_files.save("unanswerable", table, tmp_path)
     assert show.picture(path).data == path.read_bytes()
     assert show.picture(figures.unanswerable(table)).data == path.read_bytes()
 
@@ -73,9 +73,9 @@ def test_provenance_says_what_made_the_numbers():
     model = SimpleNamespace(
         name="mini", fingerprint="abcdef0123456789", description={"dtype": "bfloat16", "threads": 2}
     )
-    asked = [item for item in planned("test") if item.modality != "music"][:3]
-    counts = Counter(item.modality for item in asked)
-    (row,) = show.provenance(model, asked, 7).reset_index().to_dict("records")
+    items = [item for item in planned("test") if item.modality != "music"][:3]
+    counts = Counter(item.modality for item in items)
+    (row,) = show.provenance(model, items, 7).reset_index().to_dict("records")
     assert row == {
         "model": "mini",
         "weights": "abcdef012345",
@@ -84,7 +84,7 @@ def test_provenance_says_what_made_the_numbers():
         "benchmark": "mini",
         "split": "test",
         "release": f"3 of the 999 items of mini test of generator {digest()}",
-        "content": releases.identify(asked).sha256[:12],
+        "content": releases.identify(items).sha256[:12],
         "items": 3,
         "by modality": ", ".join(f"{name} {n}" for name, n in counts.items()),
         "seed": 7,
@@ -102,7 +102,7 @@ def test_a_live_curve_grows_by_a_point_a_step_and_says_where_it_is(monkeypatch):
     for loss in (2.0, 1.0, 0.5):
         curve({"loss": loss})
     points = [re.search('points="([^"]*)"', html)[1].split() for html in shown]
-    assert [len(drawn) for drawn in points] == [1, 2, 3]
+    assert [len(corners) for corners in points] == [1, 2, 3]
     assert points[-1] == ["0.0,5.0", "150.0,32.5", "300.0,46.2"]
     assert repr(curve) == "step 3: loss 0.50 nats per answer token (highest 2.00)"
     assert repr(curve) in shown[-1]

@@ -2,8 +2,7 @@
 
 In: notebooks/[0-9]*.ipynb, in order. Out: the same files with fresh outputs, free of what differs between
 runs and machines: timings, absolute paths, the way streams were cut. A notebook that fails
-keeps its former content, its error is printed, and the exit status is 1. This module does not know what the
-notebooks are about.
+keeps its former content, its error is printed, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ class NotebookError(RuntimeError):
 
 def find(folder: Path, only: str = "") -> list[Path]:
     """The numbered notebooks of `folder` whose names begin with `only`, in order; NotebookError for none."""
-    found = sorted(path for path in folder.glob("[0-9]*.ipynb") if path.name.startswith(only))
-    if not found:
+    paths = sorted(path for path in folder.glob("[0-9]*.ipynb") if path.name.startswith(only))
+    if not paths:
         raise NotebookError(
             f"{folder}: no notebook is named {only or '[0-9]'}*.ipynb; check the folder and --only"
         )
-    return found
+    return paths
 
 
 def parameters_of(notebook: NotebookNode) -> dict[str, Any]:
@@ -57,9 +56,9 @@ def parameters_of(notebook: NotebookNode) -> dict[str, Any]:
             try:
                 defaults |= {target.id: ast.literal_eval(statement.value) for target in targets}
             except (AttributeError, ValueError):
-                said = ast.unparse(statement)
+                text = ast.unparse(statement)
                 raise NotebookError(
-                    f"the parameters cell holds {said!r}: write NAME = literal, no more"
+                    f"the parameters cell holds {text!r}: write NAME = literal, no more"
                 ) from None
     return defaults
 
@@ -72,25 +71,27 @@ def execute(path: Path, *, parameters: Mapping[str, Any] | None = None, out: Pat
     parameter is unknown.
     """
     notebook = nbformat.read(path, as_version=4)
-    unknown = sorted(set(parameters or {}) - set(parameters_of(notebook)))
+    names = parameters_of(notebook)
+    unknown = sorted(set(parameters or {}) - set(names))
     if unknown:
-        known = ", ".join(parameters_of(notebook))
-        raise NotebookError(f"{path.name} has no parameter {', '.join(unknown)}: its parameters are {known}")
+        raise NotebookError(
+            f"{path.name} has no parameter {', '.join(unknown)}: its parameters are {', '.join(names)}"
+        )
     notebook.cells = [cell for cell in notebook.cells if INJECTED not in cell.metadata.get("tags", [])]
-    begun = time.monotonic()
+    start = time.monotonic()
     try:
-        done = papermill.execute_notebook(
+        executed = papermill.execute_notebook(
             notebook, None, dict(parameters or {}), kernel_name=KERNEL["name"], language="python",
             progress_bar=False, cwd=path.resolve().parent,
         )  # fmt: skip
     except FAILURES as error:
-        raise NotebookError(f"{path.name} failed; the file is as it was.\n{_explained(error)}") from error
-    text = nbformat.writes(tidy(done))
+        raise NotebookError(f"{path.name} failed; the file is as it was.\n{_failure(error)}") from error
+    text = nbformat.writes(normalise(executed))
     (out or path).write_text(text + "\n", encoding="utf-8", newline="\n")
-    return time.monotonic() - begun
+    return time.monotonic() - start
 
 
-def tidy(notebook: NotebookNode) -> NotebookNode:
+def normalise(notebook: NotebookNode) -> NotebookNode:
     """The notebook without what differs between two runs or two machines. `notebook` itself is changed."""
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
@@ -102,40 +103,40 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
         if not cell.metadata.get("tags"):
             cell.metadata.pop("tags", None)
         if cell.cell_type == "code":
-            cell.outputs = list(_joined(cell.outputs))
+            cell.outputs = list(_join_streams(cell.outputs))
     return notebook
 
 
-def _joined(outputs: Sequence[NotebookNode]) -> Iterator[NotebookNode]:
+def _join_streams(outputs: Sequence[NotebookNode]) -> Iterator[NotebookNode]:
     """The outputs, neighbouring pieces of one stream joined, without this machine's paths."""
     last = None
     for output in outputs:
         if output.output_type == "stream":
-            output.text = _anonymous(output.text)
+            output.text = _without_paths(output.text)
             if last is not None and last.output_type == "stream" and last.name == output.name:
                 last.text += output.text
                 continue
         for kind, value in output.get("data", {}).items():
             if kind.startswith("text/") and isinstance(value, str):
-                output.data[kind] = _anonymous(value)
+                output.data[kind] = _without_paths(value)
         last = output
         yield output
 
 
-def _anonymous(text: str) -> str:
+def _without_paths(text: str) -> str:
     """`text` without the repository's root, the home folder as ~, a cell's temporary file as <cell>."""
     text = _CELL_FILE.sub("<cell>", text)
     return text.replace(f"{ROOT}/", "").replace(f"{Path.home()}/", "~/")
 
 
-def _explained(error: Exception) -> str:
+def _failure(error: Exception) -> str:
     """The failing cell, its source and the end of its traceback, without colours."""
     source, lines = getattr(error, "source", ""), getattr(error, "traceback", None)
     if not isinstance(lines, list):
         return _COLOUR.sub("", str(error))
-    where = f"cell {error.exec_count}:\n\n    " + source.replace("\n", "\n    ")
-    traced = _COLOUR.sub("", "\n".join(lines)).splitlines()[-25:]
-    return f"{where}\n\n" + "\n".join(traced or [f"{error.ename}: {error.evalue}"])
+    cell = f"cell {error.exec_count}:\n\n    " + source.replace("\n", "\n    ")
+    traceback = _COLOUR.sub("", "\n".join(lines)).splitlines()[-25:]
+    return f"{cell}\n\n" + "\n".join(traceback or [f"{error.ename}: {error.evalue}"])
 
 
 def _value(text: str) -> Any:
@@ -155,12 +156,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE")
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write there instead of in place")
-    chosen = parser.parse_args(arguments)
-    parameters = {name: _value(value) for name, value in chosen.parameters}
+    args = parser.parse_args(arguments)
+    parameters = {name: _value(value) for name, value in args.parameters}
     total = 0.0
     try:
-        for path in find(NOTEBOOKS, chosen.only):
-            out = path if chosen.out is None else chosen.out / path.name
+        for path in find(NOTEBOOKS, args.only):
+            out = path if args.out is None else args.out / path.name
             out.parent.mkdir(parents=True, exist_ok=True)
             print(f"{path.name}: executing", flush=True)
             seconds = execute(path, parameters=parameters, out=out)

@@ -1,7 +1,7 @@
 """Redraw figures from the CSVs beside them: `python -m lalm_utils.plots.redraw [FOLDER]`. No model is needed.
 
-In: a folder of CSVs that figures.save wrote (default: figures/ of this repository). Out: each one's SVG and
-PNG, byte for byte what `save` wrote. It does not know what the figures show.
+In: a folder of CSVs that figure_files.save wrote (default: figures/ of this repository). Out: each one's SVG
+and PNG, byte for byte what `save` wrote.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lalm_utils.plots import figure_files, figures
+from lalm_utils.plots import figure_files
+from lalm_utils.plots.figure_files import FIGURES, FigureError
 
 FOLDER = Path(__file__).resolve().parents[2] / "figures"
 
@@ -23,15 +24,14 @@ def redraw_folder(folder: Path) -> list[Path]:
     """
     csvs = sorted(Path(folder).rglob("*.csv"))
     if not csvs:
-        raise figures.FigureError(f"{folder}: no CSV to redraw; run the notebooks first (make run)")
-    known = figure_files.known()
-    strange = [csv.name for csv in csvs if csv.stem not in known]
-    if strange:
-        raise figures.FigureError(
-            f"{folder}: {', '.join(strange)} belongs to none of the figures {', '.join(known)}: "
+        raise FigureError(f"{folder}: no CSV to redraw; run the notebooks first (make run)")
+    unknown = [csv.name for csv in csvs if csv.stem not in FIGURES]
+    if unknown:
+        raise FigureError(
+            f"{folder}: {', '.join(unknown)} belongs to none of the figures {', '.join(FIGURES)}: "
             "remove the file, or add its drawing function to figures.py"
         )
-    return [figures.redraw(csv) for csv in csvs]
+    return [figure_files.redraw(csv) for csv in csvs]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for png in redraw_folder(parser.parse_args(arguments).folder):
             print(f"{png}: redrawn")
-    except figures.FigureError as error:
+    except FigureError as error:
         print(error, file=sys.stderr)
         return 1
     return 0

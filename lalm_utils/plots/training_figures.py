@@ -1,31 +1,24 @@
 """Figures of IDK data and fine-tuning: one function per figure, a tidy table in, a matplotlib Figure out.
 
-Registered as the figures of figures.py are, with the same conventions: shares are in [0, 1]; `low` and `high`
-bound a 95 % interval (empty: none); groups named "overall" or "all" pool the others and are not counted again;
-the optional `model`, `benchmark` and `seed` end the subtitle. Further columns stay in the CSV and are not drawn.
+Registered as the figures of figures.py are, with the same conventions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from lalm_utils.plots import marks, panels
-from lalm_utils.plots.figure_files import FigureError, destination, figure, redraw, render, save
+from lalm_utils.paper import PRINTED
+from lalm_utils.plots import drawing
+from lalm_utils.plots.drawing import figure, label
 
-__all__ = [
-    "destination", "idk_share_by_k", "lora_scale", "quadrants", "redraw", "render", "save", "sft_by_k",
-    "sft_curve",
-]  # fmt: skip
+__all__ = ["idk_share_by_k", "lora_scale", "quadrants", "sft_by_k", "sft_curve"]
 
-PRINTED = "printed in the paper"
 QUADRANTS = {
     "known-known": ("#0173b2", "answered right"),
     "known-unknown": ("#56b4e9", "refused, not known"),
@@ -42,27 +35,34 @@ def quadrants(table: pd.DataFrame) -> Figure:
     group (a modality, or "overall"); quadrant (known-known, known-unknown, unknown-known, unknown-unknown);
     count (items).
     """
-    strange = sorted(set(table["quadrant"]) - set(QUADRANTS))
-    if strange:
-        raise FigureError(f"quadrants: {strange} cannot be drawn: the quadrants are {', '.join(QUADRANTS)}")
-    stages, groups = list(dict.fromkeys(table["stage"])), panels.ordered(table["group"])
-    once = table[table["stage"] == stages[0]]
-    pooled = once[~once["group"].isin(panels.POOLED)]
-    total = (once if pooled.empty else pooled)["count"].sum()
-    fig, axes = panels.sheet(
+    drawing.refuse_unknown(table["quadrant"], QUADRANTS, "quadrants")
+    stages, groups = list(dict.fromkeys(table["stage"])), drawing.sort_groups(table["group"])
+    n = table[table["stage"] == stages[0]].groupby("group")["count"].sum().rename("n").reset_index()
+    fig, (axes,) = drawing.sheet(
         "What does a model know, and does it know that it knows?",
-        f"Knowledge quadrants with their numbers of questions · {total:,.0f} questions{panels.made_by(table)}",
+        "Knowledge quadrants with their numbers of questions · "
+        f"{drawing.count_items(n, 'group')} questions{drawing.run_label(table)}",
         height=2.0 + 0.4 * len(stages), columns=len(groups), sharey=True,
     )  # fmt: skip
-    for ax, group in zip(axes[0], groups):
+    for ax, group in zip(axes, groups):
         counts = table[table["group"] == group].groupby(["stage", "quadrant"])["count"].sum()
-        for y, stage in enumerate(stages):
-            _stacked(ax, y, [counts.get((stage, name), 0) for name in QUADRANTS])
-        ax.set_title(panels.label(group, at_most=18), fontsize=10)
+        counts = counts.unstack(fill_value=0).reindex(index=stages, columns=list(QUADRANTS), fill_value=0)
+        shares = counts.div(counts.sum(axis=1).replace(0, 1), axis=0).to_numpy(float)
+        feet = shares.cumsum(axis=1) - shares
+        for k, (name, (colour, _)) in enumerate(QUADRANTS.items()):
+            look = {"color": colour, "edgecolor": "white", "linewidth": 0.8}
+            ax.barh(range(len(stages)), shares[:, k], 0.7, feet[:, k], **look)
+            for y in np.flatnonzero(shares[:, k] > 0.09):  # wide enough for its number
+                look = {"ha": "center", "va": "center", "fontsize": 8}
+                look["color"] = "white" if name == "known-known" else "black"
+                ax.text(feet[y, k] + shares[y, k] / 2, y, f"{counts.iloc[y, k]:.0f}", **look)
+        drawing.category_axis(ax, [label(stage, width=18) for stage in stages])
+        ax.set_title(label(group, at_most=18), fontsize=10)
         ax.set(xlim=(0, 1), xticks=[0, 0.5, 1], xticklabels=["0", "50", "100"], xlabel="% of questions")
         ax.tick_params(axis="x", labelsize=8.5)
-    panels.rows_of(axes[0][0], stages)
-    handles = [Patch(color=colour, label=f"{name}: {means}") for name, (colour, means) in QUADRANTS.items()]
+    handles = [
+        Patch(color=colour, label=f"{name}: {meaning}") for name, (colour, meaning) in QUADRANTS.items()
+    ]
     fig.legend(handles=handles, loc="outside lower center", ncols=2)
     return fig
 
@@ -75,29 +75,31 @@ def idk_share_by_k(table: pd.DataFrame) -> Figure:
     source ("measured here" or "printed in the paper"); share (questions labelled IDK, 0..1); low, high; n
     (items).
     """
-    fig, ((ax,),) = panels.sheet(
+    ours, printed = table[table["source"] != PRINTED], table[table["source"] == PRINTED]
+    fig, ((ax,),) = drawing.sheet(
         "How many questions does a model not know, the stricter the rule?",
-        f"Share labelled IDK with 95 % interval · {_asked(table)} questions{panels.made_by(table)}",
+        "Share labelled IDK with 95 % interval · "
+        f"{drawing.count_items(table if ours.empty else ours, 'group')} questions{drawing.run_label(table)}",
         height=3.9,
     )
-    ours, printed = table[table["source"] != PRINTED], table[table["source"] == PRINTED]
-    names, groups = [], panels.ordered(ours["group"])
+    ends, groups = [], drawing.sort_groups(ours["group"])
     for kind, group in enumerate(groups):
         rows = ours[ours["group"] == group].sort_values("k")
         beside = 0.05 * (kind - (len(groups) - 1) / 2)
         x, y, low, high = rows[["k", "share", "low", "high"]].to_numpy().T
-        colour = panels.line(ax, x + beside, y, low, high, kind=kind, band=False)
-        names.append((y[-1], group, colour))
-    for group in panels.ordered(printed["group"]):
+        colour = drawing.line(ax, x + beside, y, low, high, kind=kind, band=False)
+        ends.append((y[-1], group, colour))
+    for group in drawing.sort_groups(printed["group"]):
         rows = printed[printed["group"] == group].sort_values("k")
         look = {"color": "black", "linewidth": 1, "markerfacecolor": "white", "markeredgewidth": 1.4}
         ax.plot(rows["k"], rows["share"], "s:", zorder=4, **look)
-        names.append((rows["share"].iloc[-1], f"paper, {group}", "black"))
-    panels.ends(ax, names, gap=0.065)
-    ax.set(ylim=(0, 1), xlim=(table["k"].min() - 0.3, table["k"].max() + 0.25))
+        ends.append((rows["share"].iloc[-1], f"paper, {group}", "black"))
+    drawing.line_ends(ax, ends, gap=0.065)
+    ax.set(xlim=(table["k"].min() - 0.3, table["k"].max() + 0.25))
     ax.set_xlabel("K, the number of samples that must be right")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    marks.percent(ax, "Labelled IDK (% of questions)", grid=[ax])
+    drawing.percent_axis(ax, "Labelled IDK (% of questions)")
+    ax.grid(axis="y")
     return fig
 
 
@@ -109,24 +111,24 @@ def sft_curve(table: pd.DataFrame) -> Figure:
     A loss that is not finite leaves a gap.
     """
     adapters = list(dict.fromkeys(table["adapter"]))
-    fig, ((ax,),) = panels.sheet(
+    fig, ((ax,),) = drawing.sheet(
         "Does fine-tuning on IDK answers settle?",
         f"Training loss, thin: each step, thick: mean of up to 9 steps · {len(adapters)} adapters"
-        f"{panels.made_by(table)}",
+        f"{drawing.run_label(table)}",
         height=3.6,
     )
-    names = []
+    ends = []
     for kind, adapter in enumerate(adapters):
         rows = table[table["adapter"] == adapter].sort_values("step")
         loss = rows["loss"].where(np.isfinite(rows["loss"]))
         smooth = loss.rolling(9, min_periods=1, center=True).mean().where(loss.notna())
-        colour, style = marks.COLOURS[kind % 8], "-" if kind < 8 else "--"
+        colour, style = drawing.COLOURS[kind % 8], "-" if kind < 8 else "--"
         ax.plot(rows["step"], loss, color=colour, linewidth=0.6, alpha=0.4)
         ax.plot(rows["step"], smooth, style, color=colour, marker="o" if len(rows) == 1 else "")
         last = smooth.dropna()
-        names.append((last.iloc[-1] if len(last) else math.nan, adapter, colour))
+        ends.append((last.iloc[-1] if len(last) else math.nan, adapter, colour))
     top = np.nanmax(table["loss"].where(np.isfinite(table["loss"]), np.nan).to_numpy(), initial=0.1)
-    panels.ends(ax, names, gap=0.075 * top)
+    drawing.line_ends(ax, ends, gap=0.075 * top)
     ax.set(ylim=(0, 1.08 * top), xlabel="Step of the optimiser", ylabel="Loss (nats per token)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(axis="y")
@@ -142,7 +144,7 @@ def lora_scale(table: pd.DataFrame) -> Figure:
     low, high; n (items).
     """
     title = "How much of the LoRA update does reliability need?"
-    return _dialled(table, "scale", title, "Scale of the LoRA update (factor)")
+    return _by_setting(table, "scale", title, "Scale of the LoRA update (factor)")
 
 
 @figure(text="metric", numbers="k value low high n")
@@ -152,66 +154,42 @@ def sft_by_k(table: pd.DataFrame) -> Figure:
     One row per (k, metric): k (samples that must be right); metric, value, low, high, n as in lora_scale.
     """
     title = "How strict should the rule be that labels a question as known?"
-    fig = _dialled(table, "k", title, "Right samples needed (K)")
+    fig = _by_setting(table, "k", title, "Right samples needed (K)")
     for ax in fig.axes:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return fig
 
 
-def _dialled(table: pd.DataFrame, dial: str, title: str, xlabel: str) -> Figure:
+def _by_setting(table: pd.DataFrame, setting: str, title: str, xlabel: str) -> Figure:
     """Metrics over the values of one setting: shares in one panel, indices in another."""
-    found = list(dict.fromkeys(table["metric"]))
-    parts = [[name for name in found if (name in panels.SHARES) == share] for share in (True, False)]
-    parts = [part for part in parts if part]
-    fig, (axes,) = panels.sheet(
+    metrics = list(dict.fromkeys(table["metric"]))
+    panels = [[name for name in metrics if (name in drawing.SHARES) == share] for share in (True, False)]
+    panels = [panel for panel in panels if panel]
+    fig, (axes,) = drawing.sheet(
         title,
-        f"Value and 95 % interval · {table['n'].max():,.0f} questions each{panels.made_by(table)}",
+        f"Value and 95 % interval · {table['n'].max():,.0f} questions each{drawing.run_label(table)}",
         height=3.7,
-        columns=len(parts),
+        columns=len(panels),
     )
-    margin = 0.04 * np.ptp(table[dial]) or 0.1
-    for ax, metrics in zip(axes, parts):
-        ax.set_xlim(table[dial].min() - margin, table[dial].max() + margin)
-        ax.set_xlabel(xlabel)
-        _over(ax, dial, table[table["metric"].isin(metrics)], metrics)
-    return fig
-
-
-def _over(ax: Axes, dial: str, table: pd.DataFrame, metrics: list[str]) -> None:
-    names, share = [], metrics[0] in panels.SHARES
-    for kind, metric in enumerate(metrics):
-        rows = table[table["metric"] == metric].sort_values(dial)
-        x, y, low, high = rows[[dial, "value", "low", "high"]].to_numpy().T
-        colour = panels.line(ax, x, y, low, high, kind=kind if share else kind + 4)
-        last = y[np.isfinite(y)]
-        names.append((last[-1] if len(last) else math.nan, panels.name_of(metric), colour))
-    limits = (0.0, 1.0) if share else panels.span(table[["value", "low", "high"]].to_numpy())
-    ax.set(ylim=limits)
-    if share:
-        marks.percent(ax, "% of questions", grid=[ax])
-        panels.ends(ax, names, gap=0.06)
-    else:
-        ax.axhline(0, color=marks.GREY, linewidth=0.8)
-        ax.set_ylabel("a difference of shares" if metrics == ["youden"] else "log₁₀ of a ratio, no unit")
-        ax.grid(axis="y")
-        if len(names) == 1:
-            ax.set_title(f"{panels.label(names[0][1], at_most=26)} (0: blind refusal)", fontsize=9.5)
+    margin = 0.04 * np.ptp(table[setting]) or 0.1
+    for ax, panel in zip(axes, panels):
+        rows, share, ends = table[table["metric"].isin(panel)], panel[0] in drawing.SHARES, []
+        for kind, metric in enumerate(panel):
+            curve = rows[rows["metric"] == metric].sort_values(setting)
+            x, y, low, high = curve[[setting, "value", "low", "high"]].to_numpy().T
+            colour = drawing.line(ax, x, y, low, high, kind=kind if share else kind + 4)
+            finite = y[np.isfinite(y)]
+            ends.append((finite[-1] if len(finite) else math.nan, drawing.metric_name(metric), colour))
+        if share:
+            drawing.percent_axis(ax, "% of questions")
         else:
-            panels.ends(ax, names, gap=0.06 * (limits[1] - limits[0]))
-
-
-def _stacked(ax: Axes, y: float, counts: Sequence[float]) -> None:
-    """One bar of quadrants as shares of their sum, with the counts that fit inside."""
-    foot, total = 0.0, sum(counts)
-    for count, (name, (colour, _)) in zip(counts, QUADRANTS.items()):
-        share = count / total if total else 0.0
-        ax.barh(y, share, 0.7, foot, color=colour, edgecolor="white", linewidth=0.8)
-        if share > 0.09:
-            ink = "white" if name == "known-known" else "black"
-            ax.text(foot + share / 2, y, f"{count:.0f}", ha="center", va="center", fontsize=8, color=ink)
-        foot += share
-
-
-def _asked(table: pd.DataFrame) -> str:
-    ours = table[table["source"] != PRINTED]
-    return panels.counted(table if ours.empty else ours, "group")
+            ax.set_ylim(drawing.axis_limits(rows[["value", "low", "high"]].to_numpy()))
+            ax.axhline(0, color=drawing.GREY, linewidth=0.8)
+            ax.set_ylabel("a difference of shares" if panel == ["youden"] else "log₁₀ of a ratio, no unit")
+        if share or len(panel) > 1:
+            drawing.line_ends(ax, ends, gap=0.06 * np.ptp(ax.get_ylim()))
+        else:
+            ax.set_title(f"{label(ends[0][1], at_most=26)} (0: blind refusal)", fontsize=9.5)
+        ax.set(xlim=(table[setting].min() - margin, table[setting].max() + margin), xlabel=xlabel)
+        ax.grid(axis="y")
+    return fig

@@ -1,0 +1,200 @@
+"""An example table for every figure, with extreme values, for the tests of figures."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+MODALITIES = ("sound", "music", "speech")
+METHODS = ("Baseline", "IDK prompt", "MCoT prompt", "Task Agent", "LoRA SFT (out of domain)")
+METRICS = ("accuracy", "truthfulness", "rejection_rate", "reliability")
+RUN = {"model": "mini", "benchmark": "mini", "seed": 0}
+
+
+def frame(columns: str, rows: Sequence[tuple], **run) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=columns.split()).assign(**run or RUN)
+
+
+def accuracies() -> pd.DataFrame:
+    cells = [("easy", "", 0.8, 34), ("medium", "", 0.6, 33), ("hard", "", 0.4, 33), ("overall", "", 0.6, 100),
+             ("overall", "no audio", 0.26, 100), ("overall", "silence", 0.24, 100)]  # fmt: skip
+    rows = [(modality, level, control, share, share - 0.1, share + 0.1, 0.25, n)
+            for modality in MODALITIES for level, control, share, n in cells]  # fmt: skip
+    return frame("modality level control accuracy low high chance n", rows)
+
+
+def flows() -> pd.DataFrame:
+    pairs = {("correct", "correct"): 45, ("correct", "refused"): 8, ("wrong", "refused"): 20}
+    pairs |= {("wrong", "wrong"): 25, ("unreadable", "correct"): 2}
+    sizes = dict.fromkeys(MODALITIES, 1) | {"overall": 3}
+    rows = [(m, *pair, count * size) for m, size in sizes.items() for pair, count in pairs.items()]
+    return frame("modality before after count", rows)
+
+
+def gains() -> pd.DataFrame:
+    rows = [
+        ("sound", "measured here", "mini", 0.3, 0.05, 0.6, -0.2, 100),
+        ("sound", "printed in the paper", "Qwen2-Audio-7B-Instruct", 0.27, None, None, -0.19, 333),
+        ("music", "measured here", "mini", math.inf, 0.1, math.inf, 0.1, 100),
+        ("speech", "measured here", "mini", None, None, None, 0.05, 100),
+        ("overall", "measured here", "mini", 0.2, -0.05, 0.5, 0.0, 300),
+    ]
+    return frame("group source model rgi low high null n", rows, benchmark="mini", seed=0)
+
+
+def refusals() -> pd.DataFrame:
+    groups = {
+        "answerable, known content": 240,
+        "answerable, novel content": 60,
+        "inaudible": 60,
+        "ungrounded": 60,
+    }
+    rows = [(prompt, group, rate, max(rate - 0.1, 0), rate + 0.1, n)
+            for prompt, rate in (("plain", 0.0), ("IDK", 0.4)) for group, n in groups.items()]  # fmt: skip
+    return frame("prompt group rate low high n", rows)
+
+
+def by_metric(column: str, names=METHODS, metrics=METRICS) -> pd.DataFrame:
+    values = itertools.cycle([0.5, 0.0, 0.35, 1.0, 0.42, 0.63, 0.2])
+    rows = [(name, metric, value, max(value - 0.06, 0), min(value + 0.06, 1), 300)
+            for (name, metric), value in zip(itertools.product(names, metrics), values)]  # fmt: skip
+    return frame(f"{column} metric value low high n", rows)
+
+
+def ablations() -> pd.DataFrame:
+    table = by_metric("variant", ("Task Agent", "no content", "true type"), ("reliability", "rgi_excess"))
+    extreme = [(math.nan, math.nan, math.nan), (math.inf, math.nan, math.nan), (0.3, 0.1, math.inf)]
+    table.loc[table["metric"] == "rgi_excess", ["value", "low", "high"]] = extreme
+    return table
+
+
+def chains() -> pd.DataFrame:
+    lengths = {"plain": range(1, 8), "MCoT prompt": range(10, 60, 5), "Task Agent": range(5, 25, 3)}
+    rows = [(method, outcome, words, 1 + words % 3) for method, numbers in lengths.items()
+            for outcome in ("correct", "wrong", "refused") for words in numbers]  # fmt: skip
+    return frame("method outcome words n", [*rows, ("plain", "unreadable", 3, 1)])
+
+
+def routing() -> pd.DataFrame:
+    rows = [("sound", "sound", 80), ("sound", "music", 20), ("music", "music", 94), ("music", "unreadable", 6),
+            ("speech", "speech", 70), ("speech", "sound", 30)]  # fmt: skip
+    return frame("true read count", rows)
+
+
+def side_by_side() -> pd.DataFrame:
+    rows = []
+    for method, group, metric in itertools.product(
+        (*METHODS[:4], "LoRA SFT"), (*MODALITIES, "overall"), ("accuracy", "reliability", "rgi")
+    ):
+        null = -0.1 if metric == "rgi" else None
+        ours, theirs = (300, 1000) if group == "overall" else (100, 333)
+        rows.append((method, group, metric, "measured here", "mini", 0.4, 0.3, 0.5, ours, null))
+        rows.append(
+            (method, group, metric, "printed in the paper", "Qwen2-Audio", 0.5, None, None, theirs, null)
+        )
+    return frame("method group metric source model value low high n null", rows, benchmark="mini", seed=0)
+
+
+def quadrants() -> pd.DataFrame:
+    counts = dict(zip(("known-known", "known-unknown", "unknown-known", "unknown-unknown"), (40, 15, 5, 40)))
+    rows = [(stage, group, quadrant, count * (3 if group == "overall" else 1)) for stage in METHODS[:3]
+            for group in (*MODALITIES, "overall") for quadrant, count in counts.items()]  # fmt: skip
+    return frame("stage group quadrant count", rows)
+
+
+def shares() -> pd.DataFrame:
+    rows = [(group, k, "measured here", 0.4 + 0.07 * k, 0.35 + 0.07 * k, 0.45 + 0.07 * k, n)
+            for group, n in (("sound", 300), ("music", 300), ("overall", 900), ("novel content", 180))
+            for k in range(1, 6)]  # fmt: skip
+    rows += [
+        ("overall", k, "printed in the paper", share, *[None] * 3) for k, share in ((1, 0.502), (5, 0.635))
+    ]
+    return frame("group k source share low high n", rows)
+
+
+def curves() -> pd.DataFrame:
+    rows = [(f"{modality}, seed {seed}", step, round(1.3 * math.exp(-step / 5) + 0.2 + 0.05 * seed, 3))
+            for modality in MODALITIES for seed in (0, 1) for step in range(1, 16)]  # fmt: skip
+    return frame("adapter step loss", rows)
+
+
+def scales() -> pd.DataFrame:
+    rows = [(scale, metric, value, value - 0.05, value + 0.05, 300) for scale in (0, 0.5, 1, 2)
+            for metric, value in (("accuracy", 0.5 - 0.1 * scale), ("rejection_rate", 0.3 * scale + 0.05))]  # fmt: skip
+    rows += [(0, "rgi_excess", None, None, None, 300), (0.5, "rgi_excess", math.inf, None, None, 300)]
+    rows += [(1, "rgi_excess", 0.2, -0.1, math.inf, 300), (2, "rgi_excess", -0.1, -0.3, 0.1, 300)]
+    return frame("scale metric value low high n", rows)
+
+
+def rules() -> pd.DataFrame:
+    table = scales().assign(metric=lambda t: t["metric"].replace("rgi_excess", "youden"))
+    return table.assign(k=table["scale"].map({0: 1, 0.5: 3, 1: 4, 2: 5})).drop(columns="scale")
+
+
+def speeds() -> pd.DataFrame:
+    rows = [("one reply", 4.2, 3.9, 4.4, 4, 16), ("5 samples", 11.0, 9.8, 12.5, 10, 16),
+            ("4 methods", 3.0, 2.9, 3.3, None, 16)]  # fmt: skip
+    return frame("task ratio lowest highest goal n", rows)
+
+
+def matrices() -> pd.DataFrame:
+    """Youden's J, the excess and accuracy by modality; the first cells are infinite, undefined and unbounded."""
+    cells = itertools.product(MODALITIES, MODALITIES, ("youden", "rgi_excess", "accuracy"))
+    rows = [(trained, tested, metric, "mean", 0.3, -0.1, 0.7, 50) for trained, tested, metric in cells]
+    table = frame("trained_on tested_on metric seed value low high n", rows, model="mini", benchmark="mini")
+    table.loc[1, ["value", "low", "high"]] = [math.inf, math.nan, math.nan]
+    table.loc[0, ["value", "low", "high"]] = math.nan
+    table.loc[3, "high"] = math.inf
+    return table
+
+
+def controls() -> pd.DataFrame:
+    kinds = (("IDK labels", 0.4), ("shuffled labels", 0.05), ("random refusal", 0.0))
+    rows = [(trained, tested, kind, value, value - 0.3, value + 0.3, 50)
+            for trained, tested in itertools.product(MODALITIES, MODALITIES) for kind, value in kinds]  # fmt: skip
+    table = frame("trained_on tested_on kind value low high n", rows).assign(metric="rgi_excess")
+    table.loc[0, ["value", "low", "high"]] = [-math.inf, math.nan, math.nan]
+    table.loc[1, ["value", "low", "high"]] = math.nan
+    table.loc[2, "low"] = -math.inf
+    return table
+
+
+EXAMPLES = {
+    "baseline_accuracy": accuracies, "idk_flows": flows, "idk_gain": gains, "unanswerable": refusals,
+    "methods_compared": lambda: by_metric("method"), "agent_ablations": ablations, "chain_length": chains,
+    "agent_routing": routing, "paper_side_by_side": side_by_side, "quadrants": quadrants,
+    "idk_share_by_k": shares, "sft_curve": curves, "lora_scale": scales, "sft_by_k": rules,
+    "speed_ratio": speeds, "transfer_matrix": matrices, "transfer_control": controls,
+}  # fmt: skip
+TABLES = {name: example() for name, example in EXAMPLES.items()}
+
+# Columns whose words are names from data; all other text columns have a fixed vocabulary.
+NAMES = {
+    "baseline_accuracy": "modality", "idk_flows": "modality", "idk_gain": "group model",
+    "unanswerable": "prompt group", "methods_compared": "method", "agent_ablations": "variant",
+    "chain_length": "method", "agent_routing": "true read", "paper_side_by_side": "method group model",
+    "quadrants": "stage group", "idk_share_by_k": "group", "sft_curve": "adapter", "lora_scale": "metric",
+    "sft_by_k": "metric", "speed_ratio": "task", "transfer_matrix": "trained_on tested_on",
+    "transfer_control": "trained_on tested_on kind",
+}  # fmt: skip
+
+MANY = [f"method {letter}" for letter in "ABCDEFGH"]
+
+
+def eight(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The rows of the table's second name, for eight names."""
+    second = table[table[column] == table[column].unique()[1]]
+    return pd.concat([second.assign(**{column: name}) for name in MANY])
+
+
+EIGHT = {
+    "methods_compared": by_metric("method", MANY),
+    "agent_ablations": by_metric("variant", MANY, ("accuracy", "reliability", "rgi_excess")),
+    "chain_length": eight(chains(), "method"),
+    "paper_side_by_side": eight(side_by_side(), "method"),
+    "quadrants": eight(quadrants(), "stage"),
+    "sft_curve": eight(curves(), "adapter"),
+}
