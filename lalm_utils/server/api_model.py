@@ -183,7 +183,7 @@ class ApiModel:
 
         ModelError for a reply that is empty or special tokens alone, which is all that some releases of transformers
         behind vLLM give, and for a prompt that is no longer with a clip than without: the clip was dropped. Whether
-        the model makes use of what it hears is not seen here; `runs.silenced` and `runs.swapped` tell.
+        the model makes use of what it hears is not seen here; `runs.with_silence` and `runs.swap_clips` tell.
         """
         clip = chat.audio_part(chirp()[: round(self.window_seconds * RATE)], self.audio_part)
         text = {"type": "text", "text": PROBE}
@@ -206,7 +206,7 @@ class ApiModel:
         if with_clip is None or without_clip is None:
             log.warning(
                 "%s: the server does not count the tokens of prompts, so it cannot be told whether clips reach the "
-                "model; compare with runs.silenced",
+                "model; compare with runs.with_silence",
                 self.model,
             )
             return {}
