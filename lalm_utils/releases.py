@@ -147,6 +147,6 @@ def _planned() -> dict[str, Whole]:
     found = {}
     for split in MINI:
         digests = [digest(item) for item in benchmark.planned(split)]
-        name = f"mini {split} of generator {benchmark.digest()}"
+        name = f"mini {split} of generator {benchmark.generator_version()}"
         found |= dict.fromkeys(digests, Whole(name=name, sha256=content_hash(digests), size=len(digests)))
     return found

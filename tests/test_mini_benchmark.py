@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -179,31 +177,21 @@ def test_a_damaged_split_is_rebuilt_to_the_same_bytes(small, own_cache, counted,
 
 def test_another_generator_never_meets_old_clips(small, own_cache, counted, monkeypatch):
     old = benchmark.ensure("dev")
-    monkeypatch.setattr(benchmark, "digest", lambda: "0123456789ab")
+    monkeypatch.setattr(benchmark, "generator_version", lambda: "2-01234567")
     new = benchmark.ensure("dev")
     assert new != old
     assert counted == ["dev", "dev"]
-    assert new.name == "mini-benchmark-0123456789ab-dev"
+    assert new.name == "mini-benchmark-2-01234567-dev"
 
 
-def test_the_digest_covers_every_module_that_clips_and_questions_depend_on():
-    code = "import sys; from lalm_utils.mini import plan; print(*sys.modules)"
-    command = [sys.executable, "-c", code]
-    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=ENVIRONMENT)
-    loaded = {
-        name.removeprefix("lalm_utils.mini.") for name in found.stdout.split() if "lalm_utils.mini." in name
-    }
-    assert set(benchmark.SOURCES) == loaded
-
-
-def test_the_digest_changes_with_a_package_and_with_a_source(monkeypatch, tmp_path):
-    found = {benchmark.digest.__wrapped__()}
+def test_the_version_changes_with_a_package_and_with_the_generators_own(monkeypatch):
+    found = {benchmark.generator_version()}
     monkeypatch.setattr(benchmark, "version", lambda package: "0")
-    found.add(benchmark.digest.__wrapped__())
-    monkeypatch.setattr(benchmark, "SOURCES", benchmark.SOURCES[1:])
-    found.add(benchmark.digest.__wrapped__())
+    found.add(benchmark.generator_version())
+    monkeypatch.setattr(benchmark, "VERSION", "2")
+    found.add(benchmark.generator_version())
     assert len(found) == 3
-    assert all(len(name) == 12 for name in found)
+    assert [name.split("-")[0] for name in sorted(found)] == ["1", "1", "2"]
 
 
 # ---- items

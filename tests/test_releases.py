@@ -153,7 +153,7 @@ def test_a_changed_copy_is_not_the_release(name, change):
 
 
 def test_a_part_of_a_release_says_so():
-    asked, name = of_mini("idk"), f"mini idk of generator {benchmark.digest()}"
+    asked, name = of_mini("idk"), f"mini idk of generator {benchmark.generator_version()}"
     assert releases.identify(asked).name == name
     found = releases.identify(items.sample(asked, 12))
     assert (found.name, found.known) == (f"12 of the 900 items of {name}", True)
@@ -161,7 +161,7 @@ def test_a_part_of_a_release_says_so():
 
 def test_items_of_two_splits_are_named_as_both():
     found = releases.identify([*of_mini("dev"), *of_mini("unanswerable")[:5]])
-    generator = benchmark.digest()
+    generator = benchmark.generator_version()
     assert found.name == (
         f"mini dev of generator {generator} and 5 of the 160 items of mini unanswerable of generator {generator}"
     )

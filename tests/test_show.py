@@ -15,7 +15,7 @@ import soundfile
 
 from lalm_utils import releases, show
 from lalm_utils.audio import RATE, write_clip
-from lalm_utils.mini.benchmark import digest, planned
+from lalm_utils.mini.benchmark import generator_version, planned
 from lalm_utils.outcomes import OutcomeError
 from lalm_utils.plots import figures
 
@@ -112,7 +112,7 @@ def test_provenance_says_what_made_the_numbers():
         "threads": "2",
         "benchmark": "mini",
         "split": "test",
-        "release": f"3 of the 999 items of mini test of generator {digest()}",
+        "release": f"3 of the 999 items of mini test of generator {generator_version()}",
         "content": releases.identify(asked).sha256[:12],
         "items": 3,
         "by modality": ", ".join(f"{name} {n}" for name, n in counts.items()),
