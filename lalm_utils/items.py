@@ -8,6 +8,7 @@ It does not decode clips (audio.py), does not know file layouts (item_files.py),
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import operator
 import os
@@ -116,9 +117,14 @@ def _refuse_duplicates(items: Sequence[Item], source: str | Path) -> None:
 
 
 def _mini(split: str | None) -> list[Item]:
-    from lalm_utils.mini import benchmark  # here, because it imports this module and the generator's packages
+    from lalm_utils.mini import benchmark  # here, because of the generator's packages
 
-    return benchmark.load(split or "test")
+    try:
+        folder = benchmark.ensure(split or "test")
+    except ValueError as error:
+        raise BenchmarkError(f"mini: {error}") from None
+    records = json.loads((folder / "items.json").read_text(encoding="utf-8"))
+    return [from_record(record, folder, benchmark="mini") for record in records]
 
 
 def _from_path(path: Path, split: str | None) -> list[Item]:

@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lalm_utils.items import Item
+from lalm_utils.items import Item, from_record
 
 KNOWN = Path(__file__).with_name("releases.json")
 SHORT = 8  # hex digits of a digest in releases.json: two of 3,000 items meet by chance once in 1,000
@@ -146,7 +146,10 @@ def _planned() -> dict[str, Whole]:
 
     found = {}
     for split in MINI:
-        digests = [digest(item) for item in benchmark.planned(split)]
+        items = [
+            from_record(record, Path.cwd(), benchmark="mini") for record in benchmark.planned_records(split)
+        ]
+        digests = [digest(item) for item in items]
         name = f"mini {split} of generator {benchmark.generator_version()}"
         found |= dict.fromkeys(digests, Whole(name=name, sha256=content_hash(digests), size=len(digests)))
     return found

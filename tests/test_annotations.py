@@ -8,8 +8,7 @@ import pytest
 
 from lalm_utils import annotations
 from lalm_utils.items import Item, from_record
-from lalm_utils.mini.benchmark import record
-from lalm_utils.mini.plan import plan
+from lalm_utils.mini.benchmark import planned_records
 
 
 def item(modality: str = "sound", **told) -> Item:
@@ -94,8 +93,7 @@ def test_what_is_told_is_told_of_every_item(case, asked, expected):
 
 
 def test_the_embedded_benchmark_tells_type_and_text_of_every_item():
-    planned = plan("test", size=180)
-    items = [from_record(record(one, 1.0), "/clips", benchmark="mini") for one in planned]
+    items = [from_record(record, "/clips", benchmark="mini") for record in planned_records("test")]
     assert {one.task for one in items} >= {"Language", "Spoken word", "Event count", "Tempo"}
     assert annotations.told(items) == {"type", "text"}
     assert [annotations.type_of(one) for one in items] == [one.modality for one in items]

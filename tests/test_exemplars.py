@@ -10,8 +10,9 @@ import pytest
 
 from lalm_utils import agent, exemplars, parsing, prompts
 from lalm_utils.exemplars import HONEST, MUSIC, SOUND, SPEECH
-from lalm_utils.mini import chat, font, instruct, sounds, tasks_music, tasks_sound, tasks_speech, voice, words
-from lalm_utils.mini.plan import Planned, plan
+from lalm_utils.mini.benchmark import font, sounds, tasks_music, tasks_sound, tasks_speech, voice, words
+from lalm_utils.mini.benchmark.plan import Planned, plan
+from lalm_utils.mini.training import chat, instruct
 
 ALL = (SOUND, MUSIC, SPEECH, HONEST)
 each_exemplar = pytest.mark.parametrize("exemplar", ALL, ids=lambda exemplar: exemplar.question)

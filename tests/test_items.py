@@ -291,16 +291,18 @@ def test_numpys_integers_are_integers(tmp_path):
 
 
 @pytest.fixture
-def fake_mini(monkeypatch):
+def fake_mini(monkeypatch, tmp_path):
     """Stands in for the embedded benchmark: remembers which split was asked for."""
     asked = []
 
-    def load_split(split):
+    def ensure(split):
         asked.append(split)
-        return [an_item(id=f"{i}", split=split) for i in range(5)]
+        folder = a_folder(tmp_path, numbered(5, split=split), clips=False)
+        (folder / "questions.json").rename(folder / "items.json")
+        return folder
 
     package, module = types.ModuleType("lalm_utils.mini"), types.ModuleType("lalm_utils.mini.benchmark")
-    module.load = load_split
+    module.ensure = ensure
     package.benchmark = module
     monkeypatch.setitem(sys.modules, "lalm_utils.mini", package)
     monkeypatch.setitem(sys.modules, "lalm_utils.mini.benchmark", module)

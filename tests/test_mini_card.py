@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from lalm_utils.mini import card
 from lalm_utils.mini.model import WEIGHTS
+from lalm_utils.mini.training import card
 
 ROWS = [
     {"claim": "accuracy", "group": "overall", "value": 0.5, "low": 0.4, "high": 0.6, "n": 90, "bound": "0.50 to 0.85",
@@ -26,7 +26,7 @@ def test_the_committed_card_shows_what_was_measured(tmp_path):
         shutil.copy(WEIGHTS / name, tmp_path)
     card.write(tmp_path)
     assert (tmp_path / "README.md").read_text() == (WEIGHTS / "README.md").read_text(), (
-        "run lalm_utils.mini.card"
+        "run lalm_utils.mini.training.card"
     )
 
 

@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from lalm_utils.mini import font, soundfont
-from lalm_utils.mini.font import (
+from lalm_utils.mini.benchmark import font, soundfont
+from lalm_utils.mini.benchmark.font import (
     DRUMS,
     IDK_INSTRUMENTS,
     INSTRUMENTS,

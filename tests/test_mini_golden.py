@@ -22,9 +22,9 @@ import pytest
 
 from lalm_utils.audio import content_hash
 from lalm_utils.cache import sha256_of
-from lalm_utils.mini import benchmark
+from lalm_utils.mini.benchmark import splits
+from lalm_utils.mini.benchmark.plan import REASONS, SIZES, Planned, plan, render
 from lalm_utils.mini.model import WEIGHTS
-from lalm_utils.mini.plan import REASONS, Planned, plan, render
 
 GOLDEN = Path(__file__).with_name("mini_golden.json")
 TOLERANCE = 1.0  # steps of 16 bits, root mean square
@@ -35,7 +35,7 @@ MEANT = "if the change is meant, raise VERSION in the generator and run python t
 def questions_of(split: str) -> list[list[Any]]:
     """Every item of the split as it is written, but for its clip, with what training redraws from."""
     items = plan("train", size=600) if split == "train" else plan(split)
-    return [[benchmark.record(item, 0.0), item.draft.wordings, item.draft.pool] for item in items]
+    return [[splits.record(item, 0.0), item.draft.wordings, item.draft.pool] for item in items]
 
 
 def chosen() -> list[Planned]:
@@ -85,7 +85,7 @@ def golden() -> dict[str, Any]:
 
 
 def test_the_stored_values_are_those_of_this_version(golden):
-    assert golden["version"] == benchmark.VERSION, "run python tests/test_mini_golden.py"
+    assert golden["version"] == splits.VERSION, "run python tests/test_mini_golden.py"
 
 
 @pytest.mark.parametrize("split", ["dev", "idk", "test", "unanswerable", "train"])
@@ -104,7 +104,7 @@ def test_clips_are_the_stored_ones(golden):
     far = {id: d for id, facts in found.items() if (d := distance(facts, golden["clips"][id])) > TOLERANCE}
     exact = sum(facts["sha256"] == golden["clips"][id]["sha256"] for id, facts in found.items())
     print(f"{exact} of {len(found)} clips are equal to the bit")
-    packages = "; ".join(benchmark.packages())
+    packages = "; ".join(splits.packages())
     assert not far, f"{len(far)} of {len(found)} clips differ: {far}; {MEANT} (rendered with {packages})"
     other = [id for id, facts in found.items() if facts["annotations"] != golden["clips"][id]["annotations"]]
     assert not other, f"the annotations of {other} differ: {MEANT}"
@@ -134,9 +134,9 @@ def test_the_models_weights_are_the_committed_ones():
 def write(path: Path = GOLDEN) -> None:
     """Store the values of today's generator; refuses to change those of a version."""
     content = {
-        "version": benchmark.VERSION,
-        "packages": list(benchmark.packages()),
-        "questions": {split: digest_of(questions_of(split)) for split in (*benchmark.SIZES, "train")},
+        "version": splits.VERSION,
+        "packages": list(splits.packages()),
+        "questions": {split: digest_of(questions_of(split)) for split in (*SIZES, "train")},
         "clips": {item.id: facts_of(item) for item in chosen()},
     }
     if path.exists():

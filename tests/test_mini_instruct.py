@@ -12,10 +12,11 @@ import pytest
 
 from lalm_utils import parsing, prompts
 from lalm_utils.items import Item
-from lalm_utils.mini import chat, instruct, tasks_music, tasks_sound, tasks_speech
-from lalm_utils.mini.draw import Dealer
-from lalm_utils.mini.instruct import FORMS, reshuffled
-from lalm_utils.mini.plan import MODALITIES, REASONS, Planned, plan, render, unanswerable
+from lalm_utils.mini.benchmark import tasks_music, tasks_sound, tasks_speech
+from lalm_utils.mini.benchmark.plan import MODALITIES, REASONS, Planned, plan, render, unanswerable
+from lalm_utils.mini.benchmark.sampling import Dealer
+from lalm_utils.mini.training import chat, instruct
+from lalm_utils.mini.training.instruct import FORMS, reshuffled
 
 WORDINGS = (
     *instruct.CHOOSE, *instruct.PERMIT, *instruct.REASON, *instruct.TYPE, *instruct.DESCRIBE, *instruct.TRANSCRIBE

@@ -11,10 +11,9 @@ from functools import cache
 import numpy as np
 import pytest
 
-from lalm_utils.mini import plan as planning
-from lalm_utils.mini import sounds
-from lalm_utils.mini.draw import Dealer
-from lalm_utils.mini.plan import (
+from lalm_utils.mini.benchmark import plan as planning
+from lalm_utils.mini.benchmark import sounds
+from lalm_utils.mini.benchmark.plan import (
     REASONS,
     SIZES,
     SWAPPABLE,
@@ -25,8 +24,9 @@ from lalm_utils.mini.plan import (
     render,
     unanswerable,
 )
-from lalm_utils.mini.scene import LEVELS, MAX_SECONDS, RATE, active_rms, noise_like
-from lalm_utils.mini.voice import IDK_VOICES, TEST_VOICES, TRAIN_VOICES
+from lalm_utils.mini.benchmark.sampling import Dealer
+from lalm_utils.mini.benchmark.scene import LEVELS, MAX_SECONDS, RATE, active_rms, noise_like
+from lalm_utils.mini.benchmark.voice import IDK_VOICES, TEST_VOICES, TRAIN_VOICES
 
 MODALITIES = ("sound", "music", "speech")
 ANSWERABLE = ("dev", "idk", "test")

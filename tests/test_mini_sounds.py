@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lalm_utils.mini import font, samples, sounds, synth, words
-from lalm_utils.mini.scene import RATE, active_rms
-from lalm_utils.mini.sounds import IDK_SOUNDS, SOUNDS, TEST_SOUNDS, TRAIN_SOUNDS
+from lalm_utils.mini.benchmark import font, samples, sounds, synth, words
+from lalm_utils.mini.benchmark.scene import RATE, active_rms
+from lalm_utils.mini.benchmark.sounds import IDK_SOUNDS, SOUNDS, TEST_SOUNDS, TRAIN_SOUNDS
 
 EVENTS = [label for label, sound in SOUNDS.items() if sound.kind == "event"]
 TEXTURES = [label for label, sound in SOUNDS.items() if sound.kind == "texture"]
@@ -137,7 +137,7 @@ def test_the_global_random_state_is_neither_read_nor_moved():
 
 PRINT_DIGEST = """
 import hashlib, numpy as np
-from lalm_utils.mini import sounds
+from lalm_utils.mini.benchmark import sounds
 total = hashlib.sha256()
 for label in reversed({labels!r}):
     rng = np.random.default_rng([5, 11])

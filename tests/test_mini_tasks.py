@@ -10,12 +10,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from lalm_utils.mini import sounds, tasks_music, tasks_sound, tasks_speech
-from lalm_utils.mini.draw import Dealer, Draw
-from lalm_utils.mini.font import INSTRUMENTS
-from lalm_utils.mini.plan import MODALITIES, generator, pools
-from lalm_utils.mini.scene import LEVELS, MAX_SECONDS, RATE, Canvas, Draft, Scene, active_rms
-from lalm_utils.mini.words import NUMBERS
+from lalm_utils.mini.benchmark import sounds, tasks_music, tasks_sound, tasks_speech
+from lalm_utils.mini.benchmark.font import INSTRUMENTS
+from lalm_utils.mini.benchmark.plan import MODALITIES, generator, pools
+from lalm_utils.mini.benchmark.sampling import Dealer, Draw
+from lalm_utils.mini.benchmark.scene import LEVELS, MAX_SECONDS, RATE, Canvas, Draft, Scene, active_rms
+from lalm_utils.mini.benchmark.words import NUMBERS
 
 ALL = [(modality, task) for modality, module in MODALITIES.items() for task in module.TASKS]
 NOVEL = [(modality, task, split) for modality, module in MODALITIES.items() for task in module.NOVEL

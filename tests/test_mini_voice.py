@@ -15,8 +15,8 @@ import espeakng_loader
 import numpy as np
 import pytest
 
-from lalm_utils.mini import voice
-from lalm_utils.mini.voice import FEMALE, MALE, RATE, say
+from lalm_utils.mini.benchmark import voice
+from lalm_utils.mini.benchmark.voice import FEMALE, MALE, RATE, say
 
 SENTENCE = "My brother Anna will bring seven yellow lemons home on Monday morning"
 UTTERANCES = [

@@ -36,7 +36,8 @@ def known_releases() -> dict[str, dict[str, str]]:
 
 
 def of_mini(split: str = "test") -> list[items.Item]:
-    return benchmark.planned(split)
+    records = benchmark.planned_records(split)
+    return [items.from_record(record, Path.cwd(), benchmark="mini") for record in records]
 
 
 @pytest.mark.parametrize("name", OFFICIAL)

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from lalm_utils.mini import font, sounds, tasks_music, tasks_sound, tasks_speech, voice, words
-from lalm_utils.mini.material import Heard
+from lalm_utils.mini.benchmark import font, sounds, tasks_music, tasks_sound, tasks_speech, voice, words
+from lalm_utils.mini.training.training_features import Heard
 
 FRAME_RATE = 25  # audio tokens a second
 SCALE = 20.0  # logits are cosines times this

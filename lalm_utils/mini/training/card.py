@@ -1,4 +1,4 @@
-"""The model card's tables, written anew from the measurements beside it: `python -m lalm_utils.mini.card`.
+"""The model card's tables, written anew from the measurements beside it: `python -m lalm_utils.mini.training.card`.
 
 In: `acceptance.json` (what `acceptance` measured) and `training.json` (the gates of `train`). Out: the tables of
 README.md in the same folder, each between its two markers. The card's prose is written by hand and left alone.

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lalm_utils.mini import font, sounds, tasks_music, tasks_sound, tasks_speech, voice, words
-from lalm_utils.mini.draw import Dealer, Draw, Pools
-from lalm_utils.mini.scene import LEVELS, MAX_SECONDS, RATE, Draft, Scene, active_rms, noise_like
+from lalm_utils.mini.benchmark import font, sounds, tasks_music, tasks_sound, tasks_speech, voice, words
+from lalm_utils.mini.benchmark.sampling import Dealer, Draw, Pools
+from lalm_utils.mini.benchmark.scene import LEVELS, MAX_SECONDS, RATE, Draft, Scene, active_rms, noise_like
 
 SEED = (
     "mini-5"  # of eight tried, the one whose text priors (option, position, question) lie nearest to chance

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lalm_utils.mini import living, samples, textures, things
-from lalm_utils.mini.scene import RATE, active_rms
+from lalm_utils.mini.benchmark import animals_people, objects, samples, textures
+from lalm_utils.mini.benchmark.scene import RATE, active_rms
 
 LOUDNESS = 0.1  # active RMS of everything rendered
 PEAK = 0.95
@@ -47,26 +47,26 @@ def _sound(kind: str, label: str, family: str, made_by: str, place: str, make: C
 
 _ROWS = {
     "train": (
-        ("event", "dog bark", "animal", "an animal", "a home with pets", living.dog_bark),
-        ("event", "cat meow", "animal", "an animal", "a home with pets", living.cat_meow),
-        ("event", "rooster crow", "animal", "an animal", "a farm", living.rooster_crow),
-        ("event", "frog croak", "animal", "an animal", "a pond", living.frog_croak),
-        ("event", "bird chirp", "animal", "an animal", "a forest", living.bird_chirp),
-        ("event", "cough", "human", "a person", "a doctor's office", living.cough),
-        ("event", "footstep", "human", "a person", "a staircase", living.footstep),
-        ("event", "door knock", "human", "a person", "a front door", living.door_knock),
-        ("event", "whistle", "human", "a person", "a sports field", living.whistle),
-        ("event", "bell", "impact", "a piece of metal", "a church", things.bell),
-        ("event", "glass break", "impact", "a glass object", "a kitchen", things.glass_break),
-        ("event", "clock tick", "household", "a small mechanism", "a watchmaker's shop", things.clock_tick),
-        ("event", "camera click", "household", "a small mechanism", "a photo studio", living.camera_click),
-        ("event", "water drop", "household", "a body of water", "a bathroom", things.water_drop),
-        ("event", "car horn", "vehicle", "a vehicle", "a busy street", things.car_horn),
-        ("event", "alarm beep", "electronic", "an electronic device", "a bedroom", things.alarm_beep),
-        ("event", "telephone ring", "electronic", "an electronic device", "an office", things.telephone_ring),
-        ("event", "laser zap", "electronic", "an electronic device", "a video arcade", things.laser_zap),
-        ("event", "gunshot", "weapon", "a weapon", "a battlefield", things.gunshot),
-        ("event", "explosion", "weapon", "a weapon", "a battlefield", _either(things.explosion, samples.boom)),
+        ("event", "dog bark", "animal", "an animal", "a home with pets", animals_people.dog_bark),
+        ("event", "cat meow", "animal", "an animal", "a home with pets", animals_people.cat_meow),
+        ("event", "rooster crow", "animal", "an animal", "a farm", animals_people.rooster_crow),
+        ("event", "frog croak", "animal", "an animal", "a pond", animals_people.frog_croak),
+        ("event", "bird chirp", "animal", "an animal", "a forest", animals_people.bird_chirp),
+        ("event", "cough", "human", "a person", "a doctor's office", animals_people.cough),
+        ("event", "footstep", "human", "a person", "a staircase", animals_people.footstep),
+        ("event", "door knock", "human", "a person", "a front door", animals_people.door_knock),
+        ("event", "whistle", "human", "a person", "a sports field", animals_people.whistle),
+        ("event", "bell", "impact", "a piece of metal", "a church", objects.bell),
+        ("event", "glass break", "impact", "a glass object", "a kitchen", objects.glass_break),
+        ("event", "clock tick", "household", "a small mechanism", "a watchmaker's shop", objects.clock_tick),
+        ("event", "camera click", "household", "a small mechanism", "a photo studio", animals_people.camera_click),
+        ("event", "water drop", "household", "a body of water", "a bathroom", objects.water_drop),
+        ("event", "car horn", "vehicle", "a vehicle", "a busy street", objects.car_horn),
+        ("event", "alarm beep", "electronic", "an electronic device", "a bedroom", objects.alarm_beep),
+        ("event", "telephone ring", "electronic", "an electronic device", "an office", objects.telephone_ring),
+        ("event", "laser zap", "electronic", "an electronic device", "a video arcade", objects.laser_zap),
+        ("event", "gunshot", "weapon", "a weapon", "a battlefield", objects.gunshot),
+        ("event", "explosion", "weapon", "a weapon", "a battlefield", _either(objects.explosion, samples.boom)),
         ("event", "sword swing", "weapon", "a weapon", "a battlefield", samples.swing),
         ("texture", "rain", "weather", "the weather", "a storm", textures.rain),
         ("texture", "wind", "weather", "the weather", "a storm", textures.wind),
@@ -80,22 +80,22 @@ _ROWS = {
         ("texture", "applause", "human", "a person", "a theatre", samples.applause),
     ),
     "idk": (
-        ("event", "cow moo", "animal", "an animal", "a farm", living.cow_moo),
-        ("event", "owl hoot", "animal", "an animal", "a forest", living.owl_hoot),
-        ("event", "ship horn", "vehicle", "a vehicle", "a harbour", things.ship_horn),
-        ("event", "coin drop", "impact", "a piece of metal", "a shop", living.coin_drop),
-        ("event", "zipper", "household", "a small mechanism", "a changing room", living.zipper),
+        ("event", "cow moo", "animal", "an animal", "a farm", animals_people.cow_moo),
+        ("event", "owl hoot", "animal", "an animal", "a forest", animals_people.owl_hoot),
+        ("event", "ship horn", "vehicle", "a vehicle", "a harbour", objects.ship_horn),
+        ("event", "coin drop", "impact", "a piece of metal", "a shop", animals_people.coin_drop),
+        ("event", "zipper", "household", "a small mechanism", "a changing room", animals_people.zipper),
         ("event", "punch", "human", "a person", "a boxing ring", samples.punch),
         ("texture", "bees", "animal", "an animal", "a flower garden", textures.bees),
         ("texture", "sawing", "tool", "a hand tool", "a workshop", textures.sawing),
     ),
     "test": (
-        ("event", "sheep bleat", "animal", "an animal", "a farm", living.sheep_bleat),
-        ("event", "duck quack", "animal", "an animal", "a pond", living.duck_quack),
-        ("event", "heartbeat", "human", "a person", "a doctor's office", living.heartbeat),
-        ("event", "snore", "human", "a person", "a bedroom", living.snore),
+        ("event", "sheep bleat", "animal", "an animal", "a farm", animals_people.sheep_bleat),
+        ("event", "duck quack", "animal", "an animal", "a pond", animals_people.duck_quack),
+        ("event", "heartbeat", "human", "a person", "a doctor's office", animals_people.heartbeat),
+        ("event", "snore", "human", "a person", "a bedroom", animals_people.snore),
         ("event", "car door", "vehicle", "a vehicle", "a car park", samples.car_door),
-        ("event", "drill", "tool", "an electric motor", "a workshop", things.drill),
+        ("event", "drill", "tool", "an electric motor", "a workshop", objects.drill),
         ("texture", "train wheels", "vehicle", "a vehicle", "a railway line", textures.train_wheels),
         ("texture", "helicopter blades", "vehicle", "a vehicle", "an airfield", samples.helicopter),
     ),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lalm_utils.mini.plan import SWAPPABLE, Planned
+from lalm_utils.mini.benchmark.plan import SWAPPABLE, Planned
 
 CHOOSE = (
     "Answer with one of the options.",

@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 
-from lalm_utils.mini import sounds, voice
-from lalm_utils.mini.draw import Draw
-from lalm_utils.mini.scene import Canvas, Draft, Scene
-from lalm_utils.mini.tasks_sound import ORDINALS
-from lalm_utils.mini.words import CARRIERS, NUMBERS
+from lalm_utils.mini.benchmark import sounds, voice
+from lalm_utils.mini.benchmark.sampling import Draw
+from lalm_utils.mini.benchmark.scene import Canvas, Draft, Scene
+from lalm_utils.mini.benchmark.tasks_sound import ORDINALS
+from lalm_utils.mini.benchmark.words import CARRIERS, NUMBERS
 
 RATES = ("getting faster", "getting slower", "keeping the same speed")
 SPEAKERS = ("a man, then a woman", "a woman, then a man", "two men", "two women")

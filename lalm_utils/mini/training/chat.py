@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from lalm_utils.mini.instruct import Example
-from lalm_utils.mini.tuning import END, SYSTEM, TURN
+from lalm_utils.mini.training.instruct import Example
+from lalm_utils.mini.training.tuning import END, SYSTEM, TURN
 
 MAX_NEW_TOKENS = 60
 BATCH = 16

@@ -1,4 +1,4 @@
-"""The embedded benchmark on disk: splits rendered once into the user's cache, verified each time they are read.
+"""A split of the embedded benchmark on disk, rendered once into the user's cache and verified each time it is read.
 
 A split's folder holds `items.json` (MMAU's schema plus `answerable`, `novel`, `truth`), `clips/*.wav` (16 kHz
 mono, 16 bit) and the cache's manifest (SHA-256 of every file). The folder's name carries the generator's version and a
@@ -18,37 +18,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lalm_utils.audio import check_clip, write_clip
 from lalm_utils.cache import build_once
-from lalm_utils.items import BenchmarkError, Item, from_record
-from lalm_utils.mini.plan import SIZES, Planned, plan, render
+from lalm_utils.mini.benchmark.plan import SIZES, Planned, plan, render
+from lalm_utils.mini.benchmark.wav import seconds_of, write_wav
 
 VERSION = "1"  # of questions and clips
 PACKAGES = ("espeakng-loader", "pretty_midi", "pygame-ce", "numpy", "scipy", "soxr")
 
 
-def load(split: str = "test") -> list[Item]:
-    """Items of `dev` (300), `idk` (900), `test` (999) or `unanswerable` (160), rendered first if need be.
-
-    Raises BenchmarkError for any other split; `train` has no fixed size and is drawn by `plan`.
-    """
-    if split not in SIZES:
-        raise BenchmarkError(
-            f"mini: no split {split!r}; choose one of {', '.join(SIZES)} (train is generated on the fly by "
-            "lalm_utils.mini.plan.plan('train', size=...))"
-        )
-    folder = ensure(split)
-    records = json.loads((folder / "items.json").read_text(encoding="utf-8"))
-    return [from_record(record, folder, benchmark="mini") for record in records]
-
-
-def planned(split: str) -> list[Item]:
-    """The split's items as planned: all that `load` gives but their clips, of which none is rendered."""
-    return [from_record(record(item, 0.0), Path.cwd(), benchmark="mini") for item in plan(split)]
-
-
 def ensure(split: str) -> Path:
-    """The folder of a split, every file as its manifest says; rendered if it is missing or damaged."""
+    """The folder of `dev` (300), `idk` (900), `test` (999) or `unanswerable` (160), every file as its manifest says.
+
+    Rendered if it is missing or damaged. Raises ValueError for any other split; `train` has no fixed size and is
+    drawn by `plan`.
+    """
+    _check_split(split)
     return build_once(
         f"mini-benchmark-{generator_version()}-{split}",
         lambda folder: generate(split, folder),
@@ -56,14 +40,28 @@ def ensure(split: str) -> Path:
     )
 
 
-def packages() -> tuple[str, ...]:
-    """What decides the samples beside this generator: "numpy==2.4.6" and the like."""
-    return tuple(f"{package}=={version(package)}" for package in PACKAGES)
+def planned_records(split: str) -> list[dict[str, Any]]:
+    """The records of the split's `items.json` as planned, `seconds` 0: no clip is rendered."""
+    _check_split(split)
+    return [record(item, 0.0) for item in plan(split)]
+
+
+def _check_split(split: str) -> None:
+    if split not in SIZES:
+        raise ValueError(
+            f"no split {split!r}; choose one of {', '.join(SIZES)} (train is generated on the fly by "
+            "lalm_utils.mini.benchmark.plan.plan('train', size=...))"
+        )
 
 
 def generator_version() -> str:
     """VERSION and eight hex digits over the versions of the packages that the generator draws on."""
     return f"{VERSION}-{hashlib.sha256(' '.join(packages()).encode()).hexdigest()[:8]}"
+
+
+def packages() -> tuple[str, ...]:
+    """What decides the samples beside this generator: "numpy==2.4.6" and the like."""
+    return tuple(f"{package}=={version(package)}" for package in PACKAGES)
 
 
 def generate(split: str, folder: Path, *, workers: int | None = None, size: int | None = None) -> None:
@@ -76,37 +74,40 @@ def generate(split: str, folder: Path, *, workers: int | None = None, size: int 
     items = plan(split, size=size)
     workers = workers or min(4, os.cpu_count() or 1)
     if workers == 1:
-        render_share(items, folder)
+        render_clips(items, folder)
     else:
-        shares = [_start_share(split, folder, i, workers, len(items)) for i in range(workers)]
-        complaints = [share.communicate()[1] for share in shares]  # all of them, before any is raised
-        for share, complaint in zip(shares, complaints):
-            _check_share(share, complaint, split)
-    seconds = [round(check_clip(folder / "clips" / f"{item.id}.wav"), 3) for item in items]
-    records = [record(item, length) for item, length in zip(items, seconds)]
+        processes = [_start_worker(split, folder, i, workers, len(items)) for i in range(workers)]
+        errors = [process.communicate()[1] for process in processes]  # all of them, before any is raised
+        for process, error in zip(processes, errors):
+            _check_worker(process, error, split)
+    records = [record(item, round(seconds_of(_clip(folder, item)), 3)) for item in items]
     (folder / "items.json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
 
 
-def render_share(items: Sequence[Planned], folder: Path) -> None:
+def render_clips(items: Sequence[Planned], folder: Path) -> None:
     """Render these items' clips into `folder`/clips."""
     for item in items:
-        write_clip(folder / "clips" / f"{item.id}.wav", render(item).samples)
+        write_wav(_clip(folder, item), render(item).samples)
 
 
-def _start_share(split: str, folder: Path, first: int, step: int, size: int) -> subprocess.Popen:
+def _clip(folder: Path, item: Planned) -> Path:
+    return folder / "clips" / f"{item.id}.wav"
+
+
+def _start_worker(split: str, folder: Path, first: int, step: int, size: int) -> subprocess.Popen:
     """A process that renders every `step`-th item from `first` on."""
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    words = [sys.executable, "-m", "lalm_utils.mini.benchmark", split, folder, first, step, size]
+    command = [sys.executable, "-m", "lalm_utils.mini.benchmark", split, folder, first, step, size]
     return subprocess.Popen(
-        list(map(str, words)), env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.PIPE, text=True
+        list(map(str, command)), env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.PIPE, text=True
     )
 
 
-def _check_share(share: subprocess.Popen, complaint: str, split: str) -> None:
-    if share.returncode:
+def _check_worker(process: subprocess.Popen, error: str, split: str) -> None:
+    if process.returncode:
         raise RuntimeError(
-            f"rendering mini's {split} split failed (exit {share.returncode}):\n{complaint[-2000:]}"
+            f"rendering mini's {split} split failed (exit {process.returncode}):\n{error[-2000:]}"
         )
 
 
@@ -131,8 +132,3 @@ def record(item: Planned, seconds: float) -> dict[str, Any]:
         "seconds": seconds,
         "truth": {**draft.truth, "rationale": draft.rationale},
     }
-
-
-if __name__ == "__main__":
-    split, folder, first, step, size = sys.argv[1:]
-    render_share(plan(split, size=int(size))[int(first) :: int(step)], Path(folder))

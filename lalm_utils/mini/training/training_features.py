@@ -19,9 +19,9 @@ from tqdm.auto import tqdm
 from transformers import WhisperFeatureExtractor
 
 from lalm_utils.engine.audio_features import EDGE
-from lalm_utils.mini.draw import Dealer
-from lalm_utils.mini.plan import MODALITIES, REASONS, Planned, plan, render, unanswerable
-from lalm_utils.mini.scene import RATE, Mark
+from lalm_utils.mini.benchmark.plan import MODALITIES, REASONS, Planned, plan, render, unanswerable
+from lalm_utils.mini.benchmark.sampling import Dealer
+from lalm_utils.mini.benchmark.scene import RATE, Mark
 
 CHUNK = 1000
 UNANSWERABLE = 60

@@ -7,10 +7,10 @@ from functools import partial
 
 import numpy as np
 
-from lalm_utils.mini import font
-from lalm_utils.mini.draw import Draw
-from lalm_utils.mini.scene import Canvas, Draft, Scene
-from lalm_utils.mini.tasks_sound import ORDINALS
+from lalm_utils.mini.benchmark import font
+from lalm_utils.mini.benchmark.sampling import Draw
+from lalm_utils.mini.benchmark.scene import Canvas, Draft, Scene
+from lalm_utils.mini.benchmark.tasks_sound import ORDINALS
 
 CONTOURS = ("rising", "falling", "rising then falling", "falling then rising")
 TEMPI = {"slow": 54.0, "moderate": 90.0, "fast": 145.0, "very fast": 225.0}  # beats a minute

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lalm_utils.audio import RATE
-
+RATE = 16_000  # Hz, what Whisper-type encoders take
 MAX_SECONDS = 6.0
 LEVELS = ("easy", "medium", "hard")
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import fftconvolve, lfilter
 
-from lalm_utils.mini.scene import RATE
-from lalm_utils.mini.synth import (
+from lalm_utils.mini.benchmark.scene import RATE
+from lalm_utils.mini.benchmark.synth import (
     at_peak,
     band_pass,
     between,

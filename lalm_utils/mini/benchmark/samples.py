@@ -17,9 +17,9 @@ import soxr
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import lfilter
 
-from lalm_utils.mini import font
-from lalm_utils.mini.font import Note
-from lalm_utils.mini.scene import RATE
+from lalm_utils.mini.benchmark import font
+from lalm_utils.mini.benchmark.font import Note
+from lalm_utils.mini.benchmark.scene import RATE
 
 PACKAGE = "pygame-ce"
 FOLDER = "pygame/examples/data"

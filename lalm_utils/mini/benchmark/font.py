@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from lalm_utils.audio import RATE
-from lalm_utils.mini import soundfont
-from lalm_utils.mini.soundfont import Sample, Zone, sample_of, zones_of
+from lalm_utils.mini.benchmark import soundfont
+from lalm_utils.mini.benchmark.scene import RATE
+from lalm_utils.mini.benchmark.soundfont import Sample, Zone, sample_of, zones_of
 
 PEAK = 0.9  # a louder mix is scaled down to this peak
 LOUDNESS = 0.1  # RMS of every program's reference note in its loudest eighth of a second, at velocity 100

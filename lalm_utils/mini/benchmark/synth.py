@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.signal import butter, lfilter, sosfilt
 
-from lalm_utils.mini.scene import RATE
+from lalm_utils.mini.benchmark.scene import RATE
 
 _GRID = 160  # samples between two control points: 10 ms
 _NYQUIST = RATE / 2

@@ -26,7 +26,7 @@ import espeakng_loader
 import numpy as np
 import soxr
 
-from lalm_utils.audio import RATE
+from lalm_utils.mini.benchmark.scene import RATE
 
 PEAK = 0.9  # largest absolute sample of every utterance
 SILENCE = 0.005  # share of the peak below which the ends of an utterance count as silence

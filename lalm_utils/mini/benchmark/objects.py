@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lalm_utils.mini.scene import RATE
-from lalm_utils.mini.synth import (
+from lalm_utils.mini.benchmark.scene import RATE
+from lalm_utils.mini.benchmark.synth import (
     band_pass,
     between,
     count_of,

@@ -13,7 +13,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..cache import sha256_of
+from lalm_utils.cache import sha256_of
 
 PIP_SECONDS = 1_800
 

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from lalm_utils.engine.audio_features import encode
-from lalm_utils.mini.hearing import pad
-from lalm_utils.mini.instruct import Example
-from lalm_utils.mini.material import Heard
+from lalm_utils.mini.training.alignment import pad
+from lalm_utils.mini.training.instruct import Example
+from lalm_utils.mini.training.training_features import Heard
 
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
 AUDIO_OPEN, AUDIO_CLOSE = "Audio 1: <|audio_bos|>", "<|audio_eos|>\n"
