@@ -11,7 +11,7 @@ import pytest
 from lalm_utils import agent, exemplars, parsing, prompts
 from lalm_utils.exemplars import HONEST, MUSIC, SOUND, SPEECH
 from lalm_utils.mini.benchmark import font, sounds, tasks_music, tasks_sound, tasks_speech, voice, words
-from lalm_utils.mini.benchmark.plan import Planned, plan
+from lalm_utils.mini.benchmark.plan import PlannedItem, plan
 from lalm_utils.mini.training import chat, instruct
 
 ALL = (SOUND, MUSIC, SPEECH, HONEST)
@@ -19,7 +19,7 @@ each_exemplar = pytest.mark.parametrize("exemplar", ALL, ids=lambda exemplar: ex
 
 
 @cache
-def planned() -> tuple[Planned, ...]:
+def planned() -> tuple[PlannedItem, ...]:
     """Every item that may be asked, text only: nothing is rendered."""
     return tuple(item for split in ("test", "dev", "idk", "unanswerable") for item in plan(split))
 
@@ -37,10 +37,10 @@ def sentences(text: str) -> set[str]:
 
 
 def test_no_text_of_an_example_is_an_items():
-    truths = [item.draft.truth for item in planned()]
+    truths = [item.spec.truth for item in planned()]
     told = {bare(str(truth.get(key) or "")) for truth in truths for key in ("caption", "transcript")} - {""}
-    questions = {bare(wording) for item in planned() for wording in item.draft.wordings}
-    rationales = {bare(item.draft.rationale) for item in planned()}
+    questions = {bare(wording) for item in planned() for wording in item.spec.wordings}
+    rationales = {bare(item.spec.rationale) for item in planned()}
     assert len(planned()) > 2000
     assert min(len(told), len(questions), len(rationales)) > 80
     for exemplar in ALL:
@@ -52,7 +52,7 @@ def test_no_text_of_an_example_is_an_items():
 
 
 def test_no_item_offers_the_options_of_an_example():
-    offered = {frozenset(map(bare, item.draft.options)) for item in planned()}
+    offered = {frozenset(map(bare, item.spec.options)) for item in planned()}
     for exemplar in ALL:
         assert frozenset(map(bare, exemplar.options)) not in offered, exemplar.question
 

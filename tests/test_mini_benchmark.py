@@ -76,7 +76,7 @@ def test_clips_do_not_depend_on_the_clock():
     chosen = {}
     for item in (item for split in ("idk", "test") for item in plan.plan(split) if item.modality == "speech"):
         for variant in VARIANTS:
-            if f"'{variant}'" in repr(item.draft.build.args):
+            if f"'{variant}'" in repr(item.spec.build.args):
                 chosen.setdefault(variant, item)
     assert set(chosen) == VARIANTS
     start, first = time.monotonic(), {name: plan.render(item).samples for name, item in chosen.items()}
@@ -267,14 +267,14 @@ def test_a_split_loads_as_items_with_readable_clips(small, own_cache, split):
     for item, planned in zip(loaded, plan.plan(split), strict=True):
         assert (item.benchmark, item.split, item.modality) == ("mini", split, planned.modality)
         assert (item.task, item.category, item.level) == (planned.task, planned.category, planned.level)
-        assert (item.question, item.options) == (planned.draft.question, planned.draft.options)
-        assert item.gold == (None if planned.reason else planned.draft.gold)
+        assert (item.question, item.options) == (planned.spec.question, planned.spec.options)
+        assert item.gold == (None if planned.reason else planned.spec.gold)
         assert (item.answerable, item.reason, item.novel) == (
             not planned.reason,
             planned.reason,
             planned.novel,
         )
-        assert item.truth["rationale"] == planned.draft.rationale
+        assert item.truth["rationale"] == planned.spec.rationale
         assert item.truth["seconds"] == pytest.approx(read_clip(item.clip).seconds, abs=1e-3)
 
 
@@ -311,7 +311,7 @@ def test_an_unknown_split_is_refused_with_those_that_exist(own_cache, split):
 
 def test_a_clip_longer_than_six_seconds_is_refused(small):
     item = plan.plan("dev")[0]
-    long = plan.Scene(samples=np.zeros(7 * RATE, np.float32), marks=())
-    item = plan.replace(item, draft=plan.replace(item.draft, build=lambda rng: long))
+    long = plan.Scene(samples=np.zeros(7 * RATE, np.float32), annotations=())
+    item = plan.replace(item, spec=plan.replace(item.spec, build=lambda rng: long))
     with pytest.raises(ValueError, match=r"item dev-0000: clip of 7\.00 s exceeds 6\.0 s"):
         plan.render(item)

@@ -23,7 +23,7 @@ import pytest
 from lalm_utils.audio import content_hash
 from lalm_utils.cache import sha256_of
 from lalm_utils.mini.benchmark import splits
-from lalm_utils.mini.benchmark.plan import REASONS, SIZES, Planned, plan, render
+from lalm_utils.mini.benchmark.plan import REASONS, SIZES, PlannedItem, plan, render
 from lalm_utils.mini.model import WEIGHTS
 
 GOLDEN = Path(__file__).with_name("mini_golden.json")
@@ -35,12 +35,12 @@ MEANT = "if the change is meant, raise VERSION in the generator and run python t
 def questions_of(split: str) -> list[list[Any]]:
     """Every item of the split as it is written, but for its clip, with what training redraws from."""
     items = plan("train", size=600) if split == "train" else plan(split)
-    return [[splits.record(item, 0.0), item.draft.wordings, item.draft.pool] for item in items]
+    return [[splits.record(item, 0.0), item.spec.wordings, item.spec.pool] for item in items]
 
 
-def chosen() -> list[Planned]:
+def chosen() -> list[PlannedItem]:
     """One item of every task and level of `test`, of every novel task of both splits, of every reason and modality."""
-    found: dict[tuple, Planned] = {}
+    found: dict[tuple, PlannedItem] = {}
     for split in ("test", "idk", "unanswerable"):
         for item in plan(split):
             if not item.novel and split == "test":
@@ -57,10 +57,10 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def facts_of(item: Planned) -> dict[str, Any]:
+def facts_of(item: PlannedItem) -> dict[str, Any]:
     scene = render(item)
     stored = np.clip(np.rint(scene.samples.astype(np.float64) * 32768), -32768, 32767).astype(np.int64)
-    annotations = [[m.group, m.label, round(m.start, 4), round(m.end, 4)] for m in scene.marks]
+    annotations = [[m.group, m.label, round(m.start, 4), round(m.end, 4)] for m in scene.annotations]
     return {
         "sha256": content_hash(scene.samples),
         "samples": len(stored),

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lalm_utils.mini.benchmark import font, samples, sounds, synth, words
+from lalm_utils.mini.benchmark import font, samples, sounds, words
 from lalm_utils.mini.benchmark.scene import RATE, active_rms
 from lalm_utils.mini.benchmark.sounds import IDK_SOUNDS, SOUNDS, TEST_SOUNDS, TRAIN_SOUNDS
 
@@ -199,21 +199,6 @@ def test_a_centroid_per_class_tells_the_sounds_apart():
     assert not mixed.size, [(names[i], names[j]) for i, j in mixed]
 
 
-# ---- material
-
-
-@pytest.mark.parametrize(("kind", "slope"), [("white", 0.0), ("pink", -3.0), ("brown", -6.0)])
-def test_noise_falls_as_its_colour_says(kind, slope):
-    heard = synth.noise(kind, 8.0, np.random.default_rng(0))
-    power = np.abs(np.fft.rfft(heard)) ** 2
-    frequency = np.fft.rfftfreq(len(heard), 1 / RATE)
-    octaves = [
-        10 * np.log10(power[(frequency > f) & (frequency < 2 * f)].mean()) for f in (250, 500, 1000, 2000)
-    ]
-    assert np.diff(octaves).mean() == pytest.approx(slope, abs=0.5)
-    assert np.sqrt(np.mean(heard**2)) == pytest.approx(1, rel=1e-3)
-
-
 # ---- errors
 
 
@@ -240,11 +225,6 @@ def test_noise_falls_as_its_colour_says(kind, slope):
             "a texture too long",
             lambda rng: sounds.texture("rain", 61, rng),
             r"61 s is outside 0\.1\.\.60; choose",
-        ),
-        (
-            "an unknown noise",
-            lambda rng: synth.noise("blue", 1, rng),
-            "'blue'; choose one of white, pink, brown",
         ),
     ],
 )

@@ -19,11 +19,11 @@ from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from lalm_utils.engine.audio_features import EDGE, encode
 from lalm_utils.mini.benchmark.plan import REASONS, plan, render
-from lalm_utils.mini.benchmark.scene import RATE, Mark
+from lalm_utils.mini.benchmark.scene import RATE, Annotation
 from lalm_utils.mini.model.base import base_model_dir, load_base
 from lalm_utils.mini.training import alignment, chat, train, training_features, tuning
 from lalm_utils.mini.training.instruct import FORMS, Example
-from lalm_utils.mini.training.training_features import Heard
+from lalm_utils.mini.training.training_features import TrainingClip
 
 AUDIO = 49_153  # the base's audio token
 
@@ -63,11 +63,11 @@ def glide(seconds: float, low: float = 300.0) -> np.ndarray:
     return (0.3 * np.sin(2 * np.pi * (low + 200 * time) * time)).astype(np.float32)
 
 
-def clip(frames: int, *marks: tuple, item=None, seed: int = 0) -> Heard:
+def clip(frames: int, *annotations: tuple, item=None, seed: int = 0) -> TrainingClip:
     """A clip of drawn features with marks (group, label, start, end)."""
     mel = np.random.default_rng(seed).uniform(-0.5, 1.0, (frames + EDGE, 80)).astype(np.float16)
-    named = tuple(Mark(group=g, label=label, start=s, end=e) for g, label, s, e in marks)
-    return Heard(item=item or plan("train", size=3)[0], mel=mel, frames=frames, marks=named)
+    named = tuple(Annotation(group=g, label=label, start=s, end=e) for g, label, s, e in annotations)
+    return TrainingClip(item=item or plan("train", size=3)[0], mel=mel, frames=frames, annotations=named)
 
 
 def conversation(processor, user: str, reply: str | None, *, audio: bool) -> str:
@@ -110,7 +110,7 @@ def test_a_single_example_has_the_ids_of_the_processors_own_rendering(processor,
 def test_a_clip_has_as_many_tokens_as_the_processor_gives_it(processor, seconds):
     samples = glide(seconds)
     mel, frames = training_features.features(processor.feature_extractor, samples)
-    heard = Heard(item=None, mel=mel, frames=frames, marks=())
+    heard = TrainingClip(item=None, mel=mel, frames=frames, annotations=())
     text = conversation(processor, "What?", None, audio=True)
     assert heard.tokens == (inputs(processor, text, samples).input_ids == AUDIO).sum()
     assert mel.shape == (frames + EDGE, 80)
@@ -208,7 +208,7 @@ def encoded(base, processor, samples: np.ndarray) -> torch.Tensor:
     _, frames = training_features.features(processor.feature_extractor, samples)
     mel = processor.feature_extractor(samples, sampling_rate=RATE, return_tensors="pt").input_features
     mel = mel[:, :, : frames + EDGE]
-    tokens = Heard(item=None, mel=mel[0].numpy(), frames=frames, marks=()).tokens
+    tokens = TrainingClip(item=None, mel=mel[0].numpy(), frames=frames, annotations=()).tokens
     with torch.no_grad():
         return encode(base.model.audio_tower, mel, torch.tensor([frames]))[0, :tokens]
 
@@ -316,16 +316,20 @@ LOUD = {"loud": 0, "quiet": 1}
         ("a mark may last to the end", [("loud", "quiet", 0.8, 1.0)], "loud", LOUD, [-100] * 20 + [1] * 5),
     ],
 )  # fmt: skip
-def test_frames_are_labelled_by_the_marks_of_their_group(case, marks, group, index, expected):
-    heard = clip(100, *marks)  # one second: 25 tokens
+def test_frames_are_labelled_by_the_marks_of_their_group(case, annotations, group, index, expected):
+    heard = clip(100, *annotations)  # one second: 25 tokens
     assert heard.tokens == 25
     found = alignment.frame_targets(heard, group, index, 28)
     assert found.tolist() == [*expected, -100, -100, -100], case
 
 
 def test_a_clip_is_labelled_by_its_mark_of_the_group():
-    marks = [("tempo", "fast", 0.0, 1.0)], [("tempo", "presto", 0.0, 1.0)], [("type", "music", 0.0, 1.0)]
-    clips = [clip(100, *mine) for mine in marks]
+    annotations = (
+        [("tempo", "fast", 0.0, 1.0)],
+        [("tempo", "presto", 0.0, 1.0)],
+        [("type", "music", 0.0, 1.0)],
+    )
+    clips = [clip(100, *mine) for mine in annotations]
     assert alignment.clip_targets(clips, "tempo", {"slow": 0, "fast": 1}).tolist() == [1, -100, -100]
 
 
@@ -333,10 +337,10 @@ def test_every_label_of_a_rendered_training_clip_is_known_or_left_out_on_purpose
     known = alignment.FRAME_GROUPS | alignment.CLIP_GROUPS
     unknown = set()
     for item in plan("train", size=270)[::3]:
-        for mark in render(item).marks:
-            assert mark.group in known, (item.task, mark)
-            if mark.label not in known[mark.group]:
-                unknown.add((mark.group, mark.label))
+        for annotation in render(item).annotations:
+            assert annotation.group in known, (item.task, annotation)
+            if annotation.label not in known[annotation.group]:
+                unknown.add((annotation.group, annotation.label))
     # Words that eSpeak runs together carry one time for two.
     assert all((group == "content" and " " in label) or label.isdigit() for group, label in unknown), unknown
 
@@ -371,12 +375,12 @@ def test_frames_on_their_labels_are_heard_right_and_others_wrong(labels):
     rows = labels.rows["content"]
     names = ["bell"] * 10 + [alignment.NOTHING] * 15
     frames = labels.vectors[rows[[labels.index["content"][name] for name in names]]][None] * 3
-    loss, counts = alignment.hearing_loss(frames, [heard], labels)
+    loss, counts = alignment.alignment_loss(frames, [heard], labels)
     assert counts["content"] == (25, 25)
     assert counts["loud"][1] == 10
     assert counts["type"][1] == 1
     assert set(counts) == {"content", "loud", "type"}
-    worse, wrong = alignment.hearing_loss(-frames, [heard], labels)
+    worse, wrong = alignment.alignment_loss(-frames, [heard], labels)
     assert wrong["content"] == (0, 25)
     assert worse > loss + 10
 
@@ -387,8 +391,10 @@ def test_frames_beyond_a_clip_do_not_count(labels):
     frames = torch.randn(1, 25, labels.vectors.shape[1], generator=draw)
     changed = frames.clone()
     changed[:, short.tokens :] = 9.0
-    first, counts = alignment.hearing_loss(frames, [short], labels)
-    assert alignment.hearing_loss(changed, [short], labels)[0].item() == pytest.approx(first.item(), rel=1e-6)
+    first, counts = alignment.alignment_loss(frames, [short], labels)
+    assert alignment.alignment_loss(changed, [short], labels)[0].item() == pytest.approx(
+        first.item(), rel=1e-6
+    )
     assert counts["content"][1] == short.tokens == 10
 
 
@@ -453,7 +459,7 @@ def test_chunks_are_rendered_once_and_come_back_as_they_were_heard(few, processo
         scene = render(one.item)
         mel, frames = training_features.features(processor.feature_extractor, scene.samples)
         assert np.array_equal(one.mel, mel)
-        assert (one.frames, one.marks) == (frames, scene.marks)
+        assert (one.frames, one.annotations) == (frames, scene.annotations)
 
 
 def test_features_are_those_of_the_16_bit_file_that_inference_reads(processor):
@@ -472,7 +478,7 @@ def test_silence_is_what_the_extractor_gives_for_it(processor):
     heard = clip(100, ("content", "bell", 0.0, 1.0))
     silent = train.silence(heard)
     assert np.array_equal(silent.mel, np.full((104, 80), train.FLOOR, np.float16))
-    assert (silent.frames, silent.marks) == (100, ())
+    assert (silent.frames, silent.annotations) == (100, ())
 
 
 def test_tower_outputs_come_in_the_clips_order_without_padding(words):
@@ -698,10 +704,10 @@ def test_a_clip_that_cannot_answer_is_declined_with_permission_and_guessed_at_wi
         asked = train.examples(clip(100, item=item), train.STAGES[-1], np.random.default_rng(number))
         *declined, guess, steps = [example.reply for example in asked]
         assert declined == ["IDK", "IDK"]
-        assert guess in item.draft.options
+        assert guess in item.spec.options
         heard, _, last = steps.rpartition("\nAnswer: ")
-        assert heard == item.draft.rationale
-        assert last in item.draft.options
+        assert heard == item.spec.rationale
+        assert last in item.spec.options
 
 
 def test_training_goes_on_from_a_saved_adapter(words, tmp_path):
@@ -752,11 +758,11 @@ def test_a_clip_is_asked_for_its_account_its_type_and_its_reasons_once_at_most()
     for number, item in enumerate(plan("train", size=200)):
         asked = train.examples(clip(100, item=item), train.STAGES[-1], np.random.default_rng(number))
         assert len(asked) == train.QUESTIONS_PER_CLIP
-        truth = item.draft.truth
+        truth = item.spec.truth
         account = truth.get("transcript") or truth["caption"]
         transcribing.add(sum(example.reply == account for example in asked))
         reasoned = [e.reply.split("\nAnswer: ")[1] for e in asked if "\nAnswer: " in e.reply]
-        assert reasoned.count(item.draft.options[item.draft.gold]) <= 1
+        assert reasoned.count(item.spec.options[item.spec.gold]) <= 1
         assert sum(example.reply == truth["type"] for example in asked) <= 1
     assert transcribing == {0, 1}
 

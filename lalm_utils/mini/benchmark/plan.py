@@ -1,7 +1,7 @@
 """Which questions a split of the embedded benchmark holds: levels, tasks, novelty and unanswerable items.
 
-`plan` returns drafts (text settled, clips not rendered), deterministically from the split's name; `render`
-makes one item's clip. Splits differ in their seeds, so no clip or question set is shared between them; novel
+`plan` returns items with their text, deterministically from the split's name, and renders no clip; `render` makes one
+item's clip. Splits differ in their seeds, so no clip or question set is shared between them; novel
 items of `idk` and `test` draw on labels that occur in no other split.
 """
 
@@ -13,8 +13,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lalm_utils.mini.benchmark import font, sounds, tasks_music, tasks_sound, tasks_speech, voice, words
-from lalm_utils.mini.benchmark.sampling import Dealer, Draw, Pools
-from lalm_utils.mini.benchmark.scene import LEVELS, MAX_SECONDS, RATE, Draft, Scene, active_rms, noise_like
+from lalm_utils.mini.benchmark.sampling import BalancedPositions, Pools, SamplingContext
+from lalm_utils.mini.benchmark.scene import (
+    LEVELS,
+    MAX_SECONDS,
+    RATE,
+    QuestionSpec,
+    Scene,
+    active_rms,
+    noise_like,
+)
 
 SEED = (
     "mini-5"  # of eight tried, the one whose text priors (option, position, question) lie nearest to chance
@@ -45,7 +53,7 @@ SILENCE_LEVEL = 1e-4  # peak of the hiss in a "silent" clip, against full scale
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
+class PlannedItem:
     """One item before rendering. `seed` fixes its clip whatever was rendered before."""
 
     id: str
@@ -55,7 +63,7 @@ class Planned:
     category: str
     level: str
     novel: bool
-    draft: Draft
+    spec: QuestionSpec
     seed: str
     reason: str = ""
 
@@ -81,7 +89,7 @@ def pools(split: str, *, novel: bool = False) -> Pools:
     )
 
 
-def plan(split: str, *, chunk: int = 0, size: int | None = None) -> list[Planned]:
+def plan(split: str, *, chunk: int = 0, size: int | None = None) -> list[PlannedItem]:
     """The items of a split in their final order.
 
     `train` is endless: `chunk` numbers its parts of `size` items; the other splits have the sizes in SIZES unless
@@ -90,10 +98,10 @@ def plan(split: str, *, chunk: int = 0, size: int | None = None) -> list[Planned
     count = size if size is not None else SIZES[split]
     if split == "unanswerable":
         return _plan_unanswerable(count)
-    dealer, items = Dealer(), []
+    positions, items = BalancedPositions(), []
     for modality, task, level, novel in _cells(split, chunk, count):
         name = f"{split}-{chunk}-{len(items):05d}" if split == "train" else f"{split}-{len(items):04d}"
-        items.append(_planned(name, split, modality, task, level, novel, dealer))
+        items.append(_plan_item(name, split, modality, task, level, novel, positions))
     return items
 
 
@@ -102,40 +110,44 @@ def _cells(split: str, chunk: int, count: int) -> list[tuple[str, str, str, bool
     cells = []
     for m, (modality, module) in enumerate(MODALITIES.items()):
         size = (count - m + 2) // 3
-        fresh = round(size * NOVEL_SHARE.get(split, 0.0))
-        cells += _spread(modality, module.NOVEL, fresh, True) + _spread(
-            modality, module.TASKS, size - fresh, False
+        n_novel = round(size * NOVEL_SHARE.get(split, 0.0))
+        cells += _grid(modality, module.NOVEL, n_novel, True) + _grid(
+            modality, module.TASKS, size - n_novel, False
         )
     order = generator(split, chunk, "order").permutation(len(cells))
     return [cells[int(i)] for i in order]
 
 
-def _spread(modality: str, tasks, count: int, novel: bool) -> list[tuple[str, str, str, bool]]:
+def _grid(modality: str, tasks, count: int, novel: bool) -> list[tuple[str, str, str, bool]]:
     grid = [(modality, task, level, novel) for level in LEVELS for task in tasks]
     return [grid[i % len(grid)] for i in range(count)]
 
 
-def _planned(
-    name: str, split: str, modality: str, task: str, level: str, novel: bool, dealer: Dealer
-) -> Planned:
+def _plan_item(
+    name: str, split: str, modality: str, task: str, level: str, novel: bool, positions: BalancedPositions
+) -> PlannedItem:
     make, category = MODALITIES[modality].TASKS[task]
-    draw = Draw(rng=generator(name, "text"), level=level, pools=pools(split, novel=novel), dealer=dealer)
-    return Planned(
+    context = SamplingContext(
+        rng=generator(name, "text"), level=level, pools=pools(split, novel=novel), positions=positions
+    )
+    return PlannedItem(
         id=name, split=split, modality=modality, task=task, category=category, level=level, novel=novel,
-        draft=make(draw), seed=name,
+        spec=make(context), seed=name,
     )  # fmt: skip
 
 
-def _plan_unanswerable(count: int) -> list[Planned]:
-    dealer = Dealer()
+def _plan_unanswerable(count: int) -> list[PlannedItem]:
+    positions = BalancedPositions()
     rows = [(tuple(MODALITIES)[i % 3], REASONS[i % 4]) for i in range(count)]
     return [
-        unanswerable(f"unanswerable-{i:04d}", "unanswerable", modality, reason, dealer)
+        unanswerable(f"unanswerable-{i:04d}", "unanswerable", modality, reason, positions)
         for i, (modality, reason) in enumerate(rows)
     ]
 
 
-def unanswerable(name: str, split: str, modality: str, reason: str, dealer: Dealer) -> Planned:
+def unanswerable(
+    name: str, split: str, modality: str, reason: str, positions: BalancedPositions
+) -> PlannedItem:
     """An item whose clip cannot answer its question, for one of REASONS.
 
     silence: only a faint hiss; masked: noise 40 dB above the sound; option_removed: the clip is clean but the
@@ -146,15 +158,15 @@ def unanswerable(name: str, split: str, modality: str, reason: str, dealer: Deal
     if reason == "option_removed":
         tasks = [task for task in tasks if task in SWAPPABLE]
     level = ("easy", "medium")[int(rng.integers(2))]
-    item = _planned(name, split, modality, tasks[int(rng.integers(len(tasks)))], level, False, dealer)
-    change = {"silence": _silenced, "masked": _masked, "option_removed": _option_removed,
-              "wrong_category": _wrong_category}[reason]  # fmt: skip
-    return replace(item, draft=change(item, rng, dealer), reason=reason)
+    item = _plan_item(name, split, modality, tasks[int(rng.integers(len(tasks)))], level, False, positions)
+    change = {"silence": _silence, "masked": _mask, "option_removed": _remove_right_option,
+              "wrong_category": _exchange_clip}[reason]  # fmt: skip
+    return replace(item, spec=change(item, rng, positions), reason=reason)
 
 
-def _silenced(item: Planned, rng: np.random.Generator, dealer: Dealer) -> Draft:
+def _silence(item: PlannedItem, rng: np.random.Generator, positions: BalancedPositions) -> QuestionSpec:
     return replace(
-        item.draft,
+        item.spec,
         build=_hiss,
         rationale="I hear no sound.",
         truth={"type": item.modality, "caption": "silence", "transcript": ""},
@@ -165,50 +177,54 @@ def _hiss(rng: np.random.Generator) -> Scene:
     count = int(rng.uniform(2.0, 4.5) * RATE)
     noise = noise_like(rng, count)
     return Scene(
-        samples=(noise * (SILENCE_LEVEL * rng.random() / np.max(np.abs(noise)))).astype(np.float32), marks=()
+        samples=(noise * (SILENCE_LEVEL * rng.random() / np.max(np.abs(noise)))).astype(np.float32),
+        annotations=(),
     )
 
 
-def _masked(item: Planned, rng: np.random.Generator, dealer: Dealer) -> Draft:
-    inner = item.draft.build
+def _mask(item: PlannedItem, rng: np.random.Generator, positions: BalancedPositions) -> QuestionSpec:
+    build_sound = item.spec.build
 
     def build(rng: np.random.Generator) -> Scene:
-        samples = inner(rng).samples
+        samples = build_sound(rng).samples
         noise = noise_like(rng, len(samples)) * active_rms(samples) * 10 ** (-MASKING_SNR_DB / 20)
-        loud = samples + noise
+        mixture = samples + noise
         return Scene(
-            samples=(loud * (rng.uniform(0.25, 0.9) / np.max(np.abs(loud)))).astype(np.float32), marks=()
+            samples=(mixture * (rng.uniform(0.25, 0.9) / np.max(np.abs(mixture)))).astype(np.float32),
+            annotations=(),
         )
 
     return replace(
-        item.draft,
+        item.spec,
         build=build,
         rationale="I hear nothing but noise.",
         truth={"type": item.modality, "caption": "noise", "transcript": ""},
     )
 
 
-def _option_removed(item: Planned, rng: np.random.Generator, dealer: Dealer) -> Draft:
-    draft = item.draft
-    heard = {draft.options[draft.gold], *draft.truth.get("content", ())}
-    spare = [label for label in draft.pool if label not in heard and label not in draft.options]
-    options = list(draft.options)
-    options[draft.gold] = spare[int(rng.integers(len(spare)))]
-    return replace(draft, options=tuple(options))
+def _remove_right_option(
+    item: PlannedItem, rng: np.random.Generator, positions: BalancedPositions
+) -> QuestionSpec:
+    spec = item.spec
+    content = {spec.options[spec.gold], *spec.truth.get("content", ())}
+    spare = [label for label in spec.pool if label not in content and label not in spec.options]
+    options = list(spec.options)
+    options[spec.gold] = spare[int(rng.integers(len(spare)))]
+    return replace(spec, options=tuple(options))
 
 
-def _wrong_category(item: Planned, rng: np.random.Generator, dealer: Dealer) -> Draft:
+def _exchange_clip(item: PlannedItem, rng: np.random.Generator, positions: BalancedPositions) -> QuestionSpec:
     others = [modality for modality in MODALITIES if modality != item.modality]
     modality = others[int(rng.integers(2))]
     # "Sound behind speech" and the like would let another modality's clip answer by accident: take plain clips.
     task = {"sound": "Sound event", "music": "Instrument", "speech": "Spoken word"}[modality]
-    clip = _planned(f"{item.id}-clip", item.split, modality, task, "easy", False, dealer).draft
-    return replace(item.draft, build=clip.build, rationale=clip.rationale, truth=clip.truth)
+    clip = _plan_item(f"{item.id}-clip", item.split, modality, task, "easy", False, positions).spec
+    return replace(item.spec, build=clip.build, rationale=clip.rationale, truth=clip.truth)
 
 
-def render(item: Planned) -> Scene:
+def render(item: PlannedItem) -> Scene:
     """The item's clip, at most MAX_SECONDS, rendered from its own seed."""
-    scene = item.draft.build(generator(item.seed, "clip"))
+    scene = item.spec.build(generator(item.seed, "clip"))
     if len(scene.samples) > MAX_SECONDS * RATE + 1:
         raise ValueError(f"item {item.id}: clip of {len(scene.samples) / RATE:.2f} s exceeds {MAX_SECONDS} s")
     return scene

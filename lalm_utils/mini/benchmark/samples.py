@@ -1,8 +1,7 @@
 """Recorded sounds: the example sounds inside `pygame-ce`, and the effects of the General MIDI font.
 
-Packages are read as data; none of their code is imported. Each call varies a recording by small draws of speed,
-colour and length. In: a generator. Out: 16 kHz mono float arrays (n,) at an arbitrary level. The module does not
-know labels.
+Packages are read as data; none of their code is imported. Each call varies a recording's speed, colour and
+length a little. In: a random generator. Out: 16 kHz mono float arrays (n,) at an arbitrary level.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ def path(name: str) -> Path:
         raise ModuleNotFoundError(
             f"the recording {name!r} comes with the package {PACKAGE}, which is not installed; pip install {PACKAGE}"
         ) from None
-    found = [file for file in files if file.as_posix() == f"{FOLDER}/{name}"]
-    if not found or not Path(found[0].locate()).is_file():
+    matches = [file for file in files if file.as_posix() == f"{FOLDER}/{name}"]
+    if not matches or not Path(matches[0].locate()).is_file():
         raise FileNotFoundError(
             f"{PACKAGE} {metadata.version(PACKAGE)} has no {FOLDER}/{name}; reinstall it: "
             f"pip install --force-reinstall '{PACKAGE}>=2.5.5,<2.6'"
         )
-    return Path(found[0].locate())
+    return Path(matches[0].locate())
 
 
 @functools.lru_cache(maxsize=16)
@@ -56,8 +55,8 @@ def recording(name: str) -> np.ndarray:
 
 def vary(samples: np.ndarray, rng: np.random.Generator, *, speed: tuple[float, float]) -> np.ndarray:
     """`samples` (n,) played at a drawn speed, tilted towards treble or bass and shortened by up to a tenth."""
-    drawn = rng.uniform(*speed)
-    changed = np.asarray(soxr.resample(samples, RATE * drawn, RATE, quality="MQ"))
+    factor = rng.uniform(*speed)
+    changed = np.asarray(soxr.resample(samples, RATE * factor, RATE, quality="MQ"))
     tilt = rng.uniform(-0.35, 0.35)
     changed = lfilter([1.0, tilt], [1.0], changed)[: int(len(changed) * rng.uniform(0.9, 1.0))]
     fade = min(len(changed), RATE // 50)
@@ -93,11 +92,11 @@ def effect(
              seconds=seconds + 1.0, velocity=int(rng.integers(80, 121)), program=program)
         for _ in range(layers)
     ]  # fmt: skip
-    looped = font.render(notes, seconds=seconds + 1.0)[RATE : RATE + max(1, round(seconds * RATE))]
-    return _levelled(looped.astype(np.float64))
+    loop = font.render(notes, seconds=seconds + 1.0)[RATE : RATE + max(1, round(seconds * RATE))]
+    return _even_level(loop.astype(np.float64))
 
 
-def _levelled(samples: np.ndarray) -> np.ndarray:
+def _even_level(samples: np.ndarray) -> np.ndarray:
     """Without the loops' slow drift in level (8 dB for waves), which would pass for a loudness trajectory."""
     if len(samples) < RATE:
         return samples

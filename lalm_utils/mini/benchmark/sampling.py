@@ -1,31 +1,34 @@
-"""Drawing questions: levels, pools of labels, answers and their positions.
+"""What a question is sampled from: the level, the pools of labels, the answer and its position among the options.
 
-The option set is drawn first and the answer uniformly from it; where it stands is dealt from a deck that holds
-each position equally often. So no text tells the answer. Decks are kept per number of options only: with a deck
-per task and level a label that was right once is not right again, and the text tells what the answer is *not*
-(LOG.md has the figures).
+The options are sampled first and the answer uniformly from them; its position comes from a shuffled deck that holds
+each position equally often. So no text gives the answer away. There is one deck for each number of options: with a
+deck per task and level a label that was right once would not be right again, and the text would say what the answer
+is *not* (LOG.md has the figures).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from lalm_utils.mini.benchmark.scene import QuestionSpec, Scene
+
 
 @dataclass
-class Dealer:
-    """Keeps the decks of one split. One dealer deals all items of a split, in order."""
+class BalancedPositions:
+    """Positions of answers, each equally often. One object serves all items of a split, in order."""
 
     decks: dict[tuple[str, int], list[int]] = field(default_factory=dict)
 
-    def card(self, deck: str, count: int, rng: np.random.Generator) -> int:
-        """Next card of the deck of 0..count-1, four of each, reshuffled when used up."""
-        cards = self.decks.setdefault((deck, count), [])
-        if not cards:
-            cards.extend(int(card) % count for card in rng.permutation(4 * count))
-        return cards.pop()
+    def next_index(self, deck: str, count: int, rng: np.random.Generator) -> int:
+        """The next number of a deck of 0..count-1, four of each, shuffled anew when used up."""
+        numbers = self.decks.setdefault((deck, count), [])
+        if not numbers:
+            numbers.extend(int(number) % count for number in rng.permutation(4 * count))
+        return numbers.pop()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,16 +44,16 @@ class Pools:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draw:
-    """What a generator draws from: a random generator, the level, the pools and the dealer."""
+class SamplingContext:
+    """What a task samples its question from: random numbers, the level, pools of labels, positions of answers."""
 
     rng: np.random.Generator
     level: str
     pools: Pools
-    dealer: Dealer
+    positions: BalancedPositions
 
-    def lever(self, easy, medium, hard):
-        """The value of a lever at this level."""
+    def difficulty(self, easy, medium, hard):
+        """The value of a parameter of difficulty at this level."""
         return {"easy": easy, "medium": medium, "hard": hard}[self.level]
 
     def uniform(self, span: tuple[float, float]) -> float:
@@ -62,23 +65,47 @@ class Draw:
     def sample(self, values: Sequence, count: int) -> list:
         return [values[int(i)] for i in self.rng.permutation(len(values))[:count]]
 
-    def deal(self, options: Sequence[str]) -> tuple[tuple[str, ...], int]:
-        """Options in their final order and the index of the answer, drawn uniformly from them."""
-        return self.place(options, self.pick(sorted(options)))
+    def choose_answer(self, options: Sequence[str]) -> tuple[tuple[str, ...], int]:
+        """Options in their final order and the index of the answer, which is sampled uniformly from them."""
+        return self.place_answer(options, self.pick(sorted(options)))
 
-    def place(self, options: Sequence[str], answer: str) -> tuple[tuple[str, ...], int]:
-        """Options in their final order when the answer is settled already: only its position is dealt."""
+    def place_answer(self, options: Sequence[str], answer: str) -> tuple[tuple[str, ...], int]:
+        """Options in their final order and the index of a given answer, whose position comes from the deck."""
         others = [option for option in self.sample(options, len(options)) if option != answer]
-        index = self.dealer.card("position", len(options), self.rng)
+        index = self.positions.next_index("position", len(options), self.rng)
         return (*others[:index], answer, *others[index:]), index
 
-    def window(self, low: int, high: int, count: int = 4) -> tuple[tuple[str, ...], int]:
-        """`count` neighbouring whole numbers within low..high; which of them is the answer is dealt."""
+    def nth_in_sequence(self, pool: Sequence[str], size: int) -> tuple[tuple[str, ...], int, list[str], int]:
+        """Four options of the pool, the answer's index, and a sequence of `size` options with its position there."""
+        options, gold = self.choose_answer(self.sample(pool, 4))
+        position = int(self.rng.integers(size))
+        sequence = self.sample(without(options, gold), size - 1)
+        sequence.insert(position, options[gold])
+        return options, gold, sequence, position
+
+    def number_window(self, low: int, high: int, count: int = 4) -> tuple[tuple[str, ...], int]:
+        """`count` neighbouring whole numbers within low..high; the answer's rank comes from a deck of its own."""
         first = int(self.rng.integers(low, high - count + 2))
         numbers = [str(first + i) for i in range(count)]
-        return self.place(numbers, numbers[self.dealer.card("rank", count, self.rng)])
+        return self.place_answer(numbers, numbers[self.positions.next_index("rank", count, self.rng)])
 
-    def word_question(self, wordings: Sequence[str], **slots: str) -> tuple[str, tuple[str, ...]]:
-        """One of the wordings, its slots filled, and all of them."""
-        filled = tuple(wording.format(**slots) for wording in wordings)
-        return self.pick(filled), filled
+    def question(
+        self, wordings: Sequence[str], options: tuple[str, ...], gold: int, *, pool: Iterable[str] = (),
+        slots: Mapping[str, str] | None = None, build: Callable[[np.random.Generator], Scene], rationale: str,
+        **truth: Any,
+    ) -> QuestionSpec:  # fmt: skip
+        """The question in one of its wordings, slots filled; without `pool` no label beyond the options is possible."""
+        filled = tuple(wording.format(**(slots or {})) for wording in wordings)
+        return QuestionSpec(
+            question=self.pick(filled), wordings=filled, options=options, gold=gold, pool=tuple(pool) or options,
+            build=build, rationale=rationale, truth=truth,
+        )  # fmt: skip
+
+
+def without(options: Sequence[str], gold: int) -> list[str]:
+    """The options but the answer."""
+    return [option for number, option in enumerate(options) if number != gold]
+
+
+def with_article(label: str) -> str:
+    return f"{'an' if label[0] in 'aeiou' else 'a'} {label}"

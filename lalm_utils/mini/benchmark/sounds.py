@@ -1,7 +1,7 @@
 """The everyday sounds of the embedded benchmark: which there are, what is known about them, how they sound.
 
 `event` and `texture` render one at a common loudness, deterministically from the generator passed. Classes of
-`IDK_SOUNDS` and `TEST_SOUNDS` never occur in training. Questions and clips are not this module's business.
+`IDK_SOUNDS` and `TEST_SOUNDS` never occur in training.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TAIL_DB = -45.0  # what lies further below an event's peak is no longer part of 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sound:
+class SoundClass:
     """One class of sounds.
 
     `kind` is "event" (0.15-1.2 s with a distinct onset) or "texture" (steady, of any length). `fact` answers
@@ -36,13 +36,15 @@ class Sound:
     make: Callable[..., np.ndarray] = field(repr=False, compare=False)
 
 
-def _either(*makers: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    """One of several ways to make the same sound, drawn per call."""
+def _any_of(*makers: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """One of several ways to make the same sound, a random one each call."""
     return lambda *arguments: makers[int(arguments[-1].integers(len(makers)))](*arguments)
 
 
-def _sound(kind: str, label: str, family: str, made_by: str, place: str, make: Callable) -> Sound:
-    return Sound(label=label, kind=kind, family=family, fact={"made_by": made_by, "place": place}, make=make)
+def _sound(kind: str, label: str, family: str, made_by: str, place: str, make: Callable) -> SoundClass:
+    return SoundClass(
+        label=label, kind=kind, family=family, fact={"made_by": made_by, "place": place}, make=make
+    )
 
 
 _ROWS = {
@@ -66,7 +68,7 @@ _ROWS = {
         ("event", "telephone ring", "electronic", "an electronic device", "an office", objects.telephone_ring),
         ("event", "laser zap", "electronic", "an electronic device", "a video arcade", objects.laser_zap),
         ("event", "gunshot", "weapon", "a weapon", "a battlefield", objects.gunshot),
-        ("event", "explosion", "weapon", "a weapon", "a battlefield", _either(objects.explosion, samples.boom)),
+        ("event", "explosion", "weapon", "a weapon", "a battlefield", _any_of(objects.explosion, samples.boom)),
         ("event", "sword swing", "weapon", "a weapon", "a battlefield", samples.swing),
         ("texture", "rain", "weather", "the weather", "a storm", textures.rain),
         ("texture", "wind", "weather", "the weather", "a storm", textures.wind),
@@ -100,7 +102,7 @@ _ROWS = {
         ("texture", "helicopter blades", "vehicle", "a vehicle", "an airfield", samples.helicopter),
     ),
 }  # fmt: skip
-SOUNDS: Mapping[str, Sound] = {row[1]: _sound(*row) for rows in _ROWS.values() for row in rows}
+SOUNDS: Mapping[str, SoundClass] = {row[1]: _sound(*row) for rows in _ROWS.values() for row in rows}
 TRAIN_SOUNDS, IDK_SOUNDS, TEST_SOUNDS = (
     tuple(row[1] for row in _ROWS[group]) for group in ("train", "idk", "test")
 )
@@ -108,8 +110,8 @@ TRAIN_SOUNDS, IDK_SOUNDS, TEST_SOUNDS = (
 
 def event(label: str, rng: np.random.Generator) -> np.ndarray:
     """One occurrence of an event: float32 (n,), 16 kHz, 0.15-1.2 s, active RMS 0.1, peak at most 0.95."""
-    drawn = _trim(np.asarray(_find(label, "event").make(rng), dtype=np.float64))
-    return _level(_fade(drawn, attack=0.0))
+    samples = _trim(np.asarray(_find(label, "event").make(rng), dtype=np.float64))
+    return _level(_fade(samples, attack=0.0))
 
 
 def texture(label: str, seconds: float, rng: np.random.Generator) -> np.ndarray:
@@ -120,7 +122,7 @@ def texture(label: str, seconds: float, rng: np.random.Generator) -> np.ndarray:
     return _level(_fade(np.asarray(sound.make(seconds, rng), dtype=np.float64), attack=FADE))
 
 
-def _find(label: str, kind: str) -> Sound:
+def _find(label: str, kind: str) -> SoundClass:
     known = [sound.label for sound in SOUNDS.values() if sound.kind == kind]
     if label not in known:
         raise ValueError(f"no {kind} called {label!r}; choose one of {', '.join(known)}")
@@ -130,8 +132,8 @@ def _find(label: str, kind: str) -> Sound:
 def _trim(samples: np.ndarray) -> np.ndarray:
     """From the onset to where the sound has died away, within the bounds of an event."""
     level = np.abs(samples)
-    heard = np.flatnonzero(level > level.max() * 10 ** (TAIL_DB / 20))
-    samples = samples[heard[0] : heard[-1] + 1][: int(LONGEST * RATE)]
+    audible = np.flatnonzero(level > level.max() * 10 ** (TAIL_DB / 20))
+    samples = samples[audible[0] : audible[-1] + 1][: int(LONGEST * RATE)]
     return np.pad(samples, (0, max(0, round(SHORTEST * RATE) - len(samples))))
 
 

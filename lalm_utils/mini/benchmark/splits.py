@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lalm_utils.cache import build_once
-from lalm_utils.mini.benchmark.plan import SIZES, Planned, plan, render
+from lalm_utils.mini.benchmark.plan import SIZES, PlannedItem, plan, render
 from lalm_utils.mini.benchmark.wav import seconds_of, write_wav
 
 VERSION = "1"  # of questions and clips
@@ -84,13 +84,13 @@ def generate(split: str, folder: Path, *, workers: int | None = None, size: int 
     (folder / "items.json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
 
 
-def render_clips(items: Sequence[Planned], folder: Path) -> None:
+def render_clips(items: Sequence[PlannedItem], folder: Path) -> None:
     """Render these items' clips into `folder`/clips."""
     for item in items:
         write_wav(_clip(folder, item), render(item).samples)
 
 
-def _clip(folder: Path, item: Planned) -> Path:
+def _clip(folder: Path, item: PlannedItem) -> Path:
     return folder / "clips" / f"{item.id}.wav"
 
 
@@ -111,15 +111,15 @@ def _check_worker(process: subprocess.Popen, error: str, split: str) -> None:
         )
 
 
-def record(item: Planned, seconds: float) -> dict[str, Any]:
+def record(item: PlannedItem, seconds: float) -> dict[str, Any]:
     """The item in MMAU's schema, with the benchmark's own fields behind it."""
-    draft = item.draft
+    spec = item.spec
     return {
         "id": item.id,
         "audio_id": f"./clips/{item.id}.wav",
-        "question": draft.question,
-        "choices": list(draft.options),
-        "answer": None if item.reason else draft.options[draft.gold],
+        "question": spec.question,
+        "choices": list(spec.options),
+        "answer": None if item.reason else spec.options[spec.gold],
         "dataset": "mini",
         "task": item.modality,
         "split": item.split,
@@ -130,5 +130,5 @@ def record(item: Planned, seconds: float) -> dict[str, Any]:
         "unanswerable_reason": item.reason,
         "novel": item.novel,
         "seconds": seconds,
-        "truth": {**draft.truth, "rationale": draft.rationale},
+        "truth": {**spec.truth, "rationale": spec.rationale},
     }

@@ -1,14 +1,18 @@
-"""Question generators on sound. Each takes a `Draw` and returns a `Draft`; levers are the triples in `lever`."""
+"""Questions on sound. Each task takes a `SamplingContext` and returns a `QuestionSpec`; a function below it renders the
+clip. `difficulty` is given the values of a parameter at the levels easy, medium and hard.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from lalm_utils.mini.benchmark import sounds
-from lalm_utils.mini.benchmark.sampling import Draw
-from lalm_utils.mini.benchmark.scene import RATE, Canvas, Draft, Scene
+from lalm_utils.mini.benchmark.sampling import SamplingContext, with_article, without
+from lalm_utils.mini.benchmark.scene import RATE, Mixer, QuestionSpec, Scene
 
 ORDINALS = ("first", "second", "third", "fourth")
 TRAJECTORIES = ("getting louder", "getting quieter", "louder then quieter", "quieter then louder")
@@ -70,31 +74,30 @@ def _sequence(
     labels: tuple[str, ...], gap: float, snr: float, spread: float, rng: np.random.Generator
 ) -> Scene:
     """Events one after the other, `gap` seconds apart, levels within +-`spread` dB, noise at `snr` dB."""
-    canvas, at = Canvas(), float(rng.uniform(0.05, 0.3))
+    mixer, at = Mixer(), float(rng.uniform(0.05, 0.3))
     for label in labels:
-        end = canvas.add(sounds.event(label, rng), at=at, gain_db=float(rng.uniform(-spread, spread)))
-        canvas.mark("content", label, at, end)
+        end = mixer.add(sounds.event(label, rng), at=at, gain_db=float(rng.uniform(-spread, spread)))
+        mixer.annotate("content", label, at, end)
         at = end + gap * float(rng.uniform(0.8, 1.3))
-    canvas.mark_all("type", "sound")
-    return canvas.finish(rng, snr_db=snr)
+    mixer.annotate_all("type", "sound")
+    return mixer.finish(rng, snr_db=snr)
 
 
-def event(draw: Draw) -> Draft:
-    """Which of four sounds is heard; the lever is the signal-to-noise ratio."""
+def event(context: SamplingContext) -> QuestionSpec:
+    """Which of four sounds is in the clip; difficulty: the signal-to-noise ratio."""
     kind = (
-        draw.pools.textures
-        if draw.rng.random() < 0.25 and len(draw.pools.textures) >= 4
-        else draw.pools.events
+        context.pools.textures
+        if context.rng.random() < 0.25 and len(context.pools.textures) >= 4
+        else context.pools.events
     )
-    options, gold = draw.deal(draw.sample(kind, 4))
+    options, gold = context.choose_answer(context.sample(kind, 4))
     label = options[gold]
-    snr = draw.uniform(draw.lever((15, 30), (2, 10), (-10, -3)))
-    question, wordings = draw.word_question(EVENT)
-    return Draft(
-        question=question, wordings=wordings, options=options, gold=gold, pool=kind,
+    snr = context.uniform(context.difficulty((15, 30), (2, 10), (-10, -3)))
+    return context.question(
+        EVENT, options, gold, pool=kind,
         build=partial(_single, label, snr),
-        rationale=f"I hear the sound of {a(label)}.",
-        truth={"type": "sound", "caption": f"the sound of {a(label)}", "content": [label]},
+        rationale=f"I hear the sound of {phrase(label)}.",
+        type="sound", caption=f"the sound of {phrase(label)}", content=[label],
     )  # fmt: skip
 
 
@@ -102,55 +105,51 @@ def _single(label: str, snr: float, rng: np.random.Generator) -> Scene:
     """A texture for two to four seconds, or an event heard once or twice."""
     if sounds.SOUNDS[label].kind == "event":
         return _sequence((label,) * int(rng.integers(1, 3)), 0.3, snr, 1.0, rng)
-    canvas = Canvas()
-    canvas.add(sounds.texture(label, float(rng.uniform(2.0, 4.0)), rng), at=0.0)
-    canvas.mark_all("content", label)
-    canvas.mark_all("type", "sound")
-    return canvas.finish(rng, snr_db=snr)
+    mixer = Mixer()
+    mixer.add(sounds.texture(label, float(rng.uniform(2.0, 4.0)), rng), at=0.0)
+    mixer.annotate_all("content", label)
+    mixer.annotate_all("type", "sound")
+    return mixer.finish(rng, snr_db=snr)
 
 
-def background(draw: Draw) -> Draft:
-    """The steady sound behind a foreground event; the lever is its level below the event."""
-    options, gold = draw.deal(draw.sample(draw.pools.textures, 4))
-    front = draw.pick(draw.pools.events)
-    level = draw.uniform(draw.lever((0, 6), (-12, -6), (-24, -18)))
-    question, wordings = draw.word_question(BACKGROUND, event=front)
-    return Draft(
-        question=question, wordings=wordings, options=options, gold=gold, pool=draw.pools.textures,
+def background(context: SamplingContext) -> QuestionSpec:
+    """The steady sound behind a foreground event; difficulty: its level below the event."""
+    options, gold = context.choose_answer(context.sample(context.pools.textures, 4))
+    front = context.pick(context.pools.events)
+    level = context.uniform(context.difficulty((0, 6), (-12, -6), (-24, -18)))
+    return context.question(
+        BACKGROUND, options, gold, pool=context.pools.textures, slots={"event": front},
         build=partial(_behind, front, options[gold], level),
-        rationale=f"In front there is {a(front)}. Behind it goes on the sound of {options[gold]}.",
-        truth={"type": "sound", "caption": f"{a(front)} with {options[gold]} in the background",
-               "content": [front, options[gold]]},
+        rationale=f"In front there is {phrase(front)}. Behind it goes on the sound of {options[gold]}.",
+        type="sound", caption=f"{phrase(front)} with {options[gold]} in the background", content=[front, options[gold]],
     )  # fmt: skip
 
 
 def _behind(front: str, texture: str, level_db: float, rng: np.random.Generator) -> Scene:
-    canvas, seconds = Canvas(), float(rng.uniform(2.5, 4.0))
-    canvas.add(sounds.texture(texture, seconds, rng), at=0.0, gain_db=level_db)
-    canvas.mark_all("background", texture)
+    mixer, seconds = Mixer(), float(rng.uniform(2.5, 4.0))
+    mixer.add(sounds.texture(texture, seconds, rng), at=0.0, gain_db=level_db)
+    mixer.annotate_all("background", texture)
     at = float(rng.uniform(0.3, 0.8))
     while at < seconds - 0.7:
-        end = canvas.add(sounds.event(front, rng), at=at)
-        canvas.mark("content", front, at, end)
+        end = mixer.add(sounds.event(front, rng), at=at)
+        mixer.annotate("content", front, at, end)
         at = end + float(rng.uniform(0.6, 1.4))
-    canvas.mark_all("type", "sound")
-    return canvas.finish(rng)
+    mixer.annotate_all("type", "sound")
+    return mixer.finish(rng)
 
 
-def count(draw: Draw) -> Draft:
-    """How many times an event occurs; levers are the range, the gap and the noise."""
-    high = draw.lever(5, 6, 9)
-    options, gold = draw.window(1, high)
-    label = draw.pick(draw.pools.events)
-    gap, snr = draw.lever(0.45, 0.25, 0.1), draw.lever(30.0, 15.0, 5.0)
-    question, wordings = draw.word_question(COUNT, event=label)
+def count(context: SamplingContext) -> QuestionSpec:
+    """How many times an event occurs; difficulty: the range, the gap and the noise."""
+    high = context.difficulty(5, 6, 9)
+    options, gold = context.number_window(1, high)
+    label = context.pick(context.pools.events)
+    gap, snr = context.difficulty(0.45, 0.25, 0.1), context.difficulty(30.0, 15.0, 5.0)
     times = int(options[gold])
-    heard = ", ".join([label] * times)
-    return Draft(
-        question=question, wordings=wordings, options=options, gold=gold, pool=tuple(map(str, range(1, high + 1))),
+    return context.question(
+        COUNT, options, gold, pool=tuple(map(str, range(1, high + 1))), slots={"event": label},
         build=partial(_repeat, label, times, gap, snr),
-        rationale=f"I hear: {heard}.",
-        truth={"type": "sound", "caption": f"{a(label)}, heard {times} times", "content": [label] * times},
+        rationale=f"I hear: {', '.join([label] * times)}.",
+        type="sound", caption=f"{phrase(label)}, heard {times} times", content=[label] * times,
     )  # fmt: skip
 
 
@@ -160,57 +159,52 @@ def _repeat(label: str, times: int, gap: float, snr: float, rng: np.random.Gener
     room = 5.8 / times - gap
     sound = sound[: int(max(0.15, min(room, 0.6)) * RATE)] * np.float32(1.0)
     sound[-160:] *= np.linspace(1, 0, 160, dtype=np.float32)
-    canvas, at = Canvas(), 0.1
+    mixer, at = Mixer(), 0.1
     for number in range(1, times + 1):
-        end = canvas.add(sound, at=at)
-        canvas.mark("content", label, at, end)
-        canvas.mark("number", str(number), at, end + gap / 2)
+        end = mixer.add(sound, at=at)
+        mixer.annotate("content", label, at, end)
+        mixer.annotate("number", str(number), at, end + gap / 2)
         at = end + gap
-    canvas.mark_all("type", "sound")
-    return canvas.finish(rng, snr_db=snr)
+    mixer.annotate_all("type", "sound")
+    return mixer.finish(rng, snr_db=snr)
 
 
-def order(draw: Draw) -> Draft:
-    """Which sound comes n-th; levers are the number of sounds and the noise."""
-    size = draw.lever(2, 3, 4)
-    options, gold = draw.deal(draw.sample(draw.pools.events, 4))
-    others = [option for option in options if option != options[gold]]
-    place = int(draw.rng.integers(size))
-    heard = tuple(draw.sample(others, size - 1))
-    heard = (*heard[:place], options[gold], *heard[place:])
-    question, wordings = draw.word_question(ORDER, nth=ORDINALS[place])
-    return Draft(
-        question=question, wordings=wordings, options=options, gold=gold, pool=options,
-        build=partial(_sequence, heard, 0.3, draw.lever(30.0, 18.0, 6.0), 2.0),
-        rationale=listed(heard),
-        truth={"type": "sound", "caption": ", then ".join(a(label) for label in heard), "content": list(heard)},
+def order(context: SamplingContext) -> QuestionSpec:
+    """Which sound comes n-th; difficulty: the number of sounds and the noise."""
+    size = context.difficulty(2, 3, 4)
+    options, gold, labels, position = context.nth_in_sequence(context.pools.events, size)
+    return context.question(
+        ORDER, options, gold, slots={"nth": ORDINALS[position]},
+        build=partial(_sequence, tuple(labels), 0.3, context.difficulty(30.0, 18.0, 6.0), 2.0),
+        rationale=report(labels),
+        type="sound", caption=in_order(labels), content=labels,
     )  # fmt: skip
 
 
-def absent(draw: Draw) -> Draft:
-    """Three of four sounds occur: which does not; levers are noise and spread of level."""
-    options, gold = draw.deal(draw.sample(draw.pools.events, 4))
-    heard = tuple(draw.sample([option for option in options if option != options[gold]], 3))
-    question, wordings = draw.word_question(ABSENT)
-    return Draft(
-        question=question, wordings=wordings, options=options, gold=gold, pool=options,
-        build=partial(_sequence, heard, draw.lever(0.35, 0.25, 0.1), draw.lever(30.0, 15.0, 3.0),
-                      draw.lever(1.0, 3.0, 6.0)),
-        rationale=listed(heard),
-        truth={"type": "sound", "caption": ", then ".join(a(label) for label in heard), "content": list(heard)},
+def absent(context: SamplingContext) -> QuestionSpec:
+    """Three of four sounds occur: which does not; difficulty: noise and spread of level."""
+    options, gold = context.choose_answer(context.sample(context.pools.events, 4))
+    labels = context.sample(without(options, gold), 3)
+    gap, snr, spread = (
+        context.difficulty(*v) for v in ((0.35, 0.25, 0.1), (30.0, 15.0, 3.0), (1.0, 3.0, 6.0))
+    )
+    return context.question(
+        ABSENT, options, gold,
+        build=partial(_sequence, tuple(labels), gap, snr, spread),
+        rationale=report(labels),
+        type="sound", caption=in_order(labels), content=labels,
     )  # fmt: skip
 
 
-def trajectory(draw: Draw) -> Draft:
-    """How loudness moves over a steady sound; the lever is its range in dB."""
-    options, gold = draw.deal(TRAJECTORIES)
-    label = draw.pick(draw.pools.textures)
-    question, wordings = draw.word_question(TRAJECTORY)
-    return Draft(
-        question=question, wordings=wordings, options=options, gold=gold, pool=TRAJECTORIES,
-        build=partial(_swell, label, options[gold], draw.lever(30.0, 16.0, 8.0)),
+def trajectory(context: SamplingContext) -> QuestionSpec:
+    """How loudness moves over a steady sound; difficulty: its range in dB."""
+    options, gold = context.choose_answer(TRAJECTORIES)
+    label = context.pick(context.pools.textures)
+    return context.question(
+        TRAJECTORY, options, gold, pool=TRAJECTORIES,
+        build=partial(_swell, label, options[gold], context.difficulty(30.0, 16.0, 8.0)),
         rationale=f"I listen to the level of the {label} from start to end.",
-        truth={"type": "sound", "caption": f"{label}, {options[gold]}", "content": [label]},
+        type="sound", caption=f"{label}, {options[gold]}", content=[label],
     )  # fmt: skip
 
 
@@ -223,76 +217,78 @@ def _swell(label: str, shape: str, range_db: float, rng: np.random.Generator) ->
         "quieter then louder": [1.0, 0.0, 1.0],
     }[shape]
     curve = np.interp(np.linspace(0, 2, len(samples)), [0, 1, 2], ramp)
-    canvas = Canvas()
-    canvas.add(samples * 10 ** ((curve - 1) * range_db / 20), at=0.0)
-    canvas.mark_all("content", label)
-    canvas.mark_all("trajectory", shape)
-    canvas.mark_all("type", "sound")
-    return canvas.finish(rng)
+    mixer = Mixer()
+    mixer.add(samples * 10 ** ((curve - 1) * range_db / 20), at=0.0)
+    mixer.annotate_all("content", label)
+    mixer.annotate_all("trajectory", shape)
+    mixer.annotate_all("type", "sound")
+    return mixer.finish(rng)
 
 
-def louder(draw: Draw) -> Draft:
-    """Which of two sounds is louder; the lever is the difference in dB."""
-    pair = draw.sample(draw.pools.events, 2)
-    options, gold = draw.deal(pair)
+def louder(context: SamplingContext) -> QuestionSpec:
+    """Which of two sounds is louder; difficulty: the difference in dB."""
+    pair = context.sample(context.pools.events, 2)
+    options, gold = context.choose_answer(pair)
     quiet = options[1 - gold]
-    heard = tuple(draw.sample(pair, 2))
-    question, wordings = draw.word_question(LOUDER)
-    return Draft(
-        question=question, wordings=wordings, options=options, gold=gold, pool=tuple(pair),
-        build=partial(_pair, heard, quiet, draw.lever(18.0, 10.0, 5.0)),
-        rationale=listed(heard) + " I compare how loud they are.",
-        truth={"type": "sound", "caption": ", then ".join(a(label) for label in heard), "content": list(heard)},
+    labels = context.sample(pair, 2)
+    return context.question(
+        LOUDER, options, gold, pool=tuple(pair),
+        build=partial(_pair, tuple(labels), quiet, context.difficulty(18.0, 10.0, 5.0)),
+        rationale=report(labels) + " I compare how loud they are.",
+        type="sound", caption=in_order(labels), content=labels,
     )  # fmt: skip
 
 
-def _pair(heard: tuple[str, ...], quiet: str, difference_db: float, rng: np.random.Generator) -> Scene:
-    canvas, at = Canvas(), 0.1
-    for label in heard:
-        end = canvas.add(sounds.event(label, rng), at=at, gain_db=-difference_db if label == quiet else 0.0)
-        canvas.mark("content", label, at, end)
-        canvas.mark("loud", "quiet" if label == quiet else "loud", at, end)
+def _pair(labels: tuple[str, ...], quiet: str, difference_db: float, rng: np.random.Generator) -> Scene:
+    mixer, at = Mixer(), 0.1
+    for label in labels:
+        end = mixer.add(sounds.event(label, rng), at=at, gain_db=-difference_db if label == quiet else 0.0)
+        mixer.annotate("content", label, at, end)
+        mixer.annotate("loud", "quiet" if label == quiet else "loud", at, end)
         at = end + 0.4
-    canvas.mark_all("type", "sound")
-    return canvas.finish(rng)
+    mixer.annotate_all("type", "sound")
+    return mixer.finish(rng)
 
 
-def _fact(draw: Draw, key: str, wordings: tuple[str, ...]) -> Draft:
-    """Two hops: hear the sound, then know something about it. The fact is dealt first, then a sound that has it."""
-    labels = (*draw.pools.events, *draw.pools.textures)
+def _fact(context: SamplingContext, key: str, wordings: tuple[str, ...]) -> QuestionSpec:
+    """Two hops: hear the sound, then know something about it. The fact is chosen first, then a sound that has it."""
+    labels = (*context.pools.events, *context.pools.textures)
     facts = sorted({sounds.SOUNDS[label].fact[key] for label in labels})
-    options, gold = draw.deal(draw.sample(facts, min(4, len(facts))))
-    label = draw.pick([label for label in labels if sounds.SOUNDS[label].fact[key] == options[gold]])
-    question, filled = draw.word_question(wordings)
-    return Draft(
-        question=question, wordings=filled, options=options, gold=gold, pool=tuple(facts),
-        build=partial(_single, label, draw.uniform(draw.lever((15, 30), (2, 10), (-10, -3)))),
-        rationale=f"I hear the sound of {a(label)}.",
-        truth={"type": "sound", "caption": f"the sound of {a(label)}", "content": [label]},
+    options, gold = context.choose_answer(context.sample(facts, min(4, len(facts))))
+    label = context.pick([label for label in labels if sounds.SOUNDS[label].fact[key] == options[gold]])
+    spec = context.question(
+        wordings, options, gold, pool=tuple(facts), build=partial(_single, label),
+        rationale=f"I hear the sound of {phrase(label)}.",
+        type="sound", caption=f"the sound of {phrase(label)}", content=[label],
     )  # fmt: skip
+    return replace(
+        spec, build=partial(_single, label, context.uniform(context.difficulty((15, 30), (2, 10), (-10, -3))))
+    )
 
 
-def maker(draw: Draw) -> Draft:
+def maker(context: SamplingContext) -> QuestionSpec:
     """Two hops: what kind of thing makes the sound."""
-    return _fact(draw, "made_by", MAKER)
+    return _fact(context, "made_by", MAKER)
 
 
-def place(draw: Draw) -> Draft:
+def typical_place(context: SamplingContext) -> QuestionSpec:
     """Two hops: where the sound is typical."""
-    return _fact(draw, "place", PLACE)
+    return _fact(context, "place", PLACE)
 
 
-def a(label: str) -> str:
+def phrase(label: str) -> str:
     """The label with an indefinite article; steady sounds ("rain") take none."""
-    sound = sounds.SOUNDS.get(label)
-    if sound is not None and sound.kind == "texture":
-        return label
-    return f"{'an' if label[0] in 'aeiou' else 'a'} {label}"
+    steady = label in sounds.SOUNDS and sounds.SOUNDS[label].kind == "texture"
+    return label if steady else with_article(label)
 
 
-def listed(heard: tuple[str, ...]) -> str:
-    """What is heard, in order, as a sentence of a rationale."""
-    return "I hear " + ", then ".join(a(label) for label in heard) + "."
+def in_order(labels: Sequence[str]) -> str:
+    return ", then ".join(phrase(label) for label in labels)
+
+
+def report(labels: Sequence[str]) -> str:
+    """The sounds of a clip in order, as a sentence of a rationale."""
+    return f"I hear {in_order(labels)}."
 
 
 TASKS = {
@@ -304,6 +300,6 @@ TASKS = {
     "Loudness trajectory": (trajectory, "Perception"),
     "Louder sound": (louder, "Perception"),
     "Sound source": (maker, "Reasoning"),
-    "Sound place": (place, "Reasoning"),
+    "Sound place": (typical_place, "Reasoning"),
 }
 NOVEL = ("Sound event", "Event order", "Absent sound")  # the tasks whose options can all be novel labels

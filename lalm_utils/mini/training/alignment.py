@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from lalm_utils.mini.benchmark import font, sounds, tasks_music, tasks_sound, tasks_speech, voice, words
-from lalm_utils.mini.training.training_features import Heard
+from lalm_utils.mini.training.training_features import TrainingClip
 
 FRAME_RATE = 25  # audio tokens a second
 SCALE = 20.0  # logits are cosines times this
@@ -47,7 +47,7 @@ CLIP_GROUPS = {
 }
 
 
-def pad(batch: Sequence[Heard]) -> tuple[torch.Tensor, torch.Tensor]:
+def pad(batch: Sequence[TrainingClip]) -> tuple[torch.Tensor, torch.Tensor]:
     """mel (batch, 80, longest) float32, padded with each clip's own floor, and frames (batch,)."""
     longest = max(len(heard.mel) for heard in batch)
     longest += -longest % 4
@@ -97,32 +97,34 @@ def _weighted(tokens: torch.Tensor) -> torch.Tensor:
     return (tokens * weight).sum(0) / weight.sum()
 
 
-def frame_targets(heard: Heard, group: str, index: dict[str, int], count: int) -> np.ndarray:
+def frame_targets(heard: TrainingClip, group: str, index: dict[str, int], count: int) -> np.ndarray:
     """Target index of each of `count` frames in a group, -100 where nothing is known."""
     target = np.full(count, -100)
-    marks = [mark for mark in heard.marks if mark.group == group]
-    if group == "content" and marks:
+    annotations = [annotation for annotation in heard.annotations if annotation.group == group]
+    if group == "content" and annotations:
         target[: heard.tokens] = index[NOTHING]
-    for mark in marks:
-        if mark.label in index:
+    for annotation in annotations:
+        if annotation.label in index:
             target[
-                int(mark.start * FRAME_RATE) : max(
-                    int(mark.end * FRAME_RATE), int(mark.start * FRAME_RATE) + 1
+                int(annotation.start * FRAME_RATE) : max(
+                    int(annotation.end * FRAME_RATE), int(annotation.start * FRAME_RATE) + 1
                 )
-            ] = index[mark.label]
+            ] = index[annotation.label]
         elif group == "content":
-            target[int(mark.start * FRAME_RATE) : int(mark.end * FRAME_RATE)] = -100
+            target[int(annotation.start * FRAME_RATE) : int(annotation.end * FRAME_RATE)] = -100
     target[heard.tokens :] = -100
     return target
 
 
-def clip_targets(batch: Iterable[Heard], group: str, index: dict[str, int]) -> np.ndarray:
+def clip_targets(batch: Iterable[TrainingClip], group: str, index: dict[str, int]) -> np.ndarray:
     """Target index of each clip in a group, -100 where the clip has no mark of it."""
-    labels = [next((m.label for m in heard.marks if m.group == group), None) for heard in batch]
+    labels = [next((m.label for m in heard.annotations if m.group == group), None) for heard in batch]
     return np.array([index.get(label, -100) for label in labels])
 
 
-def hearing_loss(frames: torch.Tensor, batch: Sequence[Heard], labels: Labels) -> tuple[torch.Tensor, dict]:
+def alignment_loss(
+    frames: torch.Tensor, batch: Sequence[TrainingClip], labels: Labels
+) -> tuple[torch.Tensor, dict]:
     """Sum over groups of the mean cross-entropy of cosine logits; and (right, all) per group.
 
     `frames` (batch, T, hidden) are projected audio frames, centred.

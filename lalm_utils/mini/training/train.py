@@ -32,7 +32,7 @@ from lalm_utils.mini.model.base import base_model_dir, load_base
 from lalm_utils.mini.training import alignment, training_features, tuning
 from lalm_utils.mini.training.chat import chat_examples
 from lalm_utils.mini.training.instruct import FORMS, Example
-from lalm_utils.mini.training.training_features import Heard
+from lalm_utils.mini.training.training_features import TrainingClip
 
 LANGUAGE_RANK, TOWER_RANK = 16, 64
 TARGETS = (
@@ -57,7 +57,7 @@ class Stage:
     """
 
     name: str
-    wants: Callable[[Heard], bool]
+    wants: Callable[[TrainingClip], bool]
     forms: dict[str, float]
     passes: float
     rate: float
@@ -113,7 +113,9 @@ def restore(model: PeftModel, state: dict[str, torch.Tensor]) -> None:
                 parameter.copy_(state[name])
 
 
-def hear(model: PeftModel, clips: Sequence[Heard], held_out: Sequence[Heard], folder: Path, args) -> None:
+def hear(
+    model: PeftModel, clips: Sequence[TrainingClip], held_out: Sequence[TrainingClip], folder: Path, args
+) -> None:
     """Stage 1. Resumes from `hear.pt`; ends by scaling the projector to the embeddings' norm and centre."""
     inner = model.base_model.model
     labels = alignment.label_vectors(args.tokenizer, inner.model.language_model.get_input_embeddings().weight)
@@ -128,7 +130,7 @@ def hear(model: PeftModel, clips: Sequence[Heard], held_out: Sequence[Heard], fo
         master.load(first["master"])
     for step in tqdm(range(master.step_number, len(plan)), desc="hear", mininterval=10):
         batch = [clips[i] for i in plan[step]]
-        loss, _counts = alignment.hearing_loss(project(inner, batch, args, rng), batch, labels)
+        loss, _counts = alignment.alignment_loss(project(inner, batch, args, rng), batch, labels)
         loss.backward()
         master.step()
         if step % 150 == 149 or step + 1 == len(plan):
@@ -143,7 +145,7 @@ def hear(model: PeftModel, clips: Sequence[Heard], held_out: Sequence[Heard], fo
     fit_projector(inner, held_out, labels, args)
 
 
-def project(inner, batch: Sequence[Heard], args, rng=None) -> torch.Tensor:
+def project(inner, batch: Sequence[TrainingClip], args, rng=None) -> torch.Tensor:
     """Projected frames of a batch; with `rng`, bands of the features are masked as in SpecAugment."""
     mel, frames = alignment.pad(batch)
     if rng is not None:
@@ -155,12 +157,12 @@ def project(inner, batch: Sequence[Heard], args, rng=None) -> torch.Tensor:
 
 
 @torch.no_grad()
-def listen(inner, held_out: Sequence[Heard], labels, args) -> dict[str, float]:
+def listen(inner, held_out: Sequence[TrainingClip], labels, args) -> dict[str, float]:
     """Share of frames (or clips) labelled right per group, on held-out clips."""
     right: dict[str, list[int]] = {}
     for first in range(0, len(held_out), 32):
         batch = held_out[first : first + 32]
-        for group, (good, total) in alignment.hearing_loss(project(inner, batch, args), batch, labels)[
+        for group, (good, total) in alignment.alignment_loss(project(inner, batch, args), batch, labels)[
             1
         ].items():
             tally = right.setdefault(group, [0, 0])
@@ -170,7 +172,7 @@ def listen(inner, held_out: Sequence[Heard], labels, args) -> dict[str, float]:
 
 
 @torch.no_grad()
-def fit_projector(inner, clips: Sequence[Heard], labels, args) -> None:
+def fit_projector(inner, clips: Sequence[TrainingClip], labels, args) -> None:
     """Scale the projector's output to the spread of the token embeddings and move it to their mean."""
     frames = [project(inner, clips[i : i + 32], args).flatten(0, 1).float() for i in range(0, len(clips), 32)]
     factor = labels.norm / torch.cat(frames).norm(dim=-1).mean()
@@ -179,7 +181,7 @@ def fit_projector(inner, clips: Sequence[Heard], labels, args) -> None:
     linear.bias.mul_(factor).add_(labels.centre.to(linear.bias.dtype))
 
 
-def by_length(clips: Sequence[Heard], size: int, rng: np.random.Generator) -> list[list[int]]:
+def by_length(clips: Sequence[TrainingClip], size: int, rng: np.random.Generator) -> list[list[int]]:
     """Batches of `size` clips of like length, drawn anew: shuffled, sorted in pools, shuffled as batches."""
     order, batches = rng.permutation(len(clips)), []
     for first in range(0, len(order), size * 20):
@@ -188,7 +190,7 @@ def by_length(clips: Sequence[Heard], size: int, rng: np.random.Generator) -> li
     return [batches[int(i)] for i in rng.permutation(len(batches))]
 
 
-def examples(heard: Heard, stage: Stage, rng: np.random.Generator) -> list[Example]:
+def examples(heard: TrainingClip, stage: Stage, rng: np.random.Generator) -> list[Example]:
     """QUESTIONS_PER_CLIP examples on one clip, their forms drawn from the stage's mixture, at most one account."""
     if heard.item.reason:
         # With permission to decline the right reply is IDK; without it a guess, plainly and step by step.
@@ -201,7 +203,9 @@ def examples(heard: Heard, stage: Stage, rng: np.random.Generator) -> list[Examp
     return [FORMS[name](heard.item, rng) for name in chosen]
 
 
-def draw_clips(clips: Sequence[Heard], stage: Stage, scale: float, rng: np.random.Generator) -> list[int]:
+def draw_clips(
+    clips: Sequence[TrainingClip], stage: Stage, scale: float, rng: np.random.Generator
+) -> list[int]:
     """Indices of the clips a stage visits: `passes` times those it wants, and its share of unanswerable ones."""
     wanted = [i for i, heard in enumerate(clips) if not heard.item.reason and stage.wants(heard)]
     count = int(len(wanted) * stage.passes * scale)
@@ -213,7 +217,9 @@ def draw_clips(clips: Sequence[Heard], stage: Stage, scale: float, rng: np.rando
     return [int(i) for i in drawn]
 
 
-def tune(model: PeftModel, stage: Stage, clips: Sequence[Heard], gate: Gate, folder: Path, args) -> None:
+def tune(
+    model: PeftModel, stage: Stage, clips: Sequence[TrainingClip], gate: Gate, folder: Path, args
+) -> None:
     """Stages 2 to 4. Resumes from `<stage>.pt`; checkpoints and gates every `args.every` steps."""
     inner = model.base_model.model
     rng = np.random.default_rng([args.seed, [s.name for s in STAGES].index(stage.name)])
@@ -255,7 +261,7 @@ def tune(model: PeftModel, stage: Stage, clips: Sequence[Heard], gate: Gate, fol
 class Gate:
     """Accuracy (reply exact to the letter) on held-out clips: real clip, silence of its length, another's clip."""
 
-    def __init__(self, inner, clips: Sequence[Heard], features, tokenizer) -> None:
+    def __init__(self, inner, clips: Sequence[TrainingClip], features, tokenizer) -> None:
         rng = np.random.default_rng(0)
         self.clips = [heard for heard in clips if not heard.item.reason][:GATE_ITEMS]
         asked = [[FORMS["choice"](heard.item, rng)] for heard in self.clips]
@@ -278,10 +284,10 @@ class Gate:
         return result
 
 
-def silence(heard: Heard) -> Heard:
+def silence(heard: TrainingClip) -> TrainingClip:
     """The same item with features at their floor throughout."""
-    return Heard(
-        item=heard.item, mel=np.full(heard.mel.shape, FLOOR, np.float16), frames=heard.frames, marks=()
+    return TrainingClip(
+        item=heard.item, mel=np.full(heard.mel.shape, FLOOR, np.float16), frames=heard.frames, annotations=()
     )
 
 
@@ -357,7 +363,7 @@ def run(args: argparse.Namespace) -> None:
     if args.start:
         restore(model, adapter_state(model, args.start))
     elif not done(folder, "hear"):
-        hear(model, [h for h in clips if h.marks], held_out[:640], folder, args)
+        hear(model, [h for h in clips if h.annotations], held_out[:640], folder, args)
         save_file(trained_state(model), folder / "hear.done")
     if not args.start:
         restore(model, load_file(folder / "hear.done"))

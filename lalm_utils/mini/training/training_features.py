@@ -19,9 +19,9 @@ from tqdm.auto import tqdm
 from transformers import WhisperFeatureExtractor
 
 from lalm_utils.engine.audio_features import EDGE
-from lalm_utils.mini.benchmark.plan import MODALITIES, REASONS, Planned, plan, render, unanswerable
-from lalm_utils.mini.benchmark.sampling import Dealer
-from lalm_utils.mini.benchmark.scene import RATE, Mark
+from lalm_utils.mini.benchmark.plan import MODALITIES, REASONS, PlannedItem, plan, render, unanswerable
+from lalm_utils.mini.benchmark.sampling import BalancedPositions
+from lalm_utils.mini.benchmark.scene import RATE, Annotation
 
 CHUNK = 1000
 UNANSWERABLE = 60
@@ -29,13 +29,13 @@ HOP = 160  # samples a mel frame
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
+class TrainingClip:
     """One training clip: `mel` float16 (frames + EDGE, 80), `frames` of signal, its marks and its planned item."""
 
-    item: Planned
+    item: PlannedItem
     mel: np.ndarray
     frames: int
-    marks: tuple[Mark, ...]
+    annotations: tuple[Annotation, ...]
 
     @property
     def tokens(self) -> int:
@@ -43,11 +43,11 @@ class Heard:
         return ((self.frames - 1) // 2 + 1 - 2) // 2 + 1
 
 
-def chunk_items(chunk: int) -> list[Planned]:
+def chunk_items(chunk: int) -> list[PlannedItem]:
     """The planned items of a chunk: CHUNK answerable ones, then UNANSWERABLE others."""
-    items, dealer, kinds = plan("train", chunk=chunk, size=CHUNK), Dealer(), tuple(MODALITIES)
+    items, positions, kinds = plan("train", chunk=chunk, size=CHUNK), BalancedPositions(), tuple(MODALITIES)
     extra = [
-        unanswerable(f"train-{chunk}-u{i:03d}", "train", kinds[i % 3], REASONS[i % 4], dealer)
+        unanswerable(f"train-{chunk}-u{i:03d}", "train", kinds[i % 3], REASONS[i % 4], positions)
         for i in range(UNANSWERABLE)
     ]
     return items + extra
@@ -70,7 +70,9 @@ def _render_chunk(chunk: int, folder: Path, extractor_dir: Path) -> None:
         scene = render(item)
         mel, frames = features(extractor, scene.samples)
         mels.append(mel)
-        rows.append({"frames": frames, "marks": [[m.group, m.label, m.start, m.end] for m in scene.marks]})
+        rows.append(
+            {"frames": frames, "marks": [[m.group, m.label, m.start, m.end] for m in scene.annotations]}
+        )
     np.save(folder / f"{chunk}.npy", np.concatenate(mels))
     # Written last: the chunk counts as rendered only with it.
     (folder / f"{chunk}.json").write_text(json.dumps(rows), encoding="utf-8")
@@ -84,7 +86,7 @@ def features(extractor: WhisperFeatureExtractor, samples: np.ndarray) -> tuple[n
     return mel[:, : frames + EDGE].T.astype(np.float16), frames
 
 
-def load(chunks: Sequence[int], folder: Path) -> list[Heard]:
+def load(chunks: Sequence[int], folder: Path) -> list[TrainingClip]:
     """The rendered clips of the chunks, features mapped from disk."""
     heard = []
     for chunk in chunks:
@@ -92,9 +94,13 @@ def load(chunks: Sequence[int], folder: Path) -> list[Heard]:
         mels, first = np.load(folder / f"{chunk}.npy", mmap_mode="r"), 0
         for item, row in zip(chunk_items(chunk), rows, strict=True):
             length = row["frames"] + EDGE
-            marks = tuple(Mark(group=g, label=label, start=s, end=e) for g, label, s, e in row["marks"])
+            annotations = tuple(
+                Annotation(group=g, label=label, start=s, end=e) for g, label, s, e in row["marks"]
+            )
             heard.append(
-                Heard(item=item, mel=mels[first : first + length], frames=row["frames"], marks=marks)
+                TrainingClip(
+                    item=item, mel=mels[first : first + length], frames=row["frames"], annotations=annotations
+                )
             )
             first += length
     return heard
