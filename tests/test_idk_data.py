@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from fake_model import FakeModel
@@ -56,7 +55,7 @@ def test_samples_are_asked_for_plainly_and_each_is_graded(clip, store):
     replies = {"a": ["bell", "The answer is bell.", "dog", "IDK", "hm"], "b": ["dog"] * 5}
     model = scripted(replies)
     asked = [make(clip, "a"), make(clip, "b", level="hard", task="Event", novel=True)]
-    samples = idk_data.sample(model, asked, store=store, seed=3)
+    samples = k_of_n.sample(model, asked, store=store, seed=3)
     assert list(samples.columns) == [
         "item", "modality", "level", "task", "novel", "sample", "reply", "outcome",
     ]  # fmt: skip
@@ -78,8 +77,8 @@ def test_samples_are_asked_for_plainly_and_each_is_graded(clip, store):
 
 def test_samples_in_the_store_are_not_drawn_again(clip, store):
     model = scripted({"a": ["bell"] * 5})
-    first = idk_data.sample(model, [make(clip, "a")], store=store)
-    assert idk_data.sample(model, [make(clip, "a")], store=store).equals(first)
+    first = k_of_n.sample(model, [make(clip, "a")], store=store)
+    assert k_of_n.sample(model, [make(clip, "a")], store=store).equals(first)
     assert len(model.calls) == 1
 
 
@@ -92,21 +91,21 @@ def test_samples_in_the_store_are_not_drawn_again(clip, store):
 )
 def test_samples_that_could_not_differ_are_refused(clip, store, case, settings, message):
     with pytest.raises(ValueError, match=message):
-        idk_data.sample(FakeModel(), [make(clip, "a")], store=store, **settings)
+        k_of_n.sample(FakeModel(), [make(clip, "a")], store=store, **settings)
 
 
 def test_an_item_without_a_right_option_is_refused(clip, store):
     hopeless = make(clip, "a", gold=None, answerable=False, reason="silence")
     with pytest.raises(ValueError, match="item 'a' has no right option: leave unanswerable and withheld"):
-        idk_data.sample(FakeModel(), [hopeless], store=store)
+        k_of_n.sample(FakeModel(), [hopeless], store=store)
     with pytest.raises(ValueError, match="item 'a' has no right option"):
         idk_data.build([hopeless], table({"a": 5}), k=5)
 
 
 def test_right_samples_are_counted_and_refusals_are_not_right(clip, store):
     replies = {"a": ["bell"] * 5, "b": ["bell", "IDK", "IDK", "bell", "dog"], "c": ["IDK"] * 5}
-    known = idk_data.knowledge(
-        idk_data.sample(scripted(replies), [make(clip, name) for name in "abc"], store=store)
+    known = k_of_n.count_correct(
+        k_of_n.sample(scripted(replies), [make(clip, name) for name in "abc"], store=store)
     )
     assert list(known["item"]) == ["a", "b", "c"]
     assert list(known["right"]) == [5, 2, 0]
@@ -116,10 +115,10 @@ def test_right_samples_are_counted_and_refusals_are_not_right(clip, store):
 
 def test_an_item_with_a_failed_sample_is_left_out_and_named(clip, store, caplog):
     replies = {"a": ["bell"] * 4 + [failed("the call broke")], "b": ["bell"] * 5}
-    samples = idk_data.sample(scripted(replies), [make(clip, "a"), make(clip, "b")], store=store)
+    samples = k_of_n.sample(scripted(replies), [make(clip, "a"), make(clip, "b")], store=store)
     assert list(samples["outcome"]) == ["correct"] * 4 + ["failed"] + ["correct"] * 5
     with caplog.at_level(logging.WARNING):
-        known = idk_data.knowledge(samples)
+        known = k_of_n.count_correct(samples)
     assert list(known["item"]) == ["b"]
     assert known.attrs["failed"] == ["a"]
     assert "1 of 2 items left out, as a sample of theirs failed: a" in caplog.text
@@ -128,14 +127,14 @@ def test_an_item_with_a_failed_sample_is_left_out_and_named(clip, store, caplog)
 
 
 def test_knowledge_of_nothing_and_of_unequal_samples_is_refused(clip, store):
-    samples = idk_data.sample(scripted({"a": [failed("x")] * 5}), [make(clip, "a")], store=store)
+    samples = k_of_n.sample(scripted({"a": [failed("x")] * 5}), [make(clip, "a")], store=store)
     with pytest.raises(ValueError, match=r"no samples to count \(1 items failed\)"):
-        idk_data.knowledge(samples)
-    samples = idk_data.sample(
+        k_of_n.count_correct(samples)
+    samples = k_of_n.sample(
         scripted({"a": ["bell"] * 5, "b": ["dog"] * 5}), [make(clip, "a"), make(clip, "b")], store=store
     )
     with pytest.raises(ValueError, match="items have 3, 5 samples each: K of N needs one N for all"):
-        idk_data.knowledge(samples.iloc[:-2])
+        k_of_n.count_correct(samples.iloc[:-2])
 
 
 LABELS = [
@@ -156,19 +155,19 @@ def test_an_item_is_known_if_k_samples_were_right(clip, case, k, known):
 
 
 REFUSED = [
-    ("no items", {"asked": []}, "no items to label: give the items that were sampled"),
+    ("no items", {"items": []}, "no items to label: give the items that were sampled"),
     ("k under 1", {"k": 0}, "k=0: it counts right samples, so it is from 1 to 5 here"),
     ("k over n", {"k": 6}, "k=6: it counts right samples, so it is from 1 to 5 here"),
     ("a balance of all", {"balance": 1.0}, r"balance=1.0: a share of IDK inside \(0, 1\)"),
     ("a limit of none", {"limit": 0}, "limit=0: at least 1 item, or None for all"),
     (
         "an item that was not sampled",
-        {"known": table({"other": 3})},
+        {"counts": table({"other": 3})},
         "6 of 6 items are not in the table of knowledge, e.g. 'sound-0': sample them, or leave them out",
     ),
     (
         "a balance without a class to balance",
-        {"k": 5, "known": table({f"sound-{number}": 4 for number in range(6)}), "balance": 0.5},
+        {"k": 5, "counts": table({f"sound-{number}": 4 for number in range(6)}), "balance": 0.5},
         "balance=0.5: 6 items are labelled IDK and 0 known, which allows 0 and 0; take another k",
     ),
 ]
@@ -177,9 +176,9 @@ REFUSED = [
 @pytest.mark.parametrize("case, given, message", REFUSED, ids=[row[0] for row in REFUSED])
 def test_a_dataset_that_makes_no_sense_is_refused(clip, case, given, message):
     asked = several(clip, 6)
-    call = {"asked": asked, "known": table({item.id: 3 for item in asked}), "k": 3} | given
+    call = {"items": asked, "counts": table({item.id: 3 for item in asked}), "k": 3} | given
     with pytest.raises(ValueError, match=message):
-        idk_data.build(call.pop("asked"), call.pop("known"), **call)
+        idk_data.build(**call)
 
 
 def mixed(clip: Path) -> tuple[list[Item], pd.DataFrame]:
@@ -253,7 +252,7 @@ def test_the_share_labelled_idk_rises_with_k_in_every_group():
         ],
         ignore_index=True,
     )
-    shares = idk_data.share_by_k(known)
+    shares = k_of_n.share_by_k(known)
     assert list(dict.fromkeys(shares["group"])) == [
         "sound", "music", "overall", "known content", "novel content",
     ]  # fmt: skip
@@ -268,14 +267,14 @@ def test_the_share_labelled_idk_rises_with_k_in_every_group():
 
 
 def test_a_benchmark_without_novel_content_has_no_groups_for_it():
-    assert set(idk_data.share_by_k(table({"a": 1, "b": 5}))["group"]) == {"sound", "overall"}
+    assert set(k_of_n.share_by_k(table({"a": 1, "b": 5}))["group"]) == {"sound", "overall"}
 
 
 def test_the_papers_shares_stand_beside_ours():
-    printed = idk_data.printed_shares()
+    printed = k_of_n.printed_shares()
     assert dict(zip(printed["k"], printed["share"])) == {1: 0.502, 5: 0.635}
     assert paper.IDK_SHARES == {1: 50.2, 5: 63.5}
-    ours = idk_data.share_by_k(table({"a": 1}))
+    ours = k_of_n.share_by_k(table({"a": 1}))
     assert list(printed.columns) == list(ours.columns)
     assert set(printed["source"]) == {"printed in the paper"}
 
@@ -341,20 +340,20 @@ def mmau(folder: Path, count: int, **fields) -> Path:
 
 
 def test_a_benchmark_without_splits_is_dealt_into_three_with_no_clip_in_two(tmp_path):
-    parts = idk_data.splits(mmau(tmp_path / "mmau", 60), test=12)
+    parts = k_of_n.splits(mmau(tmp_path / "mmau", 60), test=12)
     clips = {part: {item.clip for item in dealt} for part, dealt in parts.items()}
     assert not clips["idk"] & clips["test"]
     assert not clips["dev"] & (clips["idk"] | clips["test"])
     assert len(parts["test"]) == 12
     assert 12 <= len(parts["idk"]) <= 36, "about 40 % of 60"
     assert 1 <= len(parts["dev"]) <= 15, "about 10 % of 60"
-    assert idk_data.splits(tmp_path / "mmau" / "set.json", test=12) == parts
+    assert k_of_n.splits(tmp_path / "mmau" / "set.json", test=12) == parts
 
 
 def test_the_embedded_benchmark_has_these_splits(monkeypatch):
     asked = []
-    monkeypatch.setattr(k_of_n.items, "load", lambda name, **how: asked.append((name, how)) or [how["split"]])
-    assert idk_data.splits("mini", idk=9, dev=3, seed=2) == {"idk": ["idk"], "dev": ["dev"], "test": ["test"]}
+    monkeypatch.setattr(k_of_n, "load", lambda name, **how: asked.append((name, how)) or [how["split"]])
+    assert k_of_n.splits("mini", idk=9, dev=3, seed=2) == {"idk": ["idk"], "dev": ["dev"], "test": ["test"]}
     assert [(how["split"], how["n"], how["seed"]) for _, how in asked] == [
         ("idk", 9, 2), ("dev", 3, 2), ("test", None, 2),
     ]  # fmt: skip
@@ -363,18 +362,9 @@ def test_the_embedded_benchmark_has_these_splits(monkeypatch):
 def test_parts_that_are_none_or_stay_empty_are_refused(tmp_path):
     path = mmau(tmp_path / "mmau", 1)
     with pytest.raises(ValueError, match="no part 'train': the parts are idk, dev, test"):
-        idk_data.splits(path, train=3)
+        k_of_n.splits(path, train=3)
     with pytest.raises(ValueError, match="too few clips to deal, none falls to "):
-        idk_data.splits(path)
-
-
-def test_timing_compares_the_same_samples_drawn_both_ways(clip):
-    model = scripted({name: [f"{name} {number}" for number in range(3)] for name in "ab"})
-    timed = idk_data.time_samples(model, [make(clip, "a"), make(clip, "b")], n=3)
-    assert timed["equal"] == 1
-    assert timed["ratio"] == pytest.approx(timed["separate"] / timed["shared"])
-    assert [call["n"] for call in model.calls] == [1, 3, 1, 1, 1]
-    assert np.isfinite(list(timed.values())).all()
+        k_of_n.splits(path)
 
 
 def test_labelling_needs_no_models_library():

@@ -35,13 +35,13 @@ RECIPE = {  # what `Recipe` says of each, in fewer words; its defaults are those
     "alpha": (
         float,
         32.0,
-        "the update counts ALPHA / RANK times; used later, it can be scaled by lora.adapted",
+        "the update counts ALPHA / RANK times; used later, it can be scaled by lora.load_adapter",
     ),
     "dropout": (float, 0.0, "of LoRA"),
     "learning_rate": (float, 1e-4, "at its highest"),
     "epochs": (int, 1, "times that each example is seen"),
-    "batch_size": (int, 8, "examples a pass, on one process"),
-    "accumulate": (int, 1, "passes a step, of all processes together: a multiple of their number"),
+    "batch_size": (int, 8, "examples a batch, on one process"),
+    "accumulate": (int, 1, "batches a step, of all processes together: a multiple of their number"),
     "max_grad_norm": (float, 1.0, "gradients are clipped to"),
     "warmup": (float, 0.1, "share of all steps"),
     "seed": (int, 0, "of initial weights, order and dropout"),
@@ -107,19 +107,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _finetune(args: argparse.Namespace, rank: Rank) -> tuple[Path, list[Example]]:
-    from lalm_utils.finetuning import lora, trainer  # torch takes seconds to import
-    from lalm_utils.finetuning.training_step import Recipe
+    from accelerate import PartialState  # torch takes seconds to import
 
-    recipe = Recipe(**{field.name: getattr(args, f"recipe_{field.name}") for field in fields(Recipe)
+    from lalm_utils.finetuning import lora
+
+    recipe = lora.Recipe(**{field.name: getattr(args, f"recipe_{field.name}") for field in fields(lora.Recipe)
                        if field.name in RECIPE})  # fmt: skip
-    trainer.check_shared(recipe, rank.world)
+    lora.check_shared(recipe, rank.world)
     if rank.number == 0:
         run_files.check_writable(args.out.absolute().parent)
     model = load_model(args.model, **options(args, rank))
     lora.check_trainable(model)
     examples = _examples(args, rank, model)
-    folder = trainer.train(model, examples, args.out, recipe, save_every=args.save_every)
-    trainer.part()
+    folder = lora.train(model, examples, args.out, recipe, save_every=args.save_every)
+    PartialState().destroy_process_group()
     return folder, examples
 
 

@@ -88,10 +88,10 @@ def lead(
         with Store(store, progress=False) as opened:
             jobs.lead(_job(model, asked, labels), opened, rank, channel, wait=wait)
             how = {"n": labels.n, "temperature": labels.temperature, "seed": labels.seed}
-            known = k_of_n.knowledge(k_of_n.sample(model, asked, store=opened, **how))
-        failed = set(known.attrs["failed"])
+            counts = k_of_n.count_correct(k_of_n.sample(model, asked, store=opened, **how))
+        failed = set(counts.attrs["failed"])
         sampled = [item for item in asked if item.id not in failed]
-        examples = idk_data.build(sampled, known, k=labels.k, balance=labels.balance, seed=labels.seed)
+        examples = idk_data.build(sampled, counts, k=labels.k, balance=labels.balance, seed=labels.seed)
         _save(file, examples, model=model, k=labels.k, balance=labels.balance, **how)
     except BaseException as error:
         with suppress(RankError):

@@ -24,7 +24,7 @@ import torch
 import transformers
 
 from lalm_utils.audio import RATE, Clip, chirp, content_hash
-from lalm_utils.engine import weights
+from lalm_utils.engine import adapters, weights
 from lalm_utils.engine.ahead import Ahead
 from lalm_utils.engine.asked import Asked, Decoding, Written
 from lalm_utils.engine.batches import Failure, isolate
@@ -216,6 +216,22 @@ class TransformersModel:
                 f"{self.name} does not hear: a chirp and silence give equal logits, so it would answer from "
                 "the text alone. Check that weights and processor fit; check=False skips this test."
             )
+
+    @property
+    def content(self) -> str:
+        """SHA-256 (hex) over the files it was loaded from, the same in every dtype."""
+        return weights.fingerprint(self.files, "any")
+
+    def find_adapter(self, folder: str | Path) -> weights.Weights:
+        """This model's files with those of the adapter in `folder`; ModelError if it holds none."""
+        return adapters.find(self, folder)
+
+    def with_adapter(self, files: weights.Weights, *, scale: float = 1.0) -> TransformersModel:
+        """This model with an adapter that `find_adapter` has found, its LoRA counting `scale` times.
+
+        Weights are shared, neither copied nor read again, and this model stays as it is.
+        """
+        return adapters.with_adapter(self, files, scale=scale)
 
     def _difference(self, asked: Asked, other: tuple[Clip, ...]) -> float:
         there = self.engine.first_logits([asked])

@@ -1,8 +1,8 @@
 """The IDK dataset: items, each with the reply to learn, made from what a model knows (arXiv 2505.19294, 5@5).
 
 In: items, and how many of N samples the model had right on each. Out: `Example`s, and their file. An item
-that fewer than K of N samples had right is to be refused; any other keeps its right option. This module knows
-nothing of weights; lora.py learns the examples. `sample`, `knowledge` and `share_by_k` come from k_of_n.py.
+that fewer than K of N samples had right is to be refused; any other keeps its right option. k_of_n.py samples and
+counts, lora.py learns the examples.
 """
 
 from __future__ import annotations
@@ -17,25 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lalm_utils import items
-from lalm_utils.finetuning.k_of_n import (
-    TEMPERATURE,
-    N,
-    knowledge,
-    printed_shares,
-    refuse_goldless,
-    sample,
-    share_by_k,
-    splits,
-    time_samples,
-)
-from lalm_utils.items import Item
+from lalm_utils.finetuning.k_of_n import TEMPERATURE, N, is_known, refuse_goldless
+from lalm_utils.items import Item, sample
 from lalm_utils.models import Model
-
-__all__ = [
-    "REFUSAL", "TEMPERATURE", "Example", "N", "build", "idk_share", "knowledge", "load", "printed_shares",
-    "sample", "save", "share_by_k", "splits", "time_samples",
-]  # fmt: skip
 
 REFUSAL = "IDK"  # the word that the IDK prompt asks for
 SCHEMA = "lalm_utils IDK dataset 1"
@@ -51,8 +35,8 @@ class Example:
 
 
 def build(
-    asked: Sequence[Item],
-    known: pd.DataFrame,
+    items: Sequence[Item],
+    counts: pd.DataFrame,
     *,
     k: int,
     balance: float | None = None,
@@ -62,19 +46,19 @@ def build(
 ) -> list[Example]:
     """The IDK dataset at K = k, in the order of the items: known are those with at least k samples right.
 
-    known: as `knowledge` returns it. balance: the share of IDK wanted, in (0, 1); the larger class loses items
-    until it is met. limit: at most so many items. Both take evenly from the modalities (`items.sample`).
-    shuffle: the items that would be taken without it, their labels dealt anew within each modality: the control
+    counts: as k_of_n.count_correct returns it. balance: the share of IDK wanted, in (0, 1); the larger class loses
+    items until it is met. limit: at most so many items. Both take evenly from the modalities (`items.sample`).
+    shuffle: the items that would be taken without it, their labels permuted within each modality: the control
     that tells learning one's limits from learning to refuse so often. ValueError for no items, k outside 1 to
-    n, items that `known` does not hold, and a balance that too small a class makes impossible.
+    n, items that `counts` does not hold, and a balance that too small a class makes impossible.
     """
-    _check(asked, known, k, balance, limit)
-    right = dict(zip(known["item"], known["right"]))
-    labels = {item.id: bool(right[item.id] >= k) for item in asked}
+    _check(items, counts, k, balance, limit)
+    right = dict(zip(counts["item"], counts["right"]))
+    labels = {item.id: bool(is_known(right[item.id], k=k)) for item in items}
     if balance is not None:
-        chosen = _balanced(asked, labels, balance, limit, seed)
+        chosen = _balanced(items, labels, balance, limit, seed)
     else:
-        chosen = items.sample(asked, limit, seed=seed) if limit else list(asked)
+        chosen = sample(items, limit, seed=seed) if limit else list(items)
     if shuffle:
         labels = _shuffled(chosen, labels, seed)
     return [Example(item=i, target=_target(i, labels[i.id]), known=labels[i.id]) for i in chosen]
@@ -96,14 +80,14 @@ def save(
     seed: int = 0,
     **more: Any,
 ) -> Path:
-    """Write examples as JSON lines: first how they were made, `more` included, then one example a line.
+    """Write examples as JSON lines: first a header of how they were made, `more` included, then an example a line.
 
     Neither clips nor paths are written: `load` joins the labels to the items of the benchmark, wherever its
     clips are.
     """
-    made = {"schema": SCHEMA, "model": model.name, "fingerprint": model.fingerprint, "k": k, "n": n,
-            "temperature": temperature, "seed": seed, **more, "examples": len(examples),
-            "idk_share": round(idk_share(examples), 6)}  # fmt: skip
+    header = {"schema": SCHEMA, "model": model.name, "fingerprint": model.fingerprint, "k": k, "n": n,
+              "temperature": temperature, "seed": seed, **more, "examples": len(examples),
+              "idk_share": round(idk_share(examples), 6)}  # fmt: skip
     rows = [
         {"id": e.item.id, "benchmark": e.item.benchmark, "split": e.item.split, "modality": e.item.modality,
          "question": e.item.question, "options": list(e.item.options), "target": e.target, "known": e.known}
@@ -111,13 +95,13 @@ def save(
     ]  # fmt: skip
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in (made, *rows))
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in (header, *rows))
     path.write_text(text, encoding="utf-8", newline="\n")
     return path
 
 
-def load(path: str | Path, asked: Sequence[Item]) -> tuple[list[Example], dict[str, Any]]:
-    """The examples of a file that `save` wrote, on these items, and what its first line says.
+def load(path: str | Path, items: Sequence[Item]) -> tuple[list[Example], dict[str, Any]]:
+    """The examples of a file that `save` wrote, on these items, and its header.
 
     Raises ValueError, naming file and line, for a file that is damaged or cut short, and for an example whose
     item is missing or asks something else here.
@@ -128,13 +112,15 @@ def load(path: str | Path, asked: Sequence[Item]) -> tuple[list[Example], dict[s
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: no UTF-8 text ({error}); make the file again") from None
     rows = [_record(f"{path}, line {number}", line) for number, line in enumerate(lines, 1)]
-    made, rows = rows[0], rows[1:]
-    if made.get("schema") != SCHEMA:
+    header, rows = rows[0], rows[1:]
+    if header.get("schema") != SCHEMA:
         raise ValueError(f"{path}, line 1: no header of {SCHEMA!r}; write the file with idk_data.save")
-    if len(rows) != made.get("examples"):
-        raise ValueError(f"{path}: {len(rows)} of {made.get('examples')} examples; it was cut, make it again")
-    found = {item.id: item for item in asked}
-    return [_example(f"{path}, line {number}", row, found) for number, row in enumerate(rows, 2)], made
+    if len(rows) != header.get("examples"):
+        raise ValueError(
+            f"{path}: {len(rows)} of {header.get('examples')} examples; it was cut, make it again"
+        )
+    by_id = {item.id: item for item in items}
+    return [_example(f"{path}, line {number}", row, by_id) for number, row in enumerate(rows, 2)], header
 
 
 def _target(item: Item, known: bool) -> str:
@@ -142,50 +128,50 @@ def _target(item: Item, known: bool) -> str:
 
 
 def _check(
-    asked: Sequence[Item], known: pd.DataFrame, k: int, balance: float | None, limit: int | None
+    items: Sequence[Item], counts: pd.DataFrame, k: int, balance: float | None, limit: int | None
 ) -> None:
-    if not asked or known.empty:
-        raise ValueError("no items to label: give the items that were sampled, and their knowledge")
-    refuse_goldless(asked)
-    n = int(known["n"].iloc[0])
+    if not items or counts.empty:
+        raise ValueError("no items to label: give the items that were sampled, and their counts")
+    refuse_goldless(items)
+    n = int(counts["n"].iloc[0])
     if not 1 <= k <= n:
         raise ValueError(f"k={k}: it counts right samples, so it is from 1 to {n} here")
     if balance is not None and not 0 < balance < 1:
         raise ValueError(f"balance={balance}: a share of IDK inside (0, 1), or None to leave it as it is")
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit}: at least 1 item, or None for all")
-    sampled = set(known["item"])
-    if missing := [item.id for item in asked if item.id not in sampled]:
+    sampled = set(counts["item"])
+    if missing := [item.id for item in items if item.id not in sampled]:
         raise ValueError(
-            f"{len(missing)} of {len(asked)} items are not in the table of knowledge, e.g. {missing[0]!r}: "
+            f"{len(missing)} of {len(items)} items are not in the table of knowledge, e.g. {missing[0]!r}: "
             "sample them, or leave them out if they failed"
         )
 
 
 def _balanced(
-    asked: Sequence[Item], labels: Mapping[str, bool], balance: float, limit: int | None, seed: int
+    items: Sequence[Item], labels: Mapping[str, bool], balance: float, limit: int | None, seed: int
 ) -> list[Item]:
     """As many items as the smaller class allows, `balance` of them IDK, in their order."""
-    idk, sure = ([item for item in asked if labels[item.id] is label] for label in (False, True))
-    allowed = min(len(idk) / balance, len(sure) / (1 - balance), limit or len(asked))
+    idk, known = ([item for item in items if labels[item.id] is label] for label in (False, True))
+    allowed = min(len(idk) / balance, len(known) / (1 - balance), limit or len(items))
     total = math.floor(allowed + 1e-9)  # 3 / (1 - 0.7) is not quite 10
-    counts = round(total * balance), total - round(total * balance)
-    if not all(counts):
+    sizes = round(total * balance), total - round(total * balance)
+    if not all(sizes):
         raise ValueError(
-            f"balance={balance}: {len(idk)} items are labelled IDK and {len(sure)} known, which allows "
-            f"{counts[0]} and {counts[1]}; take another k, more items, or no balance"
+            f"balance={balance}: {len(idk)} items are labelled IDK and {len(known)} known, which allows "
+            f"{sizes[0]} and {sizes[1]}; take another k, more items, or no balance"
         )
-    kept = {i.id for part, count in zip((idk, sure), counts) for i in items.sample(part, count, seed=seed)}
-    return [item for item in asked if item.id in kept]
+    chosen = {i.id for part, size in zip((idk, known), sizes) for i in sample(part, size, seed=seed)}
+    return [item for item in items if item.id in chosen]
 
 
 def _shuffled(chosen: Sequence[Item], labels: Mapping[str, bool], seed: int) -> dict[str, bool]:
-    dealt: dict[str, bool] = {}
+    shuffled: dict[str, bool] = {}
     for modality in {item.modality: None for item in chosen}:
         ids = [item.id for item in chosen if item.modality == modality]
         rng = np.random.default_rng([seed, *modality.encode()])
-        dealt |= dict(zip(ids, (labels[ids[place]] for place in rng.permutation(len(ids)))))
-    return dealt
+        shuffled |= dict(zip(ids, (labels[ids[number]] for number in rng.permutation(len(ids)))))
+    return shuffled
 
 
 def _record(where: str, line: str) -> dict[str, Any]:
@@ -198,9 +184,9 @@ def _record(where: str, line: str) -> dict[str, Any]:
     return row
 
 
-def _example(where: str, row: Mapping[str, Any], found: Mapping[str, Item]) -> Example:
+def _example(where: str, row: Mapping[str, Any], by_id: Mapping[str, Item]) -> Example:
     name, known = row.get("id"), row.get("known")
-    item = found.get(name) if isinstance(name, str) else None
+    item = by_id.get(name) if isinstance(name, str) else None
     if item is None:
         raise ValueError(f"{where}: item {name!r} is not among those given; load its benchmark and split")
     if (row.get("question"), row.get("options")) != (item.question, list(item.options)):

@@ -1,7 +1,7 @@
 """What a model knows: how many of N sampled replies to a question are right (arXiv 2505.19294, "K@N").
 
-In: a model, items with a right option, and the store. Out: tables of samples, of knowledge, and of the share
-of items that each K would label IDK. This module knows nothing of datasets or training.
+In: a model, items with a right option, and the store. Out: tables of samples, of how many of them are right, and of
+the share of items that each K would label IDK.
 
 Samples are drawn under the plain prompt. A refused or unreadable sample is not a right one. An item with a
 failed sample is left out, and said: N samples were asked for, and fewer are another experiment.
@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lalm_utils import bootstrap, items, outcomes, paper, prompts
-from lalm_utils.items import Item
+from lalm_utils import bootstrap, outcomes, paper, prompts
+from lalm_utils.items import Item, load
+from lalm_utils.items import sample as draw_items
 from lalm_utils.models import Model
 from lalm_utils.outcomes import Outcome
 from lalm_utils.runs import MAX_NEW_TOKENS
@@ -31,7 +31,7 @@ TEMPERATURE = 1.0  # the paper prints none; the text-LLM work that it extends (a
 METHOD = "plain"
 # Shares of a benchmark that does not come with these splits.
 PARTS = {"idk": 0.4, "dev": 0.1, "test": 0.5}
-DESCRIBED = ("item", "modality", "level", "task", "novel")
+FACTS = ("item", "modality", "level", "task", "novel")
 SHARES = ("group", "k", "source", "share", "low", "high", "n")
 
 log = logging.getLogger(__name__)
@@ -47,22 +47,22 @@ def splits(benchmark: str | Path, *, seed: int = 0, **sizes: int | None) -> dict
     if unknown := set(sizes) - set(PARTS):
         raise ValueError(f"no part {sorted(unknown)[0]!r}: the parts are {', '.join(PARTS)}")
     if str(benchmark) == "mini":
-        return {part: items.load("mini", split=part, n=sizes.get(part), seed=seed) for part in PARTS}
+        return {part: load("mini", split=part, n=sizes.get(part), seed=seed) for part in PARTS}
     parts: dict[str, list[Item]] = {part: [] for part in PARTS}
-    for item in items.load(benchmark):
+    for item in load(benchmark):
         if item.answerable:
             parts[_part(item.clip.name)].append(item)
-    if empty := [part for part, dealt in parts.items() if not dealt]:
+    if empty := [part for part, members in parts.items() if not members]:
         raise ValueError(f"{benchmark}: too few clips to deal, none falls to {', '.join(empty)}")
     return {
-        part: dealt if sizes.get(part) is None else items.sample(dealt, sizes[part], seed=seed)
-        for part, dealt in parts.items()
+        part: members if sizes.get(part) is None else draw_items(members, sizes[part], seed=seed)
+        for part, members in parts.items()
     }
 
 
 def sample(
     model: Model,
-    asked: Sequence[Item],
+    items: Sequence[Item],
     *,
     store: Store,
     n: int = N,
@@ -77,40 +77,45 @@ def sample(
     """
     if n < 1 or not temperature > 0:
         raise ValueError(f"n={n}, temperature={temperature}: n is at least 1, and temperature above 0")
-    refuse_goldless(asked)
+    refuse_goldless(items)
     replies = store.ask(
         model,
-        [prompts.render(item, METHOD) for item in asked],
+        [prompts.render(item, METHOD) for item in items],
         n=n,
         temperature=temperature,
         max_new_tokens=MAX_NEW_TOKENS[METHOD],
         seed=seed,
     )
     rows = [
-        [*(getattr(item, name) for name in ("id", *DESCRIBED[1:])), number, reply.text,
+        [*(getattr(item, name) for name in ("id", *FACTS[1:])), number, reply.text,
          outcomes.grade(item, reply).outcome.value]
-        for item, several in zip(asked, replies, strict=True)
-        for number, reply in enumerate(several)
+        for item, samples in zip(items, replies, strict=True)
+        for number, reply in enumerate(samples)
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=[*DESCRIBED, "sample", "reply", "outcome"])
+    return pd.DataFrame(rows, columns=[*FACTS, "sample", "reply", "outcome"])
 
 
-def knowledge(samples: pd.DataFrame) -> pd.DataFrame:
+def is_known(right: int, *, k: int) -> bool:
+    """The K@N rule: a model knows an item if at least `k` of its N samples are right."""
+    return right >= k
+
+
+def count_correct(samples: pd.DataFrame) -> pd.DataFrame:
     """One row per item: item, modality, level, task, novel, n (samples), right (how many of them, 0 to n).
 
-    Items with a failed sample are left out: they are logged, and kept in frame.attrs["failed"]. Raises
+    Items with a failed sample are left out: they are logged, and listed in frame.attrs["failed"]. Raises
     ValueError where nothing is left, or where items have different numbers of samples.
     """
     failed = sorted(samples.loc[samples["outcome"] == Outcome.FAILED, "item"].unique())
     if failed:
         log.warning("%d of %d items left out, as a sample of theirs failed: %s",
                     len(failed), samples["item"].nunique(), ", ".join(failed[:3]))  # fmt: skip
-    kept = samples[~samples["item"].isin(failed)]
-    if kept.empty:
+    whole = samples[~samples["item"].isin(failed)]
+    if whole.empty:
         raise ValueError(f"no samples to count ({len(failed)} items failed): ask again, or ask other items")
-    counted = kept.assign(n=1, right=(kept["outcome"] == Outcome.CORRECT).astype(int))
-    how = dict.fromkeys(DESCRIBED[1:], "first") | {"n": "sum", "right": "sum"}
-    frame = counted.groupby("item", sort=False).agg(how).reset_index()
+    whole = whole.assign(n=1, right=(whole["outcome"] == Outcome.CORRECT).astype(int))
+    rules = dict.fromkeys(FACTS[1:], "first") | {"n": "sum", "right": "sum"}
+    frame = whole.groupby("item", sort=False).agg(rules).reset_index()
     if frame["n"].nunique() != 1:
         numbers = ", ".join(map(str, sorted(frame["n"].unique())))
         raise ValueError(f"items have {numbers} samples each: K of N needs one N for all")
@@ -118,20 +123,20 @@ def knowledge(samples: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def share_by_k(known: pd.DataFrame) -> pd.DataFrame:
+def share_by_k(counts: pd.DataFrame) -> pd.DataFrame:
     """The share of items labelled IDK for K = 1 to N: what the figure idk_share_by_k draws.
 
-    known: as `knowledge` returns it. Columns group, k, source, share, low, high (Wilson, 95 %) and n (items).
+    counts: as `count_correct` returns it. Columns group, k, source, share, low, high (Wilson, 95 %) and n (items).
     Groups: each modality, "overall", and "known content" and "novel content" where there are both.
     """
-    groups = list(outcomes.groups(known))
-    if known["novel"].nunique() == 2:
+    groups = list(outcomes.groups(counts))
+    if counts["novel"].nunique() == 2:
         names = {False: "known content", True: "novel content"}
-        groups += [(name, known[known["novel"] == novel]) for novel, name in names.items()]
+        groups += [(name, counts[counts["novel"] == novel]) for novel, name in names.items()]
     rows = []
     for group, part in groups:
-        for k in range(1, int(known["n"].iloc[0]) + 1):
-            idk, n = int((part["right"] < k).sum()), len(part)
+        for k in range(1, int(counts["n"].iloc[0]) + 1):
+            idk, n = int((~is_known(part["right"], k=k)).sum()), len(part)
             rows.append((group, k, MEASURED, idk / n, *bootstrap.wilson(idk, n), n))
     return pd.DataFrame(rows, columns=list(SHARES))
 
@@ -142,38 +147,9 @@ def printed_shares() -> pd.DataFrame:
     return pd.DataFrame([(*row, np.nan, np.nan, np.nan) for row in rows], columns=list(SHARES))
 
 
-def time_samples(
-    model: Model, asked: Sequence[Item], *, n: int = N, temperature: float = TEMPERATURE, seed: int = 0
-) -> dict[str, float]:
-    """Seconds for n samples an item from one prefill ("shared") and from n calls ("separate"), with their ratio.
-
-    "equal" is the share of replies that are the same both ways. The store is passed by, and each clip is heard
-    before the clock starts.
-    """
-    asking = [prompts.render(item, METHOD) for item in asked]
-    how = {"temperature": temperature, "seed": seed, "max_new_tokens": MAX_NEW_TOKENS[METHOD]}
-    model.generate(asking, **how | {"max_new_tokens": 1})
-    begun = time.perf_counter()
-    together = model.generate(asking, n=n, **how)
-    between = time.perf_counter()
-    singly = [model.generate(asking, n=1, first_sample=number, **how) for number in range(n)]
-    shared, separate = between - begun, time.perf_counter() - between
-    equal = [
-        replies[number].text == one[place][0].text
-        for number, one in enumerate(singly)
-        for place, replies in enumerate(together)
-    ]
-    return {
-        "shared": shared,
-        "separate": separate,
-        "ratio": separate / shared,
-        "equal": float(np.mean(equal)),
-    }
-
-
-def refuse_goldless(asked: Sequence[Item]) -> None:
+def refuse_goldless(items: Sequence[Item]) -> None:
     """ValueError for the first item without a right option."""
-    for item in asked:
+    for item in items:
         if item.gold is None:
             raise ValueError(
                 f"item {item.id!r} has no right option: leave unanswerable and withheld items out"
@@ -181,7 +157,7 @@ def refuse_goldless(asked: Sequence[Item]) -> None:
 
 
 def _part(name: str) -> str:
-    """The part that a clip falls to, by its file name."""
-    place = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8]) / 2**64
+    """The part that a clip belongs to, by its file name."""
+    share = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8]) / 2**64
     bounds = np.cumsum(list(PARTS.values()))
-    return list(PARTS)[int(np.searchsorted(bounds[:-1], place, side="right"))]
+    return list(PARTS)[int(np.searchsorted(bounds[:-1], share, side="right"))]

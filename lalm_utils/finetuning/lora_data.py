@@ -3,9 +3,8 @@
 In: examples (an item and the reply to learn) and a loaded model. Out: token batches with labels on the answers
 alone, and the summed loss of a batch. It knows no optimiser and no peft.
 
-Each batch holds keyword arguments of the model's forward, labels included. `trainer` gives them to transformers'
-Trainer. A Trainer of your own needs `model.accepts_loss_kwargs = False` for Qwen2-Audio, whose forward ignores
-`num_items_in_batch`, and `dataloader_num_workers=0`, since the collator uses the model.
+Each batch holds keyword arguments of the model's forward, labels included. A loop of your own has to divide by
+the number of answer tokens itself: Qwen2-Audio's forward ignores `num_items_in_batch`.
 """
 
 from __future__ import annotations
@@ -14,30 +13,60 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from lalm_utils import prompts
-from lalm_utils.audio import Clip, check_clip
+from lalm_utils.audio import check_clip
 from lalm_utils.cache import sha256_of
-from lalm_utils.engine.audio_features import AudioEmbeddings, spread
-from lalm_utils.engine.engines import Asked, SharedEngine
-from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.finetuning.idk_data import Example
 from lalm_utils.items import check_clips
-from lalm_utils.models import ModelError
+from lalm_utils.models import ModelError, Prompt
 
 IGNORED = -100  # the label of a token that is not learnt
 WINDOW = 8  # batches that are sorted by length together: little padding, and yet a new mix in each epoch
 
 
-class TrainingSet:
-    """Examples made ready one at a time: clips are read when their turn comes."""
+def answer_labels(prompt: Sequence[int], answer: Sequence[int]) -> list[int]:
+    """The labels of one example: the answer's tokens and its end of turn are learnt, the prompt is not."""
+    return [IGNORED] * len(prompt) + list(answer)
 
-    def __init__(self, model: TransformersModel, examples: Sequence[Example], *, method: str = "idk") -> None:
+
+def answer_loss(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
+    """Negative log-likelihood in nats, summed over the answers' tokens, and the number of these tokens."""
+    inputs = dict(batch)
+    targets = inputs.pop("labels")[:, 1:]  # a token is predicted at the position before it
+    rows, positions = (targets != IGNORED).nonzero(as_tuple=True)
+    logits = logits_at(model, inputs, rows, positions).float()
+    loss = nn.functional.cross_entropy(logits, targets[rows, positions], reduction="sum")
+    return loss, len(rows)
+
+
+def logits_at(
+    model: nn.Module, inputs: Mapping[str, torch.Tensor], rows: torch.Tensor, positions: torch.Tensor
+) -> torch.Tensor:
+    """(len(rows), vocabulary): the model's logits at these positions of a batch.
+
+    With embeddings (Qwen2-Audio) the head reads these positions alone: with a large vocabulary, the logits of every
+    position would take gigabytes.
+    """
+    if "inputs_embeds" not in inputs:
+        return model(**inputs, use_cache=False).logits[rows, positions]
+    hidden = model.model.language_model(**inputs, use_cache=False).last_hidden_state
+    return model.lm_head(hidden[rows, positions])
+
+
+class TrainingSet:
+    """Examples made ready a batch at a time: clips are read when their turn comes.
+
+    The model is a loaded `TransformersModel`. One that shares audio embeddings (Qwen2-Audio) has each clip go through
+    its tower once, within its engine's budget; any other has its own processor make batches of texts and clips.
+    """
+
+    def __init__(self, model: Any, examples: Sequence[Example], *, method: str = "idk") -> None:
         """Render every example by `method`, exactly as evaluation does, and check every clip's header.
 
         Raises ValueError for no examples or a blank target, BenchmarkError for clips that cannot be read, and
@@ -52,14 +81,15 @@ class TrainingSet:
         self.model, self.examples = model, tuple(examples)
         self.prompts = [replace(prompts.render(e.item, method), options=(e.target,)) for e in examples]
         self.rendered = [model.render(prompt) for prompt in self.prompts]
-        self.lengths = [self._length(place) for place in range(len(examples))]
+        self.lengths = [self._length(number) for number in range(len(examples))]
 
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, place: int) -> Asked:
-        """The prompt with its clip; its only option is the answer's tokens and the end of the turn."""
-        return self.model.ready(self.prompts[place])
+    def batch(self, numbers: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Keyword arguments of the model's forward for these examples, `labels` (batch, length) among them."""
+        some = [self.prompts[number] for number in numbers]
+        return self._embedded(some) if shares_audio(self.model) else self._processed(some)
 
     @property
     def digest(self) -> str:
@@ -70,76 +100,39 @@ class TrainingSet:
         ]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
-    def _length(self, place: int) -> int:
+    def _length(self, number: int) -> int:
         """About how many tokens, without decoding the clip: good enough to sort by."""
-        text = self.rendered[place] + self.examples[place].target
-        heard = [min(check_clip(clip), self.model.parts.window_seconds) for clip in self.prompts[place].clips]
-        return len(self.model.processor.tokenizer(text).input_ids) + round(25 * sum(heard))
-
-
-def schedule(
-    lengths: Sequence[int], *, batch_size: int, accumulate: int, epochs: int, seed: int
-) -> list[list[list[int]]]:
-    """For each optimiser step its batches, as places in the training set; each place once an epoch.
-
-    An epoch deals the places into windows of WINDOW batches, sorts each window by length, and cuts it into
-    batches, whose order is drawn. A step takes `accumulate` batches, the last one of an epoch what is left.
-    """
-    steps = []
-    for epoch in range(epochs):
-        rng = np.random.default_rng([seed, epoch])
-        order, batches = rng.permutation(len(lengths)).tolist(), []
-        for start in range(0, len(order), WINDOW * batch_size):
-            window = sorted(order[start : start + WINDOW * batch_size], key=lambda place: lengths[place])
-            batches += [window[first : first + batch_size] for first in range(0, len(window), batch_size)]
-        batches = [batches[place] for place in rng.permutation(len(batches))]
-        steps += [batches[first : first + accumulate] for first in range(0, len(batches), accumulate)]
-    return steps
-
-
-class Collator:
-    """Prompts made ready, each with its answer as the only option, to the tensors of one batch.
-
-    A sharing model (Qwen2-Audio) gets embeddings, each clip heard once within the budget of its engine; any
-    other what its own processor makes of text and clip. Labels are IGNORED outside the answers.
-    """
-
-    def __init__(self, model: TransformersModel) -> None:
-        self.model, self.audio = model, None
-        if isinstance(model.engine, SharedEngine):
-            known = model.engine.audio
-            # Not the engine's own: those come from passes of several clips, whose last bits depend on which
-            # clips were asked about together, and an interrupted training would end a little elsewhere.
-            self.audio = AudioEmbeddings(known.core, known.extractor, known.budget)
-
-    def __call__(self, batch: Sequence[Asked]) -> dict[str, torch.Tensor]:
-        """Keyword arguments of the model's forward, `labels` (batch, length) among them."""
-        return self._processed(batch) if self.audio is None else self._embedded(batch)
+        text, window = self.rendered[number] + self.examples[number].target, self.model.parts.window_seconds
+        seconds = sum(min(check_clip(clip), window) for clip in self.prompts[number].clips)
+        return len(self.model.processor.tokenizer(text).input_ids) + round(25 * seconds)
 
     @torch.no_grad()
-    def _embedded(self, batch: Sequence[Asked]) -> dict[str, torch.Tensor]:
+    def _embedded(self, some: Sequence[Prompt]) -> dict[str, torch.Tensor]:
         """Right-padded embeddings of prompt, clip and answer."""
-        model = self.model.model
-        heard = [[self._hear(clip) for clip in asked.clips] for asked in batch]
-        token = model.config.audio_token_id
-        asked_for = [spread(a.ids, token, [len(h) for h in several]) for a, several in zip(batch, heard)]
-        answers = [list(asked.options[0]) for asked in batch]
-        ids = self._padded([p + a for p, a in zip(asked_for, answers)], 0)
-        labels = self._padded([[IGNORED] * len(p) + a for p, a in zip(asked_for, answers)], IGNORED)
-        mask = self._padded([[1] * (len(p) + len(a)) for p, a in zip(asked_for, answers)], 0)
-        embeds = model.get_input_embeddings()(ids)
-        if in_order := [embedding for several in heard for embedding in several]:
-            embeds[(ids == token) & mask.bool()] = torch.cat(in_order).to(embeds.dtype)
-        return {"inputs_embeds": embeds, "attention_mask": mask, "labels": labels}
+        module, audio_token = self.model.model, self.model.model.config.audio_token_id
+        ids, labels, audio = [], [], []
+        for prompt in some:
+            encoded = self.model.ready(prompt)
+            (answer,) = encoded.options
+            embeddings = audio_embeddings(self.model, encoded)
+            tokens = expand_audio_tokens(encoded.ids, audio_token, [len(e) for e in embeddings])
+            ids.append([*tokens, *answer])
+            labels.append(answer_labels(tokens, answer))
+            audio += embeddings
+        tokens, mask = self._padded(ids, 0), self._padded([[1] * len(row) for row in ids], 0)
+        embeds = module.get_input_embeddings()(tokens)
+        if audio:
+            embeds[(tokens == audio_token) & mask.bool()] = torch.cat(audio).to(embeds.dtype)
+        return {"inputs_embeds": embeds, "attention_mask": mask, "labels": self._padded(labels, IGNORED)}
 
-    def _processed(self, batch: Sequence[Asked]) -> dict[str, torch.Tensor]:
+    def _processed(self, some: Sequence[Prompt]) -> dict[str, torch.Tensor]:
         """The processor's tensors of the whole texts, padded to the left as in evaluation."""
-        tokenizer = self.model.processor.tokenizer
-        texts = [asked.text + tokenizer.decode(asked.options[0]) for asked in batch]
-        inputs = self.model.engine.tensors(batch, texts)
+        tokenizer, encoded = self.model.processor.tokenizer, [self.model.ready(prompt) for prompt in some]
+        texts = [prompt.text + tokenizer.decode(prompt.options[0]) for prompt in encoded]
+        inputs = self.model.engine.tensors(encoded, texts)
         labels = torch.full_like(inputs["input_ids"], IGNORED)
-        for row, asked in enumerate(batch):
-            answer = torch.tensor(asked.options[0], device=labels.device)
+        for row, prompt in enumerate(encoded):
+            answer = torch.tensor(prompt.options[0], device=labels.device)
             if not torch.equal(inputs["input_ids"][row, -len(answer) :], answer):
                 raise ModelError(
                     f"the answer {tokenizer.decode(answer)!r} is tokenised differently after the prompt"
@@ -147,44 +140,47 @@ class Collator:
             labels[row, -len(answer) :] = answer
         return inputs | {"labels": labels}
 
-    def _hear(self, clip: Clip) -> torch.Tensor:
-        return self.audio.of([clip])[clip.sha256]
-
-    def _padded(self, rows: Sequence[list[int]], fill: int) -> torch.Tensor:
+    def _padded(self, rows: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
         longest = max(map(len, rows))
-        padded = [row + [fill] * (longest - len(row)) for row in rows]
+        padded = [[*row, *[fill] * (longest - len(row))] for row in rows]
         return torch.tensor(padded, device=self.model.device)
 
 
-def answer_loss(model: PreTrainedModel, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Negative log-likelihood in nats, summed over the labelled tokens; a scalar in float32.
+def expand_audio_tokens(ids: Sequence[int], audio_token: int, counts: Sequence[int]) -> list[int]:
+    """`ids` with the i-th audio token repeated `counts[i]` times; ModelError unless there is one for each."""
+    if (found := list(ids).count(audio_token)) != len(counts):
+        raise ModelError(
+            f"{found} audio tokens in the prompt for {len(counts)} clips: check the chat template"
+        )
+    of_clip = iter(counts)
+    return np.repeat(ids, [next(of_clip) if token == audio_token else 1 for token in ids]).tolist()
 
-    The head of a sharing model reads the positions before labelled tokens alone: with a large vocabulary, the
-    logits of every position would take gigabytes.
+
+def shares_audio(model: Any) -> bool:
+    """Whether `model` has embeddings of clips to give."""
+    return hasattr(model.engine, "audio")
+
+
+def audio_embeddings(model: Any, prompt: Any) -> list[torch.Tensor]:
+    """(tokens, width) for each clip of a prompt made ready, as the language model reads it; heard once, then kept."""
+    return [model.engine.audio.of([clip])[clip.sha256] for clip in prompt.clips]
+
+
+def schedule(
+    lengths: Sequence[int], *, batch_size: int, accumulate: int, epochs: int, seed: int
+) -> list[list[list[int]]]:
+    """For each optimiser step its batches, as numbers of examples; each example once an epoch.
+
+    An epoch deals the examples into windows of WINDOW batches, sorts each window by length, and cuts it into
+    batches, whose order is drawn. A step takes `accumulate` batches, the last one of an epoch what is left.
     """
-    inputs = dict(batch)
-    wanted = inputs.pop("labels")[:, 1:]
-    rows, places = (wanted != IGNORED).nonzero(as_tuple=True)
-    if "inputs_embeds" in inputs:
-        hidden = model.model.language_model(**inputs, use_cache=False).last_hidden_state
-        logits = model.lm_head(hidden[rows, places])
-    else:
-        logits = model(**inputs, use_cache=False).logits[rows, places]
-    return nn.functional.cross_entropy(logits.float(), wanted[rows, places], reduction="sum")
-
-
-def accumulate_gradient(
-    model: PreTrainedModel, collate: Collator, batches: Sequence[Sequence[Asked]]
-) -> float:
-    """Add the gradient of the mean loss per answer token over all `batches` as one; that mean, in nats.
-
-    Each batch's summed loss is divided by the tokens of all, so that how examples are cut into batches changes
-    nothing. A mean of the batches' means would weigh the tokens of short batches more.
-    """
-    tokens = sum(len(asked.options[0]) for batch in batches for asked in batch)
-    total = 0.0
-    for batch in batches:
-        loss = answer_loss(model, collate(batch)) / tokens
-        loss.backward()
-        total += loss.item()
-    return total
+    steps = []
+    for epoch in range(epochs):
+        rng = np.random.default_rng([seed, epoch])
+        order, batches = rng.permutation(len(lengths)).tolist(), []
+        for start in range(0, len(order), WINDOW * batch_size):
+            window = sorted(order[start : start + WINDOW * batch_size], key=lambda number: lengths[number])
+            batches += [window[first : first + batch_size] for first in range(0, len(window), batch_size)]
+        batches = [batches[number] for number in rng.permutation(len(batches))]
+        steps += [batches[first : first + accumulate] for first in range(0, len(batches), accumulate)]
+    return steps

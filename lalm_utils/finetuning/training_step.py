@@ -1,143 +1,188 @@
-"""A fine-tuning step by step: the recipe, the optimiser, and all that going on after an interruption needs.
+"""One step of the optimiser, for every training here: adapters, the embedded model's stages, preference tuning.
 
-In: a model with LoRA layers in place, and a training set. Out: learnt layers and the curve. It knows neither
-files nor peft.
+In: a model, a loss, the parameters to train and their learning rates; then, step by step, batches. Out: changed
+parameters and the step's loss, which is the mean over all terms of the step (answer tokens, pairs, whatever the loss
+counts). It does not depend on how the terms are cut into batches, nor on how many processes share the batches.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from dataclasses import dataclass
+import os
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
 from torch import nn
+from torch.nn.utils import clip_grad_norm_, parameters_to_vector, vector_to_parameters
 
-from lalm_utils.engine.transformers_model import TransformersModel
-from lalm_utils.finetuning.lora_data import Collator, TrainingSet, accumulate_gradient, schedule
 from lalm_utils.models import ModelError
 
-# peft's regular expression over modules. A list of names would hit the audio tower's projections as well.
-LANGUAGE_MODEL = r".*\blanguage_model\b.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-LAST = 10  # steps that the final loss is the mean of
-Step = dict[str, float]  # step (from 1), loss (nats per answer token), learning_rate, examples (seen so far)
+Loss = Callable[
+    [nn.Module, Any], tuple[torch.Tensor, float]
+]  # (model, batch) -> sum of losses, number of terms
+Schedule = Callable[[int, int], float]  # (step from 0, number of steps) -> factor of the learning rate
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How an adapter is trained: AdamW without weight decay, linear warm-up, then linear decay to zero.
+def linear_decay(step: int, steps: int, *, warmup: float = 0.1) -> float:
+    """Linear warm-up over the share `warmup` of all steps, times a linear decay to zero; above 0 in every step."""
+    return min(1.0, (step + 1) / max(1, round(warmup * steps))) * (steps - step) / steps
 
-    One epoch is the paper's; all else is a decision. Rank 16 on every linear layer of the language model is
-    peft's usual middle. A rate of 1e-4: on the first prototype of the embedded model 3e-4 taught it to refuse
-    nearly everything. No dropout: an epoch shows each example once. Raises ValueError for a value out of range.
+
+def cosine_decay(step: int, steps: int, *, warmup: int = 40, floor: float = 0.05) -> float:
+    """Linear warm-up over `warmup` steps, times a cosine from 1 to `floor`."""
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (step + 1) / steps)))
+    return min(1.0, (step + 1) / warmup) * (floor + (1 - floor) * cosine)
+
+
+class TrainingStep:
+    """AdamW without weight decay on float32 master weights; calling it makes one step.
+
+    Each process calls it with the same batches and computes its share. A gradient is that of the sum of losses; sums
+    and numbers of terms are added up over batches and processes before the one is divided by the other. A mean of the
+    batches' means would weigh the terms of small batches more.
     """
 
-    rank: int = 16
-    alpha: float = 32.0  # the update counts alpha / rank times
-    dropout: float = 0.0
-    learning_rate: float = 1e-4  # at its highest
-    epochs: int = 1
-    batch_size: int = 8  # examples a pass
-    accumulate: int = 1  # passes a step
-    max_grad_norm: float = 1.0
-    warmup: float = 0.1  # share of all steps
-    seed: int = 0  # of the initial weights, the order and dropout
-    targets: str = LANGUAGE_MODEL
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        groups: Sequence[tuple[Sequence[nn.Parameter], float]],
+        *,
+        steps: int,
+        schedule: Schedule = linear_decay,
+        betas: tuple[float, float] = (0.9, 0.999),
+        max_grad_norm: float = 1.0,
+        seed: int | None = None,
+    ) -> None:
+        """groups: parameters with their highest learning rate; steps: how many there will be; seed: of dropout."""
+        self.model, self.loss, self.steps, self.schedule = model, loss, steps, schedule
+        self.max_grad_norm, self.seed, self.number = max_grad_norm, seed, 0
+        self.parameters = [parameter for parameters, _ in groups for parameter in parameters]
+        # A step of 1e-4 would be rounded away in bfloat16. What is in float32 is its own master: nothing is copied.
+        self.masters = [parameter.detach().float() for parameter in self.parameters]
+        masters = iter(self.masters)
+        self.optimizer = torch.optim.AdamW(
+            [{"params": [next(masters) for _ in params], "lr": top, "top": top} for params, top in groups],
+            betas=betas,
+            weight_decay=0.0,
+        )
+        self.processes = processes_of(self.masters[0].device)
 
-    def __post_init__(self) -> None:
-        rules = {
-            "at least 1": ("rank", "epochs", "batch_size", "accumulate"),
-            "above 0": ("alpha", "learning_rate", "max_grad_norm"),
-            "in [0, 1)": ("dropout", "warmup"),
-        }
-        holds = {
-            "at least 1": lambda v: v >= 1,
-            "above 0": lambda v: v > 0,
-            "in [0, 1)": lambda v: 0 <= v < 1,
-        }
-        for rule, names in rules.items():
-            for name in names:
-                if not holds[rule](getattr(self, name)):
-                    raise ValueError(f"{name}={getattr(self, name)}: it must be {rule}")
-
-
-class Run:
-    """A training under way: LoRA weights, optimiser, and the curve, whose length is the number of steps done."""
-
-    def __init__(self, model: TransformersModel, lora: nn.Module, data: TrainingSet, recipe: Recipe) -> None:
-        self.model, self.data, self.recipe = model.model, data, recipe
-        self.collate = Collator(model)
-        self.weights = {name: p for name, p in lora.named_parameters() if p.requires_grad}
-        self.optimizer = torch.optim.AdamW(self.weights.values(), weight_decay=0.0)
-        how = {name: getattr(recipe, name) for name in ("batch_size", "accumulate", "epochs", "seed")}
-        self.steps = schedule(data.lengths, **how)
-        self.curve: list[Step] = []
-        self.seconds = 0.0
-
-    def step(self) -> Step:
-        """One step of the optimiser, which adds a row to the curve. ModelError if the loss is not finite."""
-        begun, number = time.monotonic(), len(self.curve)
-        seed_step(self.recipe, number)
-        batches = [[self.data[place] for place in places] for places in self.steps[number]]
-        loss = accumulate_gradient(self.model, self.collate, batches)
-        norm = nn.utils.clip_grad_norm_(self.weights.values(), self.recipe.max_grad_norm).item()
+    def __call__(self, batches: Sequence[Any]) -> float:
+        """One step on all `batches`: the mean loss per term. ModelError, on every process, if it is not finite."""
+        loss = self._mean_gradient(batches)
+        norm = clip_grad_norm_(self.masters, self.max_grad_norm).item()
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise ModelError(
-                f"step {number + 1} of {len(self.steps)}: the loss is {loss} and its gradient's norm {norm}; "
+                f"step {self.number + 1} of {self.steps}: the loss is {loss} and its gradient's norm {norm}; "
                 "lower learning_rate, and check that the base answers at all"
             )
-        rate = rate_at(self.recipe, number, len(self.steps))
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = group["top"] * self.schedule(self.number, self.steps)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        seen = (self.curve[-1]["examples"] if self.curve else 0) + sum(map(len, batches))
-        self.curve.append({"step": number + 1, "loss": loss, "learning_rate": rate, "examples": seen})
-        self.seconds += time.monotonic() - begun
-        return self.curve[-1]
+        self._write_back()
+        self.number += 1
+        return loss
 
-    def go_on_from(self, found: tuple[dict[str, torch.Tensor], dict[str, Any]] | None) -> None:
-        """Take up a checkpoint, if there is one."""
-        if found is None:
-            return
-        tensors, state = found
-        with torch.no_grad():
-            for name, parameter in self.weights.items():
-                parameter.copy_(tensors[name])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.curve, self.seconds = state["curve"], state["seconds"]
+    def _mean_gradient(self, batches: Sequence[Any]) -> float:
+        """Give the masters the gradient of the mean loss over all terms of all processes; that mean."""
+        total = torch.zeros(2, device=self.masters[0].device)  # sum of losses, number of terms
+        for place in range(self.processes.process_index, len(batches), self.processes.num_processes):
+            if self.seed is not None:
+                seed_dropout(self.seed, self.number, place)
+            loss, terms = self.loss(self.model, batches[place])
+            loss.backward()
+            total += torch.stack([loss.detach().float(), total.new_tensor(float(terms))])
+        for parameter, master in zip(self.parameters, self.masters):
+            master.grad = None if parameter.grad is None else parameter.grad.float()
+            parameter.grad = None
+        if self.processes.num_processes > 1:
+            total = self._sum_over_processes(total)
+        for master in self.masters:
+            if master.grad is not None:
+                master.grad /= total[1]
+        return (total[0] / total[1]).item()
 
-    def state(self) -> dict[str, Any]:
-        """All but the weights that going on needs."""
-        return {"optimizer": self.optimizer.state_dict(), "curve": self.curve, "seconds": self.seconds}
+    def _sum_over_processes(self, total: torch.Tensor) -> torch.Tensor:
+        for master in self.masters:
+            if master.grad is None:  # a process may be without a batch
+                master.grad = torch.zeros_like(master)
+        gradients = [master.grad for master in self.masters]
+        vector_to_parameters(reduce(parameters_to_vector(gradients), "sum"), gradients)
+        return reduce(total, "sum")
+
+    @torch.no_grad()
+    def _write_back(self) -> None:
+        for parameter, master in zip(self.parameters, self.masters):
+            parameter.copy_(master)
 
     @property
-    def result(self) -> dict[str, Any]:
-        """What came of it, for the provenance."""
-        return result_of(self.curve, self.seconds)
+    def learning_rate(self) -> float:
+        """That of the last step, in the first group."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on from here: master weights, moments, the number of steps made."""
+        return {"masters": self.masters, "optimizer": self.optimizer.state_dict(), "number": self.number}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state` of the same parameters."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.number = state["number"]
+        for master, value in zip(self.masters, state["masters"], strict=True):
+            master.copy_(value)
+        self._write_back()
 
 
-def seed_step(recipe: Recipe, number: int, rank: int = 0) -> None:
-    """torch's random state for step `number`, of the step alone, so that dropout is the same after an
-    interruption; every other `rank` has masks of its own."""
-    parts = [recipe.seed, number, rank] if rank else [recipe.seed, number]
+def processes_of(device: torch.device) -> PartialState:
+    """The processes that `accelerate launch` or torchrun has started, this one alone without; on CPUs they use gloo.
+
+    Raises ModelError for launchers that would cut the model in pieces: each process here holds the whole of it.
+    """
+    for name in ("DEEPSPEED", "FSDP"):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("1", "true"):
+            raise ModelError(
+                f"{name} cuts a model in pieces, which this training does not do: launch with ddp.yaml"
+            )
+    return PartialState(cpu=device.type == "cpu")
+
+
+def seed_dropout(seed: int, step: int, batch: int) -> None:
+    """torch's random state for one batch of a step, whichever process takes it and whatever was done before."""
+    parts = [seed, step, batch] if batch else [seed, step]
     torch.manual_seed(int(np.random.SeedSequence(parts).generate_state(1)[0]))
 
 
-def result_of(curve: list[Step], seconds: float) -> dict[str, Any]:
-    """What came of a training, for its provenance."""
-    last = [row["loss"] for row in curve[-LAST:]]
-    return {
-        "steps": len(curve),
-        "seconds": round(seconds, 3),
-        "final_loss": float(np.mean(last)),
-        "final_loss_is": f"mean of the last {len(last)} steps",
-    }
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint, whole or not at all."""
+    scratch = path.with_name(f".{path.name}.new")
+    torch.save(dict(state), scratch)
+    scratch.replace(path)
 
 
-def rate_at(recipe: Recipe, number: int, steps: int) -> float:
-    """The learning rate of step `number`, from 0; above 0 in every step."""
-    warm = min(1.0, (number + 1) / max(1, round(recipe.warmup * steps)))
-    return recipe.learning_rate * warm * (steps - number) / steps
+def load_state(path: Path) -> dict[str, Any] | None:
+    """The checkpoint at `path`, on the CPU; None if there is none. ModelError for a damaged one; no code is run."""
+    if not path.exists():
+        return None
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        KeyError,
+        TypeError,
+        ValueError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise ModelError(
+            f"{path}: a damaged checkpoint ({type(error).__name__}); remove the folder {path.parent} to begin anew"
+        ) from error

@@ -1,7 +1,7 @@
 """Train the miniature model from nothing: `python -m lalm_utils.mini.train --work FOLDER`.
 
-Four stages, each a curriculum step and each gated on what is heard: accuracy with the real clip minus accuracy
-with silence, on held-out `train` clips. Everything is written under FOLDER, so that an interrupted run goes on
+Four stages, each a curriculum step and each followed by the accuracy with the real clip and with silence, on
+held-out `train` clips. Everything is written under FOLDER, so that an interrupted run goes on
 from its last checkpoint when started again with the same arguments.
 
   1 hear      audio tower (LoRA) and projector, frame by frame, without the language model
@@ -28,6 +28,7 @@ from tqdm.auto import tqdm
 
 from lalm_utils.engine.audio_features import encode
 from lalm_utils.engine.hardware import pick_dtype
+from lalm_utils.finetuning.training_step import TrainingStep, cosine_decay, load_state, save_state
 from lalm_utils.mini.model.base import base_model_dir, load_base
 from lalm_utils.mini.training import alignment, training_features, tuning
 from lalm_utils.mini.training.chat import chat_examples
@@ -39,8 +40,8 @@ TARGETS = (
     r"model\.language_model\.layers\.\d+\.(self_attn\.(q_proj|k_proj|v_proj|o_proj)|mlp\.(gate_proj|up_proj|down_proj))"
     r"|model\.audio_tower\.layers\.\d+\.(self_attn\.(q_proj|k_proj|v_proj|out_proj)|fc1|fc2)"
 )
-HELD_OUT_CHUNK = 9_000  # rendered like the others, never trained on: the gates' clips
-GATE_ITEMS = 180
+HELD_OUT_CHUNK = 9_000  # rendered like the others, never trained on: for evaluation
+EVALUATION_ITEMS = 180
 QUESTIONS_PER_CLIP = 4
 PERCEIVE = (
     "Sound event", "Background sound", "Loudness trajectory", "Event count", "Instrument", "Tempo", "Dynamics",
@@ -57,7 +58,7 @@ class Stage:
     """
 
     name: str
-    wants: Callable[[TrainingClip], bool]
+    accepts: Callable[[TrainingClip], bool]
     forms: dict[str, float]
     passes: float
     rate: float
@@ -68,19 +69,19 @@ class Stage:
 STAGES = (
     Stage(
         name="perceive",
-        wants=lambda h: h.item.task in PERCEIVE and h.item.level != "hard",
+        accepts=lambda clip: clip.item.task in PERCEIVE and clip.item.level != "hard",
         forms={"choice": 0.6, "account": 0.4},
         passes=0.1, rate=8e-4, projector_rate=2e-4,
     ),
     Stage(
         name="reason",
-        wants=lambda h: True,
+        accepts=lambda clip: True,
         forms={"choice": 0.7, "account": 0.18, "stepwise": 0.12},
         passes=0.35, rate=6e-4, projector_rate=1e-4,
     ),
     Stage(
         name="instruct",
-        wants=lambda h: True,
+        accepts=lambda clip: True,
         forms={"choice": 0.4, "unoffered": 0.2, "permitted": 0.2, "stepwise": 0.1, "account": 0.05, "kind": 0.05},
         passes=0.5, rate=4e-4, projector_rate=5e-5, unanswerable=0.12,
     ),
@@ -113,7 +114,7 @@ def restore(model: PeftModel, state: dict[str, torch.Tensor]) -> None:
                 parameter.copy_(state[name])
 
 
-def hear(
+def align_audio(
     model: PeftModel, clips: Sequence[TrainingClip], held_out: Sequence[TrainingClip], folder: Path, args
 ) -> None:
     """Stage 1. Resumes from `hear.pt`; ends by scaling the projector to the embeddings' norm and centre."""
@@ -125,24 +126,26 @@ def hear(
     ]
     rng = np.random.default_rng(args.seed)
     plan = [b for _ in range(args.hear_passes) for b in by_length(clips, 32, rng)]
-    master, first = tuning.Master(groups, steps=len(plan)), resume(folder / "hear.pt", model)
-    if first:
-        master.load(first["master"])
-    for step in tqdm(range(master.step_number, len(plan)), desc="hear", mininterval=10):
-        batch = [clips[i] for i in plan[step]]
-        loss, _counts = alignment.alignment_loss(project(inner, batch, args, rng), batch, labels)
-        loss.backward()
-        master.step()
-        if step % 150 == 149 or step + 1 == len(plan):
-            log(
-                folder,
-                stage="hear",
-                step=step + 1,
-                loss=round(loss.item(), 3),
-                held_out=listen(inner, held_out, labels, args),
-            )
-            torch.save({"master": master.state(), "trained": trained_state(model)}, folder / "hear.pt")
+
+    def loss(inner: nn.Module, batch: Sequence[TrainingClip]) -> tuple[torch.Tensor, float]:
+        return alignment.alignment_loss(project(inner, batch, args, rng), batch, labels)[0], 1.0
+
+    step = training_step(inner, loss, groups, steps=len(plan), checkpoint=folder / "hear.pt")
+    for number in tqdm(range(step.number, len(plan)), desc="hear", mininterval=10):
+        mean = step([[clips[i] for i in plan[number]]])
+        if number % 150 == 149 or number + 1 == len(plan):
+            accuracy = label_accuracy(inner, held_out, labels, args)
+            log(folder, stage="hear", step=step.number, loss=round(mean, 3), held_out=accuracy)
+            save_state(folder / "hear.pt", step.state())
     fit_projector(inner, held_out, labels, args)
+
+
+def training_step(inner, loss, groups, *, steps: int, checkpoint: Path) -> TrainingStep:
+    """The step of a stage: warm-up, then a cosine; gone on from `checkpoint` if it is there."""
+    step = TrainingStep(inner, loss, groups, steps=steps, schedule=cosine_decay, betas=(0.9, 0.98))
+    if state := load_state(checkpoint):
+        step.restore(state)
+    return step
 
 
 def project(inner, batch: Sequence[TrainingClip], args, rng=None) -> torch.Tensor:
@@ -157,7 +160,7 @@ def project(inner, batch: Sequence[TrainingClip], args, rng=None) -> torch.Tenso
 
 
 @torch.no_grad()
-def listen(inner, held_out: Sequence[TrainingClip], labels, args) -> dict[str, float]:
+def label_accuracy(inner, held_out: Sequence[TrainingClip], labels, args) -> dict[str, float]:
     """Share of frames (or clips) labelled right per group, on held-out clips."""
     right: dict[str, list[int]] = {}
     for first in range(0, len(held_out), 32):
@@ -190,37 +193,42 @@ def by_length(clips: Sequence[TrainingClip], size: int, rng: np.random.Generator
     return [batches[int(i)] for i in rng.permutation(len(batches))]
 
 
-def examples(heard: TrainingClip, stage: Stage, rng: np.random.Generator) -> list[Example]:
+def examples(clip: TrainingClip, stage: Stage, rng: np.random.Generator) -> list[Example]:
     """QUESTIONS_PER_CLIP examples on one clip, their forms drawn from the stage's mixture, at most one account."""
-    if heard.item.reason:
+    if clip.item.reason:
         # With permission to decline the right reply is IDK; without it a guess, plainly and step by step.
-        return [FORMS[name](heard.item, rng) for name in ("permitted", "permitted", "choice", "stepwise")]
+        return [FORMS[name](clip.item, rng) for name in ("permitted", "permitted", "choice", "stepwise")]
     names, weights = list(stage.forms), np.array(list(stage.forms.values()))
     chosen = [names[int(i)] for i in rng.choice(len(names), QUESTIONS_PER_CLIP, p=weights / weights.sum())]
     for once in ("account", "kind", "stepwise"):
         while chosen.count(once) > 1:
             chosen[chosen.index(once)] = "choice"
-    return [FORMS[name](heard.item, rng) for name in chosen]
+    return [FORMS[name](clip.item, rng) for name in chosen]
 
 
 def draw_clips(
     clips: Sequence[TrainingClip], stage: Stage, scale: float, rng: np.random.Generator
 ) -> list[int]:
-    """Indices of the clips a stage visits: `passes` times those it wants, and its share of unanswerable ones."""
-    wanted = [i for i, heard in enumerate(clips) if not heard.item.reason and stage.wants(heard)]
+    """Indices of the clips a stage visits: `passes` times those it accepts, and its share of unanswerable ones."""
+    wanted = [i for i, clip in enumerate(clips) if not clip.item.reason and stage.accepts(clip)]
     count = int(len(wanted) * stage.passes * scale)
     if not count:
         return []
     rounds = [rng.permutation(wanted) for _ in range(count // len(wanted) + 1)]
-    hopeless = rng.permutation([i for i, heard in enumerate(clips) if heard.item.reason])
-    drawn = [*np.concatenate(rounds)[:count], *hopeless[: int(count * stage.unanswerable)]]
-    return [int(i) for i in drawn]
+    unanswerable = rng.permutation([i for i, clip in enumerate(clips) if clip.item.reason])
+    chosen = [*np.concatenate(rounds)[:count], *unanswerable[: int(count * stage.unanswerable)]]
+    return [int(i) for i in chosen]
 
 
 def tune(
-    model: PeftModel, stage: Stage, clips: Sequence[TrainingClip], gate: Gate, folder: Path, args
+    model: PeftModel,
+    stage: Stage,
+    clips: Sequence[TrainingClip],
+    evaluation: HeldOutEvaluation,
+    folder: Path,
+    args,
 ) -> None:
-    """Stages 2 to 4. Resumes from `<stage>.pt`; checkpoints and gates every `args.every` steps."""
+    """Stages 2 to 4. Resumes from `<stage>.pt`; checkpoints and evaluations every `args.every` steps."""
     inner = model.base_model.model
     rng = np.random.default_rng([args.seed, [s.name for s in STAGES].index(stage.name)])
     chosen = draw_clips(clips, stage, args.scale, rng)
@@ -234,42 +242,29 @@ def tune(
         (parameters(model, "language_model"), stage.rate),
         (parameters(model, "projector"), stage.projector_rate),
     ]
-    master, first = tuning.Master(groups, steps=len(plan)), resume(folder / f"{stage.name}.pt", model)
-    if first:
-        master.load(first["master"])
-    losses: list[float] = []
-    for step in tqdm(range(master.step_number, len(plan)), desc=stage.name, mininterval=10):
-        loss = tuning.reply_loss(inner, plan[step])
-        loss.backward()
-        master.step()
-        losses.append(loss.item())
-        if step % args.every == args.every - 1 or step + 1 == len(plan):
-            log(
-                folder,
-                stage=stage.name,
-                step=step + 1,
-                of=len(plan),
-                loss=round(float(np.mean(losses)), 3),
-                **gate(inner),
-            )
+    checkpoint, losses = folder / f"{stage.name}.pt", []
+    step = training_step(inner, tuning.reply_loss, groups, steps=len(plan), checkpoint=checkpoint)
+    for number in tqdm(range(step.number, len(plan)), desc=stage.name, mininterval=10):
+        losses.append(step([plan[number]]))
+        if number % args.every == args.every - 1 or number + 1 == len(plan):
+            mean = round(float(np.mean(losses)), 3)
+            log(folder, stage=stage.name, step=step.number, of=len(plan), loss=mean, **evaluation(inner))
             losses.clear()
-            torch.save(
-                {"master": master.state(), "trained": trained_state(model)}, folder / f"{stage.name}.pt"
-            )
+            save_state(checkpoint, step.state())
 
 
-class Gate:
+class HeldOutEvaluation:
     """Accuracy (reply exact to the letter) on held-out clips: real clip, silence of its length, another's clip."""
 
     def __init__(self, inner, clips: Sequence[TrainingClip], features, tokenizer) -> None:
         rng = np.random.default_rng(0)
-        self.clips = [heard for heard in clips if not heard.item.reason][:GATE_ITEMS]
-        asked = [[FORMS["choice"](heard.item, rng)] for heard in self.clips]
-        silent = tuning.tower_outputs(inner, [silence(heard) for heard in self.clips])
+        self.clips = [clip for clip in clips if not clip.item.reason][:EVALUATION_ITEMS]
+        questions = [[FORMS["choice"](clip.item, rng)] for clip in self.clips]
+        silent = tuning.tower_outputs(inner, [silence(clip) for clip in self.clips])
         swapped = [*features[1 : len(self.clips)], features[0]]
         kinds = {"real": features, "silence": silent, "other": swapped}
         self.sequences = {
-            kind: [tuning.sequence(tokenizer, e, f) for e, f in zip(asked, feats)]
+            kind: [tuning.sequence(tokenizer, e, f) for e, f in zip(questions, feats)]
             for kind, feats in kinds.items()
         }
 
@@ -278,29 +273,21 @@ class Gate:
         result = {kind: round(float(np.mean(rows)), 3) for kind, rows in right.items()}
         for name in ("modality", "level", "task"):
             groups: dict[str, list[bool]] = {}
-            for heard, good in zip(self.clips, right["real"]):
-                groups.setdefault(getattr(heard.item, name), []).append(good)
+            for clip, good in zip(self.clips, right["real"]):
+                groups.setdefault(getattr(clip.item, name), []).append(good)
             result[name] = {group: round(float(np.mean(rows)), 2) for group, rows in sorted(groups.items())}
         return result
 
 
-def silence(heard: TrainingClip) -> TrainingClip:
+def silence(clip: TrainingClip) -> TrainingClip:
     """The same item with features at their floor throughout."""
     return TrainingClip(
-        item=heard.item, mel=np.full(heard.mel.shape, FLOOR, np.float16), frames=heard.frames, annotations=()
+        item=clip.item, mel=np.full(clip.mel.shape, FLOOR, np.float16), frames=clip.frames, annotations=()
     )
 
 
 # What the feature extractor returns for digital silence: (log10(1e-10) + 4) / 4.
 FLOOR = -1.5
-
-
-def resume(path: Path, model: PeftModel) -> dict | None:
-    if not path.exists():
-        return None
-    state = torch.load(path, weights_only=True)
-    restore(model, state["trained"])
-    return state
 
 
 def log(folder: Path, **row) -> None:
@@ -341,7 +328,7 @@ def adapter_state(model: PeftModel, folder: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def done(folder: Path, name: str) -> bool:
+def is_done(folder: Path, name: str) -> bool:
     return (folder / f"{name}.done").exists()
 
 
@@ -362,16 +349,16 @@ def run(args: argparse.Namespace) -> None:
     inner = model.base_model.model
     if args.start:
         restore(model, adapter_state(model, args.start))
-    elif not done(folder, "hear"):
-        hear(model, [h for h in clips if h.annotations], held_out[:640], folder, args)
+    elif not is_done(folder, "hear"):
+        align_audio(model, [clip for clip in clips if clip.annotations], held_out[:640], folder, args)
         save_file(trained_state(model), folder / "hear.done")
     if not args.start:
         restore(model, load_file(folder / "hear.done"))
-    gate_clips = [h for h in held_out if not h.item.reason][:GATE_ITEMS]
-    gate = Gate(inner, gate_clips, tuning.tower_outputs(inner, gate_clips), args.tokenizer)
+    answerable = [clip for clip in held_out if not clip.item.reason][:EVALUATION_ITEMS]
+    evaluation = HeldOutEvaluation(inner, answerable, tuning.tower_outputs(inner, answerable), args.tokenizer)
     for stage in [stage for stage in STAGES if stage.name in args.stages]:
-        if not done(folder, stage.name):
-            tune(model, stage, clips, gate, folder, args)
+        if not is_done(folder, stage.name):
+            tune(model, stage, clips, evaluation, folder, args)
             save_file(trained_state(model), folder / f"{stage.name}.done")
         restore(model, load_file(folder / f"{stage.name}.done"))
     save_adapter(model, folder / "adapter")

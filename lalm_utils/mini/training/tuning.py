@@ -1,4 +1,4 @@
-"""Stages 2 to 4: the language model learns to answer from what is heard (LoRA on it, projector trained along).
+"""Stages 2 to 4: the language model learns to answer from audio (LoRA on it, projector trained along).
 
 The audio tower is frozen from here on, so each clip's tower output is computed once and kept. Only the positions
 that carry a label reach the vocabulary head; that and batches of like length are what makes two cores enough.
@@ -6,7 +6,6 @@ that carry a label reach the vocabulary head; that and batches of like length ar
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +27,7 @@ BATCH_TOKENS = 1300  # padded tokens a batch
 
 @dataclass(frozen=True, kw_only=True)
 class Sequenced:
-    """One clip and the questions asked of it, which share the prefix and do not see each other.
+    """One clip and the questions about it, which share the prefix and do not see each other.
 
     `ids` holds the prefix, then question and reply of each example; `block` is 0 in the prefix and k in the k-th
     example; `position` starts anew behind the prefix in each example; `reply` marks the tokens to learn.
@@ -45,29 +44,29 @@ class Sequenced:
 def sequence(tokenizer, examples: Sequence[Example], features: torch.Tensor | None) -> Sequenced:
     """Ids of one clip's examples; for each, prefix and block are the text the processor's chat template renders."""
 
-    def encoded(text: str) -> list[int]:
+    def tokens(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False).input_ids
 
-    ids, audio = encoded(SYSTEM), (0, 0)
+    ids, audio = tokens(SYSTEM), (0, 0)
     if features is not None:
-        ids += encoded(AUDIO_OPEN)
+        ids += tokens(AUDIO_OPEN)
         audio = (len(ids), len(features))
-        ids += [tokenizer.convert_tokens_to_ids("<|AUDIO|>")] * len(features) + encoded(AUDIO_CLOSE)
+        ids += [tokenizer.convert_tokens_to_ids("<|AUDIO|>")] * len(features) + tokens(AUDIO_CLOSE)
     start = len(ids)
     block, position, reply = [0] * start, list(range(start)), [False] * start
     for number, example in enumerate(examples, 1):
-        asked, answered = encoded(example.user + TURN), encoded(example.reply + END)
-        ids += asked + answered
-        block += [number] * (len(asked) + len(answered))
-        position += range(start, start + len(asked) + len(answered))
-        reply += [False] * len(asked) + [True] * len(answered)
+        question, answer = tokens(example.user + TURN), tokens(example.reply + END)
+        ids += question + answer
+        block += [number] * (len(question) + len(answer))
+        position += range(start, start + len(question) + len(answer))
+        reply += [False] * len(question) + [True] * len(answer)
     return Sequenced(ids=ids, block=block, position=position, reply=reply, audio=audio, features=features)
 
 
 @torch.no_grad()
 def tower_outputs(model: nn.Module, clips: Sequence[TrainingClip], *, batch: int = 32) -> list[torch.Tensor]:
     """The frozen tower's output (tokens, d_model) for each clip, batched by length."""
-    order = np.argsort([heard.frames for heard in clips])
+    order = np.argsort([clip.frames for clip in clips])
     outputs: list[torch.Tensor | None] = [None] * len(clips)
     for first in range(0, len(clips), batch):
         rows = [int(i) for i in order[first : first + batch]]
@@ -108,7 +107,7 @@ def _visible(block: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def reply_logits(
     model: nn.Module, batch: Sequence[Sequenced]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits (labels, vocabulary), wanted ids (labels,) and the example each label belongs to, counted over all."""
+    """Logits (labels, vocabulary), target ids (labels,) and the example each label belongs to, counted over all."""
     inner = model.model
     ids, block = _padded(batch, "ids", 0), _padded(batch, "block", -1)
     embeds = inner.language_model.get_input_embeddings()(ids)
@@ -135,11 +134,13 @@ def reply_logits(
     )
 
 
-def reply_loss(model: nn.Module, batch: Sequence[Sequenced]) -> torch.Tensor:
-    """Cross-entropy of the replies, each example weighing as the square root of its reply's length."""
-    logits, wanted, example = reply_logits(model, batch)
+def reply_loss(model: nn.Module, batch: Sequence[Sequenced]) -> tuple[torch.Tensor, float]:
+    """Cross-entropy of the replies, summed, each example weighing as the square root of its reply's length; and the
+    sum of these weights."""
+    logits, targets, example = reply_logits(model, batch)
     weight = torch.bincount(example).float().rsqrt()[example]
-    return (nn.functional.cross_entropy(logits, wanted, reduction="none") * weight).sum() / weight.sum()
+    loss = (nn.functional.cross_entropy(logits, targets, reduction="none") * weight).sum()
+    return loss, weight.sum().item()
 
 
 @torch.no_grad()
@@ -153,53 +154,8 @@ def exact(model: nn.Module, sequences: Sequence[Sequenced]) -> list[list[bool]]:
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i].ids))
     for first in range(0, len(order), 12):
         part = order[first : first + 12]
-        logits, wanted, example = reply_logits(model, [sequences[i] for i in part])
-        missed = iter(torch.bincount(example, weights=(logits.argmax(-1) != wanted).float()).tolist())
+        logits, targets, example = reply_logits(model, [sequences[i] for i in part])
+        missed = iter(torch.bincount(example, weights=(logits.argmax(-1) != targets).float()).tolist())
         for i in part:
             right[i] = [next(missed) == 0 for _ in range(max(sequences[i].block))]
     return right
-
-
-class Master:
-    """AdamW on float32 copies of bfloat16 parameters, with linear warm-up and cosine decay per stage."""
-
-    def __init__(
-        self, groups: Sequence[tuple[Sequence[nn.Parameter], float]], *, steps: int, warmup: int = 40
-    ) -> None:
-        self.live = [p for parameters, _ in groups for p in parameters]
-        self.copies = [p.detach().float().clone() for p in self.live]
-        copies = iter(self.copies)
-        self.optimizer = torch.optim.AdamW(
-            [{"params": [next(copies) for _ in parameters], "lr": rate} for parameters, rate in groups],
-            betas=(0.9, 0.98),
-            weight_decay=0.0,
-        )
-        self.rates = [rate for _, rate in groups]
-        self.steps, self.warmup, self.step_number = steps, warmup, 0
-
-    def step(self) -> None:
-        """Clip the gradient norm to 1, update the copies, write them back."""
-        torch.nn.utils.clip_grad_norm_([p for p in self.live if p.grad is not None], 1.0)
-        self.step_number += 1
-        warm = min(1.0, self.step_number / self.warmup)
-        cool = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step_number / self.steps)))
-        for group, rate in zip(self.optimizer.param_groups, self.rates):
-            group["lr"] = rate * warm * cool
-        for live, copy in zip(self.live, self.copies):
-            copy.grad = None if live.grad is None else live.grad.float()
-            live.grad = None
-        self.optimizer.step()
-        with torch.no_grad():
-            for live, copy in zip(self.live, self.copies):
-                live.copy_(copy)
-
-    def state(self) -> dict:
-        return {"copies": self.copies, "optimizer": self.optimizer.state_dict(), "step": self.step_number}
-
-    def load(self, state: dict) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step_number = state["step"]
-        with torch.no_grad():
-            for copy, live, saved in zip(self.copies, self.live, state["copies"]):
-                copy.copy_(saved)
-                live.copy_(saved)
