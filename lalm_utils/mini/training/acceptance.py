@@ -29,7 +29,7 @@ def measure(model: Model, store: Store, *, n: int | None = None) -> pd.DataFrame
     plain = runs.ask(model, test, "plain", store=store)
     rows = _accuracy(plain)
     rows += _readable(plain, "readable replies to the plain prompt", 0.97)
-    rows += _heard(model, test, plain, store)
+    rows += _audio_controls(model, test, plain, store)
     rows += _audio_type(model, test, store)
     steps = runs.ask(model, test, "stepwise", store=store)
     rows += _stepwise(steps)
@@ -44,12 +44,12 @@ def _row(
             "n": int(n), "bound": bound, "met": met}  # fmt: skip
 
 
-def _measured(claim: str, group: str, r: pd.Series, bound: str = "", met: bool | None = None) -> dict:
+def _metric_row(claim: str, group: str, r: pd.Series, bound: str = "", met: bool | None = None) -> dict:
     """The row of a metric's value, low, high and n."""
     return _row(claim, group, r["value"], r["low"], r["high"], r["n"], bound, met)
 
 
-def _pooled(table: pd.DataFrame) -> pd.Series:
+def _overall_accuracy(table: pd.DataFrame) -> pd.Series:
     """Accuracy over all rows of the table, with its interval."""
     return tables.values(metrics.evaluate(table, by=None), "accuracy").iloc[0]
 
@@ -70,50 +70,33 @@ def _accuracy(plain: pd.DataFrame) -> list[dict]:
     levels = tables.values(metrics.evaluate(plain, by="level"), "accuracy").set_index("group")
     ordered = levels.loc["easy", "value"] > levels.loc["medium", "value"] > levels.loc["hard", "value"]
     for name in ("easy", "medium", "hard"):
-        rows.append(_measured("accuracy", name, levels.loc[name], "easy > medium > hard", bool(ordered)))
+        rows.append(_metric_row("accuracy", name, levels.loc[name], "easy > medium > hard", bool(ordered)))
     for novel, part in plain.groupby("novel"):
-        rows.append(_measured("accuracy", "novel content" if novel else "known content", _pooled(part)))
+        rows.append(
+            _metric_row("accuracy", "novel content" if novel else "known content", _overall_accuracy(part))
+        )
     for task, part in plain.groupby("task"):
         bound = f"chance {part['chance'].mean():.3f}"
-        rows.append(_measured("accuracy by task", task, _pooled(part), bound))
+        rows.append(_metric_row("accuracy by task", task, _overall_accuracy(part), bound))
     return rows
 
 
-def _readable(table: pd.DataFrame, claim: str, least: float) -> list[dict]:
-    return [
-        _share(
-            claim,
-            "overall",
-            table["outcome"].isin(["correct", "wrong", "refused"]),
-            f"at least {least}",
-            least,
-        )
-    ]
+def _readable(table: pd.DataFrame, claim: str, minimum: float) -> list[dict]:
+    return [_share(claim, "overall", _is_readable(table), f"at least {minimum}", minimum)]
 
 
-def _heard(model: Model, test: Sequence[Item], plain: pd.DataFrame, store: Store) -> list[dict]:
+def _is_readable(table: pd.DataFrame) -> pd.Series:
+    return table["outcome"].isin(["correct", "wrong", "refused"])
+
+
+def _audio_controls(model: Model, test: Sequence[Item], plain: pd.DataFrame, store: Store) -> list[dict]:
     """With silence, and with another item's clip, accuracy must fall to that of the text alone."""
-    without = runs.ask(model, test, "plain", store=store, audio=False, label="no audio")
-    base = tables.values(metrics.evaluate(without), "accuracy").iloc[-1]
-    rows = [
-        _row("control accuracy", "no audio", base["value"], base["low"], base["high"], base["n"], "", None)
-    ]
-    for name, other in {"silence": runs.silenced(test), "another clip": runs.swapped(test)}.items():
-        table = runs.ask(model, other, "plain", store=store, label=name)
-        r = tables.values(metrics.evaluate(table), "accuracy").iloc[-1]
-        met = abs(r["value"] - base["value"]) <= 0.05
-        rows.append(
-            _row(
-                "control accuracy",
-                name,
-                r["value"],
-                r["low"],
-                r["high"],
-                r["n"],
-                "within 0.05 of no audio",
-                bool(met),
-            )
-        )
+    text_only = _overall_accuracy(runs.ask(model, test, "plain", store=store, audio=False, label="no audio"))
+    rows = [_metric_row("control accuracy", "no audio", text_only)]
+    for name, items_ in {"silence": runs.silenced(test), "another clip": runs.swapped(test)}.items():
+        accuracy = _overall_accuracy(runs.ask(model, items_, "plain", store=store, label=name))
+        met = abs(accuracy["value"] - text_only["value"]) <= 0.05
+        rows.append(_metric_row("control accuracy", name, accuracy, "within 0.05 of no audio", bool(met)))
     return rows
 
 
@@ -126,16 +109,10 @@ def _audio_type(model: Model, test: Sequence[Item], store: Store) -> list[dict]:
 def _stepwise(table: pd.DataFrame) -> list[dict]:
     reasons = table["reply"].str.split("Answer:").str[0].str.strip().str.len() > 0
     reasons &= table["reply"].str.contains("Answer:")
-    readable = table["outcome"].isin(["correct", "wrong", "refused"])
-    rows = [
-        _share(
-            "step by step: reasons and a readable answer", "overall", reasons & readable, "at least 0.90", 0.9
-        )
-    ]
-    r = tables.values(metrics.evaluate(table), "accuracy").iloc[-1]
+    claim = "step by step: reasons and a readable answer"
     return [
-        *rows,
-        _row("step by step: accuracy", "overall", r["value"], r["low"], r["high"], r["n"], "", None),
+        _share(claim, "overall", reasons & _is_readable(table), "at least 0.90", 0.9),
+        _metric_row("step by step: accuracy", "overall", _overall_accuracy(table)),
     ]
 
 

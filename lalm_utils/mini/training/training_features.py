@@ -1,4 +1,4 @@
-"""Training material on disk: rendered `train` items as log-mel features and time-stamped marks, in chunks.
+"""Training features on disk: rendered `train` items as log-mel features and time-stamped annotations, in chunks.
 
 A chunk holds `CHUNK` answerable items and `UNANSWERABLE` ones of the four reasons. Its features are what the
 model's own feature extractor gives, cut to the clip's length and kept as float16; its texts are not stored, since
@@ -30,7 +30,7 @@ HOP = 160  # samples a mel frame
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingClip:
-    """One training clip: `mel` float16 (frames + EDGE, 80), `frames` of signal, its marks and its planned item."""
+    """One clip: `mel` float16 (frames + EDGE, 80), `frames` of signal, its annotations and its planned item."""
 
     item: PlannedItem
     mel: np.ndarray
@@ -58,9 +58,9 @@ def prepare(chunks: Sequence[int], folder: Path, extractor_dir: Path, *, workers
     folder.mkdir(parents=True, exist_ok=True)
     missing = [chunk for chunk in chunks if not (folder / f"{chunk}.json").exists()]
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        jobs = [pool.submit(_render_chunk, chunk, folder, extractor_dir) for chunk in missing]
-        for job in tqdm(jobs, desc=f"rendering chunks of {CHUNK} clips", unit="chunk"):
-            job.result()
+        futures = [pool.submit(_render_chunk, chunk, folder, extractor_dir) for chunk in missing]
+        for future in tqdm(futures, desc=f"rendering chunks of {CHUNK} clips", unit="chunk"):
+            future.result()
 
 
 def _render_chunk(chunk: int, folder: Path, extractor_dir: Path) -> None:
@@ -80,27 +80,25 @@ def _render_chunk(chunk: int, folder: Path, extractor_dir: Path) -> None:
 
 def features(extractor: WhisperFeatureExtractor, samples: np.ndarray) -> tuple[np.ndarray, int]:
     """Log-mel features (frames + EDGE, 80) float16 of samples as a 16-bit file holds them, and the frames of signal."""
-    stored = np.clip(np.round(samples * 32767), -32768, 32767).astype(np.float32) / 32768
-    mel = extractor(stored, sampling_rate=RATE, padding="max_length", return_tensors="np").input_features[0]
-    frames = -(-len(stored) // HOP)
+    pcm = np.clip(np.round(samples * 32767), -32768, 32767).astype(np.float32) / 32768
+    mel = extractor(pcm, sampling_rate=RATE, padding="max_length", return_tensors="np").input_features[0]
+    frames = -(-len(pcm) // HOP)
     return mel[:, : frames + EDGE].T.astype(np.float16), frames
 
 
 def load(chunks: Sequence[int], folder: Path) -> list[TrainingClip]:
     """The rendered clips of the chunks, features mapped from disk."""
-    heard = []
+    clips = []
     for chunk in chunks:
         rows = json.loads((folder / f"{chunk}.json").read_text(encoding="utf-8"))
         mels, first = np.load(folder / f"{chunk}.npy", mmap_mode="r"), 0
         for item, row in zip(chunk_items(chunk), rows, strict=True):
             length = row["frames"] + EDGE
             annotations = tuple(
-                Annotation(group=g, label=label, start=s, end=e) for g, label, s, e in row["marks"]
+                Annotation(group=g, label=label, start=start, end=end)
+                for g, label, start, end in row["marks"]
             )
-            heard.append(
-                TrainingClip(
-                    item=item, mel=mels[first : first + length], frames=row["frames"], annotations=annotations
-                )
-            )
+            mel = mels[first : first + length]
+            clips.append(TrainingClip(item=item, mel=mel, frames=row["frames"], annotations=annotations))
             first += length
-    return heard
+    return clips
