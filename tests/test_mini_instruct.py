@@ -280,7 +280,7 @@ def test_unanswerable_items_stay_unanswerable():
 
 
 def test_the_text_prompt_of_an_item_differs_from_each_of_its_training_texts(tmp_path):
-    # The evaluation's own prompt for the same draft, in whatever layout training shows it.
+    # The evaluation's own prompt for the same question, in whatever layout training shows it.
     for number, planned in enumerate(answerable()[:60]):
         spec = planned.spec
         item = Item(

@@ -1,4 +1,4 @@
-"""The question generators: valid drafts and clips at every level, rationales, marks, and levers that move."""
+"""The tasks: valid questions and clips at every level, rationales, annotations, and answers that the clips hold."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_every_modality_asks_for_perception_and_for_reasoning(modality):
     assert set(MODALITIES[modality].NOVEL) <= set(MODALITIES[modality].TASKS)
 
 
-# ---- drafts
+# ---- questions
 
 
 def check_spec(spec: QuestionSpec) -> None:
@@ -97,7 +97,7 @@ def check_spec(spec: QuestionSpec) -> None:
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize(("modality", "task"), ALL)
-def test_every_task_makes_valid_drafts_at_every_level(modality, task, level):
+def test_every_task_makes_valid_questions_at_every_level(modality, task, level):
     for spec in specs(modality, task, level):
         check_spec(spec)
         assert spec.truth["type"] == modality
@@ -254,7 +254,7 @@ def test_every_task_renders_a_valid_clip_at_every_level(modality, task, level):
 
 
 def test_the_longest_clips_still_hold_all_that_is_counted():
-    # The largest number at the slowest pace: what a clip of 6 s cannot hold would be missing from its marks.
+    # The largest number at the slowest pace: what a clip of 6 s cannot hold would be missing from its annotations.
     for modality, task in (("sound", "Event count"), ("music", "Note count"), ("speech", "Word count")):
         for level in LEVELS:
             most = max(specs(modality, task, level, count=40), key=lambda spec: int(answer(spec)))
@@ -262,14 +262,14 @@ def test_the_longest_clips_still_hold_all_that_is_counted():
             assert counted == [str(i + 1) for i in range(int(answer(most)))], (task, level)
 
 
-# ---- the canvas
+# ---- the mixer
 
 
 def tone(seconds: float) -> np.ndarray:
     return np.sin(2 * np.pi * 440 * np.arange(round(seconds * RATE)) / RATE).astype(np.float32)
 
 
-def test_a_canvas_places_sounds_and_cuts_at_six_seconds():
+def test_a_mixer_places_sounds_and_cuts_at_six_seconds():
     mixer = Mixer()
     assert mixer.add(tone(0.5), at=1.0, gain_db=-20) == 1.5
     assert mixer.add(tone(0.5), at=5.8) == pytest.approx(6.3)
@@ -293,7 +293,7 @@ def test_pauses_do_not_count_in_the_active_level():
     assert active_rms(np.zeros(1000, np.float32)) == pytest.approx(1e-6)
 
 
-# ---- drawing
+# ---- sampling
 
 
 def context(level: str = "easy", seed: int = 0) -> SamplingContext:
@@ -342,7 +342,7 @@ def test_a_window_stays_within_its_bounds_and_reaches_both(low, high):
 
 
 @pytest.mark.parametrize(("level", "value"), [("easy", 1), ("medium", 2), ("hard", 3)])
-def test_a_lever_has_one_value_a_level(level, value):
+def test_a_difficulty_has_one_value_a_level(level, value):
     assert context(level).difficulty(1, 2, 3) == value
 
 

@@ -63,7 +63,7 @@ def glide(seconds: float, low: float = 300.0) -> np.ndarray:
 
 
 def clip(frames: int, *annotations: tuple, item=None, seed: int = 0) -> TrainingClip:
-    """A clip of drawn features with marks (group, label, start, end)."""
+    """A clip of random features with annotations (group, label, start, end)."""
     mel = np.random.default_rng(seed).uniform(-0.5, 1.0, (frames + EDGE, 80)).astype(np.float16)
     named = tuple(Annotation(group=g, label=label, start=s, end=e) for g, label, s, e in annotations)
     return TrainingClip(item=item or plan("train", size=3)[0], mel=mel, frames=frames, annotations=named)
@@ -300,9 +300,9 @@ LOUD = {"loud": 0, "quiet": 1}
 
 
 @pytest.mark.parametrize(
-    ("case", "marks", "group", "index", "expected"),
+    ("case", "annotations", "group", "index", "expected"),
     [
-        ("between marks there is nothing", [("content", "bell", 0.2, 0.4)], "content", INDEX,
+        ("between annotations there is nothing", [("content", "bell", 0.2, 0.4)], "content", INDEX,
          [2] * 5 + [0] * 5 + [2] * 15),
         ("a later mark covers an earlier one", [("content", "bell", 0.0, 0.4), ("content", "dog bark", 0.2, 0.4)],
          "content", INDEX, [0] * 5 + [1] * 5 + [2] * 15),
@@ -310,13 +310,13 @@ LOUD = {"loud": 0, "quiet": 1}
          [2] * 5 + [0] + [2] * 19),
         ("a label that is not trained is unknown, not nothing", [("content", "zebra", 0.2, 0.4)], "content", INDEX,
          [2] * 5 + [-100] * 5 + [2] * 15),
-        ("without marks all is unknown", [("loud", "loud", 0.0, 0.4)], "content", INDEX, [-100] * 25),
+        ("without annotations all is unknown", [("loud", "loud", 0.0, 0.4)], "content", INDEX, [-100] * 25),
         ("other groups know no nothing", [("loud", "loud", 0.0, 0.2), ("loud", "quiet", 0.6, 0.8)], "loud", LOUD,
          [0] * 5 + [-100] * 10 + [1] * 5 + [-100] * 5),
         ("a mark may last to the end", [("loud", "quiet", 0.8, 1.0)], "loud", LOUD, [-100] * 20 + [1] * 5),
     ],
 )  # fmt: skip
-def test_frames_are_labelled_by_the_marks_of_their_group(case, annotations, group, index, expected):
+def test_frames_are_labelled_by_the_annotations_of_their_group(case, annotations, group, index, expected):
     heard = clip(100, *annotations)  # one second: 25 tokens
     assert heard.tokens == 25
     found = alignment.frame_targets(heard, group, index, 28)

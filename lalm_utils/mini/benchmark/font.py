@@ -1,8 +1,7 @@
 """Sampled music: a numpy SoundFont 2 sampler for the General MIDI font that ships inside `pretty_midi`.
 
 In: notes. Out: a 16 kHz mono float32 mix. It plays samples by key and velocity with loops, tuning and volume
-envelopes; it has no filter, no modulators besides velocity, no effects and no stereo. The module knows
-nothing of questions or clips' files; the only file it reads is the font.
+envelopes; it has no filter, no modulators besides velocity, no effects and no stereo.
 """
 
 from __future__ import annotations
@@ -145,8 +144,8 @@ def _zones_for(note: Note) -> list[Zone]:
     zones = zones_of(note.program, note.drum)
     nearest = min(zone.distance(note.pitch) for zone in zones)
     if note.drum and nearest > 0:
-        known = ", ".join(map(str, sorted(DRUMS.values())))
-        raise ValueError(f"the drum kit has no piece at pitch {note.pitch}; choose one of {known}")
+        choices = ", ".join(map(str, sorted(DRUMS.values())))
+        raise ValueError(f"the drum kit has no piece at pitch {note.pitch}; choose one of {choices}")
     zones = [zone for zone in zones if zone.distance(note.pitch) == nearest]
     return [zone for zone in zones if zone.velocities[0] <= note.velocity <= zone.velocities[1]] or zones[:1]
 

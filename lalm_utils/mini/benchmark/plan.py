@@ -106,7 +106,7 @@ def plan(split: str, *, chunk: int = 0, size: int | None = None) -> list[Planned
 
 
 def _cells(split: str, chunk: int, count: int) -> list[tuple[str, str, str, bool]]:
-    """(modality, task, level, novel) of each item: equal modalities, tasks and levels, in a drawn order."""
+    """(modality, task, level, novel) of each item: equal modalities, tasks and levels, in a random order."""
     cells = []
     for m, (modality, module) in enumerate(MODALITIES.items()):
         size = (count - m + 2) // 3

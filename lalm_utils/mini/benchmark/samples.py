@@ -54,7 +54,7 @@ def recording(name: str) -> np.ndarray:
 
 
 def vary(samples: np.ndarray, rng: np.random.Generator, *, speed: tuple[float, float]) -> np.ndarray:
-    """`samples` (n,) played at a drawn speed, tilted towards treble or bass and shortened by up to a tenth."""
+    """`samples` (n,) played at a random speed, tilted towards treble or bass and shortened by up to a tenth."""
     factor = rng.uniform(*speed)
     changed = np.asarray(soxr.resample(samples, RATE * factor, RATE, quality="MQ"))
     tilt = rng.uniform(-0.35, 0.35)
@@ -83,7 +83,7 @@ def swing(rng: np.random.Generator) -> np.ndarray:
 def effect(
     program: int, seconds: float, rng: np.random.Generator, *, pitches: tuple[int, int], layers: int
 ) -> np.ndarray:
-    """A looped effect of the font for `seconds`, as `layers` notes of drawn pitches that begin at drawn times.
+    """A looped effect of the font for `seconds`, as `layers` notes of random pitches that begin at random times.
 
     The first second, in which the notes enter one by one, is cut off.
     """

@@ -112,7 +112,7 @@ def active_rms(samples: np.ndarray) -> float:
 
 
 def noise_like(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Unit-RMS noise (count,), its colour drawn between white and brownish by a one-pole filter in frequency."""
+    """Unit-RMS noise (count,), its colour random between white and brownish by a one-pole filter in frequency."""
     tilt = rng.uniform(0.0, 0.9)
     spectrum = np.fft.rfft(rng.standard_normal(count))
     frequency = np.maximum(np.fft.rfftfreq(count, 1 / RATE), 50.0)

@@ -123,9 +123,9 @@ def texture(label: str, seconds: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def _find(label: str, kind: str) -> SoundClass:
-    known = [sound.label for sound in SOUNDS.values() if sound.kind == kind]
-    if label not in known:
-        raise ValueError(f"no {kind} called {label!r}; choose one of {', '.join(known)}")
+    choices = [sound.label for sound in SOUNDS.values() if sound.kind == kind]
+    if label not in choices:
+        raise ValueError(f"no {kind} called {label!r}; choose one of {', '.join(choices)}")
     return SOUNDS[label]
 
 

@@ -30,7 +30,7 @@ def ensure(split: str) -> Path:
     """The folder of `dev` (300), `idk` (900), `test` (999) or `unanswerable` (160), every file as its manifest says.
 
     Rendered if it is missing or damaged. Raises ValueError for any other split; `train` has no fixed size and is
-    drawn by `plan`.
+    sampled by `plan`.
     """
     _check_split(split)
     return build_once(

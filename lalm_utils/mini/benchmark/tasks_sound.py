@@ -63,7 +63,7 @@ MAKER = (
     "The sound heard here is made by what?",
     "Which source does the sound you hear come from?",
 )
-PLACE = (
+TYPICAL_PLACE = (
     "Where would you most likely hear this sound?",
     "In which place is this sound typical?",
     "The sound in the clip belongs to which place?",
@@ -273,7 +273,7 @@ def maker(context: SamplingContext) -> QuestionSpec:
 
 def typical_place(context: SamplingContext) -> QuestionSpec:
     """Two hops: where the sound is typical."""
-    return _fact(context, "place", PLACE)
+    return _fact(context, "place", TYPICAL_PLACE)
 
 
 def phrase(label: str) -> str:

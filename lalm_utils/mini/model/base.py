@@ -2,7 +2,7 @@
 
 In: the two wheels of `wheels`. Out: a folder of transformers' own Qwen2AudioForConditionalGeneration and
 its processor, built once in the user's cache, and the two objects loaded from it. The projector between
-encoder and language model is random here: this module knows nothing of training, benchmark or prompts.
+encoder and language model is random here; what was trained is merged into it in `lalm_utils.mini.model`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Reads the Whisper encoder out of a CTranslate2 model file.
 
 In: the bytes of `model.bin`, format version 6. Out: numpy arrays, under CTranslate2's names or under those
-of transformers' Whisper encoder. Nothing is executed; every length in the file is checked. It knows neither
-torch nor where the bytes come from.
+of transformers' Whisper encoder. Nothing is executed; every length in the file is checked.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def fill(card: str, tables: dict[str, str]) -> str:
             raise ValueError(
                 f"the card has no markers <!-- {name} --> ... <!-- end of {name} -->; put them back"
             )
-        card = block.sub(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", card)
+        card = block.sub(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", card)
     return card
 
 

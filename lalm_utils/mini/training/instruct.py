@@ -41,7 +41,7 @@ REASON = (
     "First report what is in the clip. Then give the choice after 'Answer:'.",
     "Work through it in steps. The last line should read 'Answer: ...'.",
 )
-# {0}, {1} and {2} are the three types in a drawn order.
+# {0}, {1} and {2} are the three types in a random order.
 TYPE = (
     "Is this {0}, {1} or {2}?",
     "Name the kind of audio: {0}, {1} or {2}.",
@@ -105,10 +105,12 @@ def permitted(item: PlannedItem, rng: np.random.Generator) -> Example:
     question, options, gold = reshuffle(item, rng)
     instruction = f"{_pick(CHOOSE, rng)} {_pick(PERMIT, rng)}"
     spare = absent_labels(item, options)
-    removed = not item.reason and item.task in SWAPPABLE and bool(spare) and rng.random() < REMOVED_SHARE
-    if removed:
+    is_ungrounded = (
+        not item.reason and item.task in SWAPPABLE and bool(spare) and rng.random() < REMOVED_SHARE
+    )
+    if is_ungrounded:
         options = (*options[:gold], _pick(spare, rng), *options[gold + 1 :])
-    reply = REFUSAL if item.reason or removed else options[gold]
+    reply = REFUSAL if item.reason or is_ungrounded else options[gold]
     return Example(user=_ask(question, options, instruction, rng), reply=reply)
 
 
@@ -146,8 +148,8 @@ def absent_labels(item: PlannedItem, options: Sequence[str] = ()) -> list[str]:
 
 def _unused_labels(item: PlannedItem, options: Sequence[str]) -> list[str]:
     spec = item.spec
-    held = {spec.options[spec.gold], *spec.truth.get("content", ()), *options}
-    return [label for label in spec.pool if label not in held]
+    excluded = {spec.options[spec.gold], *spec.truth.get("content", ()), *options}
+    return [label for label in spec.pool if label not in excluded]
 
 
 def kind(item: PlannedItem, rng: np.random.Generator) -> Example:
@@ -174,7 +176,7 @@ FORMS: dict[str, Callable[[PlannedItem, np.random.Generator], Example]] = {
 
 
 def reshuffle(item: PlannedItem, rng: np.random.Generator) -> tuple[str, tuple[str, ...], int]:
-    """Question in any of its wordings, the distractors redrawn in half of the visits, all options shuffled."""
+    """Question in any of its wordings, the distractors sampled anew in half of the visits, all options shuffled."""
     spec = item.spec
     options, gold = list(spec.options), spec.options[spec.gold]
     spare = _unused_labels(item, options)
