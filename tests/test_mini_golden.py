@@ -60,7 +60,7 @@ def digest_of(value: Any) -> str:
 def facts_of(item: PlannedItem) -> dict[str, Any]:
     scene = render(item)
     stored = np.clip(np.rint(scene.samples.astype(np.float64) * 32768), -32768, 32767).astype(np.int64)
-    annotations = [[m.group, m.label, round(m.start, 4), round(m.end, 4)] for m in scene.annotations]
+    annotations = sorted([a.group, a.label, round(a.start, 4), round(a.end, 4)] for a in scene.annotations)
     return {
         "sha256": content_hash(scene.samples),
         "samples": len(stored),

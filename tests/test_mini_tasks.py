@@ -270,7 +270,7 @@ def tone(seconds: float) -> np.ndarray:
 
 
 def test_a_mixer_places_sounds_and_cuts_at_six_seconds():
-    mixer = Mixer()
+    mixer = Mixer("sound")
     assert mixer.add(tone(0.5), at=1.0, gain_db=-20) == 1.5
     assert mixer.add(tone(0.5), at=5.8) == pytest.approx(6.3)
     mixer.annotate("content", "early", 1.0, 1.5)
@@ -284,6 +284,7 @@ def test_a_mixer_places_sounds_and_cuts_at_six_seconds():
     assert [(annotation.label, annotation.end) for annotation in done.annotations] == [
         ("early", 1.5),
         ("cut", 6.0),
+        ("sound", 6.0),
     ]
 
 

@@ -24,24 +24,18 @@ from lalm_utils.mini.benchmark.scene import (
     noise_like,
 )
 
-SEED = (
-    "mini-5"  # of eight tried, the one whose text priors (option, position, question) lie nearest to chance
-)
+# Of eight tried, the one whose text priors (option, position, question) lie nearest to chance.
+SEED = "mini-5"
 SIZES = {"dev": 300, "idk": 900, "test": 999, "unanswerable": 160}
 NOVEL_SHARE = {"idk": 0.2, "test": 0.2}
 MODALITIES = {"sound": tasks_sound, "music": tasks_music, "speech": tasks_speech}
 REASONS = ("silence", "masked", "option_removed", "wrong_category")
 # Tasks with one label in the clip and a wide pool: the right option can be swapped for one that is not heard.
 SWAPPABLE = (
-    "Sound event",
-    "Background sound",
-    "Instrument",
-    "Spoken word",
-    "Language",
-    "Sound behind speech",
-)
+    "Sound event", "Background sound", "Instrument", "Spoken word", "Language", "Sound behind speech"
+)  # fmt: skip
 # With options that are right of silence too ("both are the same"): no question that silence leaves open.
-HOLDS_OF_SILENCE = ("Dynamics", "Higher note", "Speaking rate")
+TRUE_OF_SILENCE = ("Dynamics", "Higher note", "Speaking rate")
 MASKING_SNR_DB = -40.0
 _LABELS = {
     "train": (sounds.TRAIN_SOUNDS, font.TRAIN_INSTRUMENTS, voice.TRAIN_LANGUAGES, words.TRAIN),
@@ -154,7 +148,7 @@ def unanswerable(
     right option is swapped for one that is not heard; wrong_category: a clean clip of another modality.
     """
     rng = generator(name, "kind")
-    tasks = [task for task in MODALITIES[modality].TASKS if task not in HOLDS_OF_SILENCE]
+    tasks = [task for task in MODALITIES[modality].TASKS if task not in TRUE_OF_SILENCE]
     if reason == "option_removed":
         tasks = [task for task in tasks if task in SWAPPABLE]
     level = ("easy", "medium")[int(rng.integers(2))]
@@ -165,21 +159,12 @@ def unanswerable(
 
 
 def _silence(item: PlannedItem, rng: np.random.Generator, positions: BalancedPositions) -> QuestionSpec:
-    return replace(
-        item.spec,
-        build=_hiss,
-        rationale="I hear no sound.",
-        truth={"type": item.modality, "caption": "silence", "transcript": ""},
-    )
+    return _inaudible(item, _hiss, "silence", "I hear no sound.")
 
 
 def _hiss(rng: np.random.Generator) -> Scene:
-    count = int(rng.uniform(2.0, 4.5) * RATE)
-    noise = noise_like(rng, count)
-    return Scene(
-        samples=(noise * (SILENCE_LEVEL * rng.random() / np.max(np.abs(noise)))).astype(np.float32),
-        annotations=(),
-    )
+    noise = noise_like(rng, int(rng.uniform(2.0, 4.5) * RATE))
+    return _at_peak(noise, SILENCE_LEVEL * rng.random())
 
 
 def _mask(item: PlannedItem, rng: np.random.Generator, positions: BalancedPositions) -> QuestionSpec:
@@ -188,18 +173,18 @@ def _mask(item: PlannedItem, rng: np.random.Generator, positions: BalancedPositi
     def build(rng: np.random.Generator) -> Scene:
         samples = build_sound(rng).samples
         noise = noise_like(rng, len(samples)) * active_rms(samples) * 10 ** (-MASKING_SNR_DB / 20)
-        mixture = samples + noise
-        return Scene(
-            samples=(mixture * (rng.uniform(0.25, 0.9) / np.max(np.abs(mixture)))).astype(np.float32),
-            annotations=(),
-        )
+        return _at_peak(samples + noise, rng.uniform(0.25, 0.9))
 
-    return replace(
-        item.spec,
-        build=build,
-        rationale="I hear nothing but noise.",
-        truth={"type": item.modality, "caption": "noise", "transcript": ""},
-    )
+    return _inaudible(item, build, "noise", "I hear nothing but noise.")
+
+
+def _inaudible(item: PlannedItem, build, caption: str, rationale: str) -> QuestionSpec:
+    truth = {"type": item.modality, "caption": caption, "transcript": ""}
+    return replace(item.spec, build=build, rationale=rationale, truth=truth)
+
+
+def _at_peak(samples: np.ndarray, peak: float) -> Scene:
+    return Scene(samples=(samples * (peak / np.max(np.abs(samples)))).astype(np.float32), annotations=())
 
 
 def _remove_right_option(

@@ -7,6 +7,7 @@ length a little. In: a random generator. Out: 16 kHz mono float arrays (n,) at a
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -64,20 +65,14 @@ def vary(samples: np.ndarray, rng: np.random.Generator, *, speed: tuple[float, f
     return changed
 
 
-def boom(rng: np.random.Generator) -> np.ndarray:
-    return vary(recording("boom.wav"), rng, speed=(0.9, 1.25))
+def _varied(name: str, slowest: float, fastest: float) -> Callable[[np.random.Generator], np.ndarray]:
+    return lambda rng: vary(recording(name), rng, speed=(slowest, fastest))
 
 
-def car_door(rng: np.random.Generator) -> np.ndarray:
-    return vary(recording("car_door.wav"), rng, speed=(0.75, 1.2))
-
-
-def punch(rng: np.random.Generator) -> np.ndarray:
-    return vary(recording("punch.wav"), rng, speed=(0.75, 1.25))
-
-
-def swing(rng: np.random.Generator) -> np.ndarray:
-    return vary(recording("whiff.wav"), rng, speed=(0.75, 1.3))
+boom = _varied("boom.wav", 0.9, 1.25)
+car_door = _varied("car_door.wav", 0.75, 1.2)
+punch = _varied("punch.wav", 0.75, 1.25)
+swing = _varied("whiff.wav", 0.75, 1.3)
 
 
 def effect(
@@ -104,13 +99,6 @@ def _even_level(samples: np.ndarray) -> np.ndarray:
     return samples / np.maximum(level, level.max() * 1e-3)
 
 
-def sea_waves(seconds: float, rng: np.random.Generator) -> np.ndarray:
-    return effect(SEA_WAVES, seconds, rng, pitches=(54, 68), layers=2)
-
-
-def helicopter(seconds: float, rng: np.random.Generator) -> np.ndarray:
-    return effect(HELICOPTER, seconds, rng, pitches=(54, 66), layers=1)
-
-
-def applause(seconds: float, rng: np.random.Generator) -> np.ndarray:
-    return effect(APPLAUSE, seconds, rng, pitches=(56, 66), layers=2)
+sea_waves = functools.partial(effect, SEA_WAVES, pitches=(54, 68), layers=2)
+helicopter = functools.partial(effect, HELICOPTER, pitches=(54, 66), layers=1)
+applause = functools.partial(effect, APPLAUSE, pitches=(56, 66), layers=2)

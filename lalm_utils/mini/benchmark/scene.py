@@ -57,7 +57,8 @@ class QuestionSpec:
 class Mixer:
     """A timeline of sounds; `finish` adds noise, trims to 6 s and sets the level."""
 
-    def __init__(self) -> None:
+    def __init__(self, modality: str) -> None:
+        self.modality = modality
         self._parts: list[tuple[int, np.ndarray]] = []
         self.annotations: list[Annotation] = []
         self.end = 0.0
@@ -94,6 +95,7 @@ class Mixer:
         peak = float(np.max(np.abs(samples))) or 1.0
         samples = samples * (10 ** (rng.uniform(-12.0, -1.0) / 20) / peak)
         seconds = len(samples) / RATE
+        self.annotate_all("type", self.modality)
         annotations = tuple(
             Annotation(group=m.group, label=m.label, start=m.start, end=min(m.end, seconds))
             for m in self.annotations

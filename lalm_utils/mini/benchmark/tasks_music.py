@@ -97,9 +97,8 @@ def _melody(rng: np.random.Generator, size: int) -> list[int]:
 
 
 def _mixer(notes: list[font.Note], seconds: float) -> Mixer:
-    mixer = Mixer()
+    mixer = Mixer("music")
     mixer.add(font.render(notes, seconds=seconds), at=0.0)
-    mixer.annotate_all("type", "music")
     return mixer
 
 
@@ -124,7 +123,7 @@ def _named(context: SamplingContext, options, gold, name, wordings, pool, ration
 
 
 def instrument(context: SamplingContext) -> QuestionSpec:
-    """Which instrument plays; difficulty: the noise and, when hard, distractors of the same family."""
+    """Which instrument plays; difficulty: the noise."""
     names = context.pools.instruments
     options, gold = context.choose_answer(context.sample(names, 4))
     family = FAMILIES[font.INSTRUMENTS[options[gold]].family]
@@ -307,9 +306,8 @@ def _swelling(name: str, label: str, range_db: float, rng: np.random.Generator) 
     ends = {"getting louder": (-range_db, 0), "getting softer": (0, -range_db), "staying the same": (0, 0)}[
         label
     ]
-    mixer = Mixer()
+    mixer = Mixer("music")
     mixer.add(samples * 10 ** (np.linspace(*ends, len(samples)) / 20), at=0.0)
-    mixer.annotate_all("type", "music")
     mixer.annotate_all("dynamics", label)
     return mixer.finish(rng, snr_db=40.0)
 

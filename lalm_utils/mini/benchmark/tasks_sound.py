@@ -74,12 +74,11 @@ def _sequence(
     labels: tuple[str, ...], gap: float, snr: float, spread: float, rng: np.random.Generator
 ) -> Scene:
     """Events one after the other, `gap` seconds apart, levels within +-`spread` dB, noise at `snr` dB."""
-    mixer, at = Mixer(), float(rng.uniform(0.05, 0.3))
+    mixer, at = Mixer("sound"), float(rng.uniform(0.05, 0.3))
     for label in labels:
         end = mixer.add(sounds.event(label, rng), at=at, gain_db=float(rng.uniform(-spread, spread)))
         mixer.annotate("content", label, at, end)
         at = end + gap * float(rng.uniform(0.8, 1.3))
-    mixer.annotate_all("type", "sound")
     return mixer.finish(rng, snr_db=snr)
 
 
@@ -105,10 +104,9 @@ def _single(label: str, snr: float, rng: np.random.Generator) -> Scene:
     """A texture for two to four seconds, or an event heard once or twice."""
     if sounds.SOUNDS[label].kind == "event":
         return _sequence((label,) * int(rng.integers(1, 3)), 0.3, snr, 1.0, rng)
-    mixer = Mixer()
+    mixer = Mixer("sound")
     mixer.add(sounds.texture(label, float(rng.uniform(2.0, 4.0)), rng), at=0.0)
     mixer.annotate_all("content", label)
-    mixer.annotate_all("type", "sound")
     return mixer.finish(rng, snr_db=snr)
 
 
@@ -126,7 +124,7 @@ def background(context: SamplingContext) -> QuestionSpec:
 
 
 def _behind(front: str, texture: str, level_db: float, rng: np.random.Generator) -> Scene:
-    mixer, seconds = Mixer(), float(rng.uniform(2.5, 4.0))
+    mixer, seconds = Mixer("sound"), float(rng.uniform(2.5, 4.0))
     mixer.add(sounds.texture(texture, seconds, rng), at=0.0, gain_db=level_db)
     mixer.annotate_all("background", texture)
     at = float(rng.uniform(0.3, 0.8))
@@ -134,7 +132,6 @@ def _behind(front: str, texture: str, level_db: float, rng: np.random.Generator)
         end = mixer.add(sounds.event(front, rng), at=at)
         mixer.annotate("content", front, at, end)
         at = end + float(rng.uniform(0.6, 1.4))
-    mixer.annotate_all("type", "sound")
     return mixer.finish(rng)
 
 
@@ -159,13 +156,12 @@ def _repeat(label: str, times: int, gap: float, snr: float, rng: np.random.Gener
     room = 5.8 / times - gap
     sound = sound[: int(max(0.15, min(room, 0.6)) * RATE)] * np.float32(1.0)
     sound[-160:] *= np.linspace(1, 0, 160, dtype=np.float32)
-    mixer, at = Mixer(), 0.1
+    mixer, at = Mixer("sound"), 0.1
     for number in range(1, times + 1):
         end = mixer.add(sound, at=at)
         mixer.annotate("content", label, at, end)
         mixer.annotate("number", str(number), at, end + gap / 2)
         at = end + gap
-    mixer.annotate_all("type", "sound")
     return mixer.finish(rng, snr_db=snr)
 
 
@@ -217,11 +213,10 @@ def _swell(label: str, shape: str, range_db: float, rng: np.random.Generator) ->
         "quieter then louder": [1.0, 0.0, 1.0],
     }[shape]
     curve = np.interp(np.linspace(0, 2, len(samples)), [0, 1, 2], ramp)
-    mixer = Mixer()
+    mixer = Mixer("sound")
     mixer.add(samples * 10 ** ((curve - 1) * range_db / 20), at=0.0)
     mixer.annotate_all("content", label)
     mixer.annotate_all("trajectory", shape)
-    mixer.annotate_all("type", "sound")
     return mixer.finish(rng)
 
 
@@ -240,13 +235,12 @@ def louder(context: SamplingContext) -> QuestionSpec:
 
 
 def _pair(labels: tuple[str, ...], quiet: str, difference_db: float, rng: np.random.Generator) -> Scene:
-    mixer, at = Mixer(), 0.1
+    mixer, at = Mixer("sound"), 0.1
     for label in labels:
         end = mixer.add(sounds.event(label, rng), at=at, gain_db=-difference_db if label == quiet else 0.0)
         mixer.annotate("content", label, at, end)
         mixer.annotate("loud", "quiet" if label == quiet else "loud", at, end)
         at = end + 0.4
-    mixer.annotate_all("type", "sound")
     return mixer.finish(rng)
 
 

@@ -152,9 +152,8 @@ def arithmetic(context: SamplingContext) -> QuestionSpec:
 
 
 def _talk(text: str, speaker: tuple[str, str], rate: float, snr: float, rng: np.random.Generator) -> Scene:
-    mixer = Mixer()
+    mixer = Mixer("speech")
     _add_speech(mixer, text, speaker, 0.1, rng, rate=rate)
-    mixer.annotate_all("type", "speech")
     return mixer.finish(rng, snr_db=snr)
 
 
@@ -196,12 +195,11 @@ def _list(
     words: tuple[str, ...], speaker: tuple[str, str], rate: float, gap: float, snr: float, rng
 ) -> Scene:
     """Words one by one with pauses, numbered for the annotations of training."""
-    mixer, at = Mixer(), 0.1
+    mixer, at = Mixer("speech"), 0.1
     for number, word in enumerate(words, 1):
         end = _add_speech(mixer, word, speaker, at, rng, rate=rate)
         mixer.annotate("number", str(number), at, end + gap)
         at = end + gap
-    mixer.annotate_all("type", "speech")
     return mixer.finish(rng, snr_db=snr)
 
 
@@ -238,10 +236,9 @@ def word_by_speaker(context: SamplingContext) -> QuestionSpec:
 
 
 def _dialogue(texts: tuple[str, ...], pair: tuple, snr: float, rng: np.random.Generator) -> Scene:
-    mixer, at = Mixer(), 0.1
+    mixer, at = Mixer("speech"), 0.1
     for text, speaker in zip(texts, pair):
         at = _add_speech(mixer, text, speaker, at, rng, rate=185) + 0.25
-    mixer.annotate_all("type", "speech")
     return mixer.finish(rng, snr_db=snr)
 
 
@@ -263,11 +260,10 @@ def language(context: SamplingContext) -> QuestionSpec:
 def _foreign_numbers(
     digits: str, name: str, code: str, speaker: tuple[str, str], snr: float, rng: np.random.Generator
 ) -> Scene:
-    mixer = Mixer()
+    mixer = Mixer("speech")
     speech = voice.say(digits, voice=code, variant=speaker[1], rate=175, pitch=int(rng.integers(45, 61)))
     mixer.add(speech.samples, at=0.1)
     mixer.annotate_all("language", name)
-    mixer.annotate_all("type", "speech")
     return mixer.finish(rng, snr_db=snr)
 
 
@@ -284,11 +280,10 @@ def pace(context: SamplingContext) -> QuestionSpec:
 
 
 def _two_rates(texts: tuple[str, ...], rates: tuple, speaker: tuple[str, str], label: str, rng) -> Scene:
-    mixer, at = Mixer(), 0.1
+    mixer, at = Mixer("speech"), 0.1
     for text, rate in zip(texts, rates):
         at = _add_speech(mixer, text, speaker, at, rng, rate=rate) + 0.15
     mixer.annotate_all("pace", label)
-    mixer.annotate_all("type", "speech")
     return mixer.finish(rng, snr_db=30.0)
 
 
@@ -307,11 +302,10 @@ def background(context: SamplingContext) -> QuestionSpec:
 def _over_texture(
     text: str, speaker: tuple[str, str], texture: str, level_db: float, rng: np.random.Generator
 ) -> Scene:
-    mixer = Mixer()
+    mixer = Mixer("speech")
     end = _add_speech(mixer, text, speaker, 0.4, rng, rate=165)
     mixer.add(sounds.texture(texture, min(end + 0.4, 6.0), rng), at=0.0, gain_db=level_db)
     mixer.annotate_all("background", texture)
-    mixer.annotate_all("type", "speech")
     return mixer.finish(rng)
 
 
