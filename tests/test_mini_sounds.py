@@ -209,7 +209,7 @@ def test_a_recording_that_its_package_lacks_is_named_with_the_way_out():
 
 
 def test_recordings_are_read_without_running_their_package():
-    code = "import sys; from lalm_utils.mini import samples; samples.recording('boom.wav')"
+    code = "import sys; from lalm_utils.mini.benchmark import samples; samples.recording('boom.wav')"
     assert printed_by(f"{code}; print('pygame' in sys.modules)") == "False"
 
 

@@ -346,7 +346,7 @@ def test_every_label_of_a_rendered_training_clip_is_known_or_left_out_on_purpose
 
 
 @pytest.fixture(scope="module")
-def labels(base, processor) -> alignment.Labels:
+def labels(base, processor) -> alignment.LabelEmbeddings:
     embeddings = base.model.language_model.get_input_embeddings().weight.detach()
     return alignment.label_vectors(processor.tokenizer, embeddings)
 
@@ -576,7 +576,7 @@ def test_a_stage_that_was_interrupted_ends_where_it_would_have_ended(words, tmp_
 def test_the_projector_ends_at_the_spread_and_centre_of_the_embeddings(words):
     model, clips = wrapped(words), [clip(frames, seed=frames) for frames in (100, 100, 100)]
     inner = model.base_model.model
-    fitted = alignment.Labels(vectors=None, rows={}, index={}, centre=torch.full((32,), 0.5), norm=4.0)
+    fitted = alignment.LabelEmbeddings(vectors=None, rows={}, index={}, centre=torch.full((32,), 0.5), norm=4.0)
     train.fit_projector(inner, clips, fitted, None)
     with torch.no_grad():
         frames = train.project(inner, clips, None).flatten(0, 1).float() - 0.5
