@@ -2,10 +2,11 @@
 
 The pipeline, each step a module:
 
-    items.load -> prompts.render -> models.load_model(...).generate -> answers.read
-               -> outcomes.table -> metrics.evaluate, metrics.gain -> figures.save
+    benchmarks.load -> prompts.render -> load_model(...).generate -> parsing.read
+                    -> outcomes.table -> metrics.evaluate, metrics.gain -> figures.save
 
-Replies come through store.Store, so that nothing is asked twice. Importing the package itself loads nothing.
+Replies come through store.Store, so that nothing is asked twice. To read the code, begin with these, in this order:
+items, prompts, models, runs, parsing, outcomes, metrics, bootstrap. Importing the package itself loads nothing.
 """
 
 __version__ = "0.1.0"

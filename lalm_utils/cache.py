@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from lalm_utils.progress import watched
+from lalm_utils.progress import is_interactive
 
 MANIFEST = "manifest.json"
 HASHED_BYTES = (
@@ -64,7 +64,7 @@ def build_once(
     with FileLock(folder.parent / f".{name}.lock"):
         if not is_whole(folder):
             # For people who wait; an executed notebook would keep this machine's path.
-            log.log(logging.WARNING if watched() else logging.INFO, "%s: %s", folder, notice)
+            log.log(logging.WARNING if is_interactive() else logging.INFO, "%s: %s", folder, notice)
             _replace(folder, build)
     return folder
 

@@ -1,30 +1,25 @@
 """Items: one clip + one multiple-choice question with its options and gold index.
 
-In: "mini" or the path of an MMAU, MMAR or SAKURA benchmark. Out: a list of frozen `Item`s, every one of them
-checked, or one `BenchmarkError` that names file, item, rule and next step; nothing is dropped on the way.
-It does not decode clips (audio.py), does not know file layouts (item_files.py), prompts or models.
+In: a record in MMAU's schema. Out: a frozen `Item` that keeps every rule, or a `BenchmarkError` that names item,
+rule and next step. Reading whole benchmarks is the business of benchmarks.py.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import operator
-import os
 import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from lalm_utils import item_files
-from lalm_utils.audio import AudioError, check_clip
-from lalm_utils.item_files import BenchmarkError
-from lalm_utils.messages import shown
+from lalm_utils.messages import short_repr
 
+# What a record in MMAU's schema must have.
+FIELDS = ("id", "audio_id", "question", "choices", "answer", "task")
 BENCHMARKS = ("mini", "mmau", "mmar", "sakura")
 MODALITIES = ("sound", "music", "speech")
 LEVELS = ("", "easy", "medium", "hard")
@@ -39,6 +34,10 @@ MAX_TEXT = 100_000  # characters of an id, a question or an option
 MAX_PATH = 4096  # characters of a clip's path; resolving longer ones takes minutes
 
 log = logging.getLogger(__name__)
+
+
+class BenchmarkError(ValueError):
+    """A benchmark that cannot be used as it is. The message names file, item, rule and next step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +62,7 @@ class Item:
 
     def __post_init__(self) -> None:
         if rule := _broken_rule(self):
-            raise BenchmarkError(f"item {shown(self.id)}: {rule}")
+            raise BenchmarkError(f"item {short_repr(self.id)}: {rule}")
 
     @property
     def chance(self) -> float:
@@ -75,67 +74,6 @@ class Item:
     def sort(self) -> str:
         """An unanswerable item's sort, "inaudible" or "ungrounded"; "" if answerable or not told."""
         return SORTS.get(self.reason, "")
-
-
-def load(
-    benchmark: str | Path,
-    *,
-    split: str | None = None,
-    n: int | None = None,
-    seed: int = 0,
-    need_clips: bool = True,
-) -> list[Item]:
-    """Items of "mini" or of the benchmark at a path, in the order of the file.
-
-    split: mini "dev", "idk", "test" (default) or "unanswerable"; SAKURA "single" (default) or "multi";
-        in MMAU a value of its `split` field, in MMAR "test" (default: all of the file).
-    n: sample that many (`sample`); None, or more than there are: all.
-    need_clips: the clips of the returned items are checked by their headers. False reads questions whose
-        audio is not at hand, for scoring replies made elsewhere.
-
-    Unanswerable items (`answerable` false in the file) and withheld answers (answer null or "", as in MMAU's
-    test set) both have gold None. The first have `answerable` False; the second True: asked, but not graded.
-    A folder that is called "mini" is written "./mini". Raises BenchmarkError.
-    """
-    items = (
-        _mini(split) if str(benchmark) == "mini" else _from_path(Path(os.path.expanduser(benchmark)), split)
-    )
-    _refuse_duplicates(items, benchmark)
-    chosen = items if n is None else sample(items, n, seed=seed)
-    if need_clips:
-        check_clips(chosen, benchmark)
-    return chosen
-
-
-def _refuse_duplicates(items: Sequence[Item], source: str | Path) -> None:
-    repeated = [id for id, count in Counter(item.id for item in items).items() if count > 1]
-    if repeated:
-        raise BenchmarkError(
-            f"{source}, item {shown(repeated[0])}: duplicate id, {len(repeated)} such; an id names one item; "
-            "rename or remove the others in a copy of the file"
-        )
-
-
-def _mini(split: str | None) -> list[Item]:
-    from lalm_utils.mini import benchmark  # here, because of the generator's packages
-
-    try:
-        folder = benchmark.ensure(split or "test")
-    except ValueError as error:
-        raise BenchmarkError(f"mini: {error}") from None
-    records = json.loads((folder / "items.json").read_text(encoding="utf-8"))
-    return [from_record(record, folder, benchmark="mini") for record in records]
-
-
-def _from_path(path: Path, split: str | None) -> list[Item]:
-    root, placed = item_files.read(path, split)
-    items = []
-    for place, record in placed:
-        try:
-            items.append(from_record(record, root))
-        except BenchmarkError as error:
-            raise BenchmarkError(f"{place}, {error}; mend or remove it in a copy of the file") from error
-    return items
 
 
 def sample(items: Sequence[Item], n: int, *, seed: int = 0) -> list[Item]:
@@ -155,24 +93,6 @@ def sample(items: Sequence[Item], n: int, *, seed: int = 0) -> list[Item]:
     return [item for item in items if item.id in taken]
 
 
-def check_clips(items: Sequence[Item], source: str | Path) -> None:
-    """BenchmarkError listing the first five items whose clip is missing, unreadable or under 0.1 s."""
-    faults: dict[Path, str] = {}
-    for clip in {item.clip: None for item in items}:
-        try:
-            check_clip(clip)
-        except AudioError as error:
-            faults[clip] = str(error)
-    broken = [item for item in items if item.clip in faults]
-    if broken:
-        listed = "".join(f"\n  item {shown(item.id)}: {faults[item.clip]}" for item in broken[:5])
-        raise BenchmarkError(
-            f"{source}: {len(broken)} of {len(items)} items have a missing or unreadable clip, the first "
-            f"{len(broken[:5])}:{listed}\nPut the audio where the file says, or read without it "
-            "(need_clips=False) to score replies made elsewhere"
-        )
-
-
 def from_record(record: Mapping[str, Any], root: str | Path, *, benchmark: str | None = None) -> Item:
     """The item that a record in MMAU's schema describes; its clip lies under `root`, or will.
 
@@ -181,15 +101,15 @@ def from_record(record: Mapping[str, Any], root: str | Path, *, benchmark: str |
     there. MMAR alone: an empty last choice is left out and logged, as four official items end with one.
     Raises BenchmarkError.
     """
-    missing = [key for key in item_files.REQUIRED["mmau"] if key not in record]
+    missing = [key for key in FIELDS if key not in record]
     if missing:
-        raise BenchmarkError(f"item {shown(record.get('id'))}: missing field {', '.join(missing)}")
+        raise BenchmarkError(f"item {short_repr(record.get('id'))}: missing field {', '.join(missing)}")
     dataset = record.get("dataset")
     benchmark = benchmark or (dataset if dataset in BENCHMARKS else "mmau")
     try:
         fields = _fields(_without_stray_choice(record) if benchmark == "mmar" else record, Path(root))
     except BenchmarkError as error:
-        raise BenchmarkError(f"item {shown(record['id'])}: {error}") from error
+        raise BenchmarkError(f"item {short_repr(record['id'])}: {error}") from error
     return Item(benchmark=benchmark, **fields)
 
 
@@ -236,7 +156,9 @@ def to_record(item: Item, root: str | Path | None = None) -> dict[str, Any]:
 def _fields(record: Mapping[str, Any], root: Path) -> dict[str, Any]:
     """Keyword arguments of Item, all but `benchmark`."""
     if not isinstance(record["choices"], list):
-        raise BenchmarkError(f"choices {shown(record['choices'])} are no list; a list of texts is needed")
+        raise BenchmarkError(
+            f"choices {short_repr(record['choices'])} are no list; a list of texts is needed"
+        )
     options = tuple(_text(option, "option") for option in record["choices"])
     gold, answerable = _gold(record, options)
     return {
@@ -261,13 +183,15 @@ def _gold(record: Mapping[str, Any], options: tuple[str, ...]) -> tuple[int | No
     """(index of the answer or None, answerable)."""
     answer, answerable = record["answer"], record.get("answerable", True)
     if not isinstance(answerable, bool):
-        raise BenchmarkError(f"answerable {shown(answerable)} is neither true nor false")
+        raise BenchmarkError(f"answerable {short_repr(answerable)} is neither true nor false")
     if answer is None or answer == "":
         if answerable and "answerable" in record:
             raise BenchmarkError("answerable is true, but answer empty; leave answerable out if withheld")
         return None, answerable
     if not answerable:
-        raise BenchmarkError(f"answer {shown(answer)}, but answerable is false; the answer must be null then")
+        raise BenchmarkError(
+            f"answer {short_repr(answer)}, but answerable is false; the answer must be null then"
+        )
     return _index(answer, options), True
 
 
@@ -279,7 +203,7 @@ def _index(answer: Any, options: tuple[str, ...]) -> int:
     alike = [option for option in options if _folded(option) == _folded(answer)]
     if len(set(alike)) != 1:
         which = "more than one" if alike else "no"
-        raise BenchmarkError(f"answer {shown(answer)} is {which} option of {shown(list(options))}")
+        raise BenchmarkError(f"answer {short_repr(answer)} is {which} option of {short_repr(list(options))}")
     return options.index(alike[0])
 
 
@@ -290,7 +214,7 @@ def _folded(text: str) -> str:
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str) or not value.strip():
         fault = "blank" if isinstance(value, str) else "no text"
-        raise BenchmarkError(f"{name} {shown(value)} is {fault}; a text that is not blank is needed")
+        raise BenchmarkError(f"{name} {short_repr(value)} is {fault}; a text that is not blank is needed")
     return value.strip()
 
 
@@ -299,14 +223,14 @@ def _label(record: Mapping[str, Any], key: str) -> str:
     value = record.get(key)
     values = value if isinstance(value, list) else [] if value is None else [value]
     if not all(isinstance(value, str) for value in values):
-        raise BenchmarkError(f"{key} {shown(value)} is no text")
+        raise BenchmarkError(f"{key} {short_repr(value)} is no text")
     return ", ".join(value.strip() for value in values)
 
 
 def _truth(record: Mapping[str, Any]) -> dict[str, Any]:
     truth, seconds = record.get("truth") or {}, record.get("seconds")
     if not isinstance(truth, Mapping):
-        raise BenchmarkError(f"truth {shown(truth)} is no object")
+        raise BenchmarkError(f"truth {short_repr(truth)} is no object")
     return dict(truth) if seconds is None else {**truth, "seconds": seconds}
 
 
@@ -314,16 +238,18 @@ def _clip(name: Any, root: Path) -> Path:
     """Absolute path of a clip, which may not leave `root` by its name nor through a link."""
     name = _text(name, "clip")
     if len(name) > MAX_PATH:
-        raise BenchmarkError(f"clip {shown(name)} is no path: {len(name):,} characters, at most {MAX_PATH:,}")
+        raise BenchmarkError(
+            f"clip {short_repr(name)} is no path: {len(name):,} characters, at most {MAX_PATH:,}"
+        )
     parts = PureWindowsPath(name)  # knows both kinds of slash, and drives
     try:
         folder = root.resolve()
         clip = (folder / name).resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise BenchmarkError(f"clip {shown(name)} is no path ({error})") from error
+        raise BenchmarkError(f"clip {short_repr(name)} is no path ({error})") from error
     if parts.anchor or ".." in parts.parts or not clip.is_relative_to(folder):
         raise BenchmarkError(
-            f"clip {shown(name)} leaves the folder {folder}; clips, and links to them, stay inside"
+            f"clip {short_repr(name)} leaves the folder {folder}; clips, and links to them, stay inside"
         )
     return clip
 
@@ -332,24 +258,25 @@ def _broken_rule(item: Item) -> str:
     """The first rule that the item breaks, in words; "" if none."""
     texts = (item.id, item.question, *item.options)
     if not all(isinstance(text, str) and text.strip() for text in texts):
-        return f"blank or no text among id, question and options {shown(texts)}"
+        return f"blank or no text among id, question and options {short_repr(texts)}"
     if longest := next((text for text in texts if len(text) > MAX_TEXT), ""):
-        return f"{shown(longest)} has {len(longest):,} characters; a text has at most {MAX_TEXT:,}"
+        return f"{short_repr(longest)} has {len(longest):,} characters; a text has at most {MAX_TEXT:,}"
     parts = item.modality.removeprefix("mix-").split("-")
     if unknown := set(parts) - set(MODALITIES):
-        return f"modality {shown(item.modality)} with {shown(sorted(unknown))}; sound, music, speech, mix-... of them"
+        return (
+            f"modality {short_repr(item.modality)} with {short_repr(sorted(unknown))}; sound, music, speech, "
+            "mix-... of them"
+        )
     if len(set(parts)) < len(parts):
-        return f"modality {shown(item.modality)} names one twice; sound, music, speech, mix-... of them"
+        return f"modality {short_repr(item.modality)} names one twice; sound, music, speech, mix-... of them"
     if not 2 <= len(item.options) <= MAX_OPTIONS:
         return f"number of options is {len(item.options)}; there must be 2 to {MAX_OPTIONS}"
     if item.gold is not None and not (item.answerable and item.gold in range(len(item.options))):
-        return (
-            f"gold {shown(item.gold)}; an index of the options, or None, which an unanswerable item must have"
-        )
+        return f"gold {short_repr(item.gold)}; an index of the options, or None, which an unanswerable item must have"
     if item.reason and (item.answerable or item.reason not in SORTS):
-        return f"reason {shown(item.reason)}; none if answerable, otherwise one of {', '.join(SORTS)}"
+        return f"reason {short_repr(item.reason)}; none if answerable, otherwise one of {', '.join(SORTS)}"
     if item.level not in LEVELS:
-        return f"level {shown(item.level)}; easy, medium, hard or empty"
+        return f"level {short_repr(item.level)}; easy, medium, hard or empty"
     if not isinstance(item.novel, bool):
-        return f"novel {shown(item.novel)}; it must be true or false"
+        return f"novel {short_repr(item.novel)}; it must be true or false"
     return ""

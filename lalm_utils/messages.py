@@ -19,12 +19,12 @@ _REPR.maxstring = _REPR.maxother = 200
 _REPR.maxlong = 60
 
 
-def shown(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """`repr(value)`, with "..." for what is too much of it."""
     return _cut(_REPR.repr(value))
 
 
-def listed(names: Iterable[object], at_most: int = 20) -> str:
+def join(names: Iterable[object], at_most: int = 20) -> str:
     """The names one after the other, the first `at_most` of them."""
     first = [str(name)[:80] for name, _ in zip(names, range(at_most + 1))]
     return ", ".join(first[:at_most]) + (", ..." if len(first) > at_most else "")

@@ -1,27 +1,17 @@
-"""What a model is asked, what it returns, and where models come from.
+"""The protocol of models: prompts in, raw replies or log-likelihoods of options out.
 
-In: a model's name. Out: an object that keeps the `Model` protocol: prompts in, replies or log-likelihoods
-out. This module knows neither weights nor tensors, and nothing of items, methods or answers: a reply is raw
-text.
+Every backend keeps the `Model` protocol; `load_model` finds the one that a name calls for.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-
-from lalm_utils.messages import shown
-
-MINI = "mini"
-API = "openai:"  # then a server's address, "#" and the name of a model there
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 class ModelError(RuntimeError):
@@ -101,10 +91,7 @@ class Decoding:
 
 
 class Model(Protocol):
-    """Anything that can be asked. What a model cannot do it refuses with a `ModelError`.
-
-    It may also have `expect(prompts)`, which is told what will be asked next and prepares for it.
-    """
+    """Anything that can be asked. What a model cannot do it refuses with a `ModelError`."""
 
     name: str
     fingerprint: str  # SHA-256 over all that decides replies: weights, configuration, dtype; not the name
@@ -132,61 +119,3 @@ class Model(Protocol):
     def option_logprobs(self, prompts: Sequence[Prompt]) -> list[np.ndarray]:
         """One (n_options,) array per prompt: each option's log-likelihood in nats as the whole reply, summed
         over its tokens and the end of the turn. NaN throughout where the prompt failed."""
-
-
-def load_model(name: str | Path, /, **options: Any) -> Model:
-    """The model called `name`: "mini", a folder of a model or of a peft adapter, or a hub id "owner/name".
-
-    `options` go to `TransformersModel` (dtype, device, batch_size, attn, ...; for an adapter also `base`). No
-    remote code is run, and only safetensors are read. Raises `ModelError` for a name that is none of these.
-
-    "openai:http://HOST:PORT/v1#MODEL" is a model of an OpenAI-compatible server; `options` go to `ApiModel`
-    (revision, concurrency, ...).
-    """
-    if str(name).startswith(API):
-        from lalm_utils.server.api_model import ApiModel  # httpx is loaded for those who need it
-
-        address, model = _server_and_model(str(name))
-        if unknown := sorted(set(options) - set(inspect.signature(ApiModel).parameters)):
-            raise ModelError(
-                f"{', '.join(unknown)}: a server decides that itself; leave it out, or load a model on this machine."
-            )
-        return ApiModel(address, model, **options)
-    folder = folder_of(name) if str(name).strip() else None  # Path("") would be the current folder
-    if folder is None and str(name) != MINI and not HUB_ID.fullmatch(str(name)):
-        raise ModelError(
-            f"there is no model {shown(str(name))}: it is not {MINI!r}, not an existing folder, and not a hub id of "
-            "the form owner/name. Check the spelling, or give a folder that holds config.json and safetensors."
-        )
-    import lalm_utils.progress  # noqa: F401, first: it silences a warning that transformers sets off in notebooks
-    from lalm_utils.engine.transformers_model import TransformersModel  # torch takes seconds to import
-
-    if str(name) == MINI:
-        return TransformersModel(MINI, **{"name": MINI} | options)
-    return TransformersModel(folder or str(name), **options)
-
-
-def folder_of(name: str | Path) -> Path | None:
-    """The folder of that name, its "~" resolved, if there is one."""
-    try:
-        folder = Path(name).expanduser()
-        return folder if folder.is_dir() else None
-    except (OSError, RuntimeError, ValueError):  # too long for a path, or the home of nobody
-        return None
-
-
-def _server_and_model(name: str) -> tuple[str, str]:
-    address, _, model = name.removeprefix(API).partition("#")
-    if not address.startswith(("http://", "https://")) or not model.strip():
-        raise ModelError(
-            f"{name!r} is no model of a server: write {API}ADDRESS#MODEL with an http(s) address, as in "
-            f"{API}http://localhost:8000/v1#Qwen/Qwen2-Audio-7B-Instruct."
-        )
-    return address, model
-
-
-def mini_dir() -> Path:
-    """The folder of the embedded model, built in the user's cache on first use."""
-    from lalm_utils.mini.model import mini_dir as build
-
-    return build()

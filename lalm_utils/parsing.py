@@ -47,7 +47,7 @@ from functools import cached_property, lru_cache
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
-from lalm_utils.messages import shown
+from lalm_utils.messages import short_repr
 from lalm_utils.refusals import Refusal, Word, find_refusals, masked, quotations, tidy, words
 
 OPTION, REFUSED, UNREADABLE = "option", "refusal", "unreadable"
@@ -171,10 +171,10 @@ def read(reply: str, options: Sequence[str]) -> Reading:
     """
     if not isinstance(reply, str):
         raise TypeError(
-            f"reply is {shown(reply)}: only text can be read; grade a missing reply as failed, unread"
+            f"reply is {short_repr(reply)}: only text can be read; grade a missing reply as failed, unread"
         )
     if isinstance(options, str) or not all(isinstance(option, str) for option in options):
-        raise TypeError(f"options are {shown(options)}: give a sequence of texts, one per option")
+        raise TypeError(f"options are {short_repr(options)}: give a sequence of texts, one per option")
     if not options:
         raise ValueError("options are empty: give the texts that the reply could choose from")
     if len(options) > MAX_OPTIONS:

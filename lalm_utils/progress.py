@@ -20,7 +20,7 @@ LIVE_NOTEBOOK = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG", "KAGGLE_
 OVERRIDE = "LALM_UTILS_PROGRESS"
 
 
-def watched() -> bool:
+def is_interactive() -> bool:
     """True in a terminal and in a live notebook; False in pipes, CI and under papermill.
 
     LALM_UTILS_PROGRESS=1 or 0 overrides it.
@@ -37,5 +37,5 @@ def bar(label: str, *, total: int, done: int = 0, unit: str = "prompt", show: bo
 
     `show` overrides whether anybody is taken to watch.
     """
-    visible = (watched() if show is None else show) and done < total
+    visible = (is_interactive() if show is None else show) and done < total
     return tqdm(total=total, initial=done, desc=label, unit=unit, disable=not visible)

@@ -1,4 +1,4 @@
-"""The methods' prompt texts as named constants, and their rendering for one item.
+"""The methods' prompt texts as named constants, their worked examples, and their rendering for one item.
 
 In: an `Item` and the name of a method. Out: a `Prompt` of one user turn (clip first, then text). The paper's
 exact wordings are not public (arXiv 2505.19294); these are ours. A change to a constant is a change of method:
@@ -10,13 +10,17 @@ apart: `mcot_no_idk` (examples only), `stepwise_idk` (permission only), `stepwis
 in the user's turn, not as earlier turns of a conversation: some chat templates refuse a user's turn without a
 clip, or an assistant's turn before the last, and a made-up earlier turn would claim that the model has said
 what it has not.
+
+The paper's examples are not public either; these were written for this file. No question, description or chain of
+steps is an item's, of any benchmark. Their labels are ones that the embedded benchmark trains on, so that none of
+the labels held out for its `novel` items is given away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from lalm_utils.exemplars import HONEST, MUSIC, SOUND, SPEECH, Exemplar
 from lalm_utils.items import Item
 from lalm_utils.models import Prompt, Turn
 
@@ -34,6 +38,58 @@ QUESTIONS = {
     "plain": PLAIN, "idk": IDK, "stepwise": STEPWISE, "stepwise_idk": STEPWISE_IDK,
     "mcot": STEPWISE_IDK, "mcot_no_idk": STEPWISE,
 }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exemplar:
+    """One worked example. `description` stands in for the clip, which an example does not have."""
+
+    modality: str  # sound, music or speech
+    description: str
+    question: str
+    options: tuple[str, ...]
+    steps: str  # one line
+    gold: int | None  # index of the right option; None: the steps end in a refusal
+
+    @property
+    def reply(self) -> str:
+        """What a model should write: the steps, then the line "Answer: ..."."""
+        answer = "IDK" if self.gold is None else self.options[self.gold]
+        return f"{self.steps}\nAnswer: {answer}"
+
+
+SOUND = Exemplar(
+    modality="sound",
+    description="a rooster crows, and after a pause crows once more; wind blows the whole time",
+    question="Which of the sounds never stops?",
+    options=("rain", "rooster crow", "wind", "engine noise"),
+    steps="A rooster crows two times, with a pause between. The wind goes on in that pause.",
+    gold=2,
+)
+MUSIC = Exemplar(
+    modality="music",
+    description="a trumpet plays a short tune, then a piano repeats it more softly",
+    question="Which instrument repeats the tune?",
+    options=("piano", "trumpet", "violin", "flute"),
+    steps="The tune comes from a trumpet at first. Its repetition is struck on keys, and softer.",
+    gold=0,
+)
+SPEECH = Exemplar(
+    modality="speech",
+    description='a woman says: "The doctor lost a jacket at the station."',
+    question="What was lost?",
+    options=("hat", "gloves", "scarf", "jacket"),
+    steps='She names a person, a thing and a place. The thing after "lost" is a jacket.',
+    gold=3,
+)
+HONEST = Exemplar(
+    modality="speech",
+    description="somebody speaks while a crowd claps; not one word is clear",
+    question="Whose job does the speaker mention?",
+    options=("teacher", "farmer", "pilot", "singer"),
+    steps="There is a voice, and applause covers its words. Nothing favours one job over another.",
+    gold=None,
+)
 # The example that declines is not the last: the last one weighs most.
 EXEMPLARS = {"mcot": (SOUND, MUSIC, HONEST, SPEECH), "mcot_no_idk": (SOUND, MUSIC, SPEECH)}
 
@@ -43,13 +99,13 @@ def listing(options: tuple[str, ...]) -> str:
     return "\n".join(f"({chr(65 + i)}) {option}" for i, option in enumerate(options))
 
 
-def worked(exemplars: Sequence[Exemplar]) -> str:
+def exemplar_text(exemplars: Sequence[Exemplar]) -> str:
     """The examples as they stand before the question; "" if there are none."""
-    shown = [
-        EXAMPLE.format(heard=e.heard, question=e.question, options=listing(e.options), reply=e.reply)
+    texts = [
+        EXAMPLE.format(heard=e.description, question=e.question, options=listing(e.options), reply=e.reply)
         for e in exemplars
     ]
-    return EXAMPLES.format(examples="".join(shown)) if shown else ""
+    return EXAMPLES.format(examples="".join(texts)) if texts else ""
 
 
 def render(
@@ -68,7 +124,7 @@ def render(
         text, options = AUDIO_TYPE, ("sound", "music", "speech")
     else:
         text = OPTIONS.format(question=item.question, options=listing(item.options)) + QUESTIONS[method]
-        text = worked(EXEMPLARS.get(method, ()) if exemplars is None else exemplars) + text
+        text = exemplar_text(EXEMPLARS.get(method, ()) if exemplars is None else exemplars) + text
         options = item.options
     clips = (item.clip,) if audio else ()
     return Prompt(turns=(Turn(role="user", text=text, clips=clips),), options=options)

@@ -1,4 +1,4 @@
-"""Which release of a benchmark items are of, told by their content and by nothing else.
+"""Which release of a benchmark items are of, by their content and by nothing else.
 
 In: items. Out: their `Release`: a SHA-256 over all that is asked and graded, and a name. The hash does not depend on
 a file's name, layout, order of keys or order of items; clips are not opened, so it says nothing of the audio.
@@ -21,12 +21,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lalm_utils.items import Item, from_record
+from lalm_utils.benchmarks import MINI_SPLITS, generator_version, planned_items
+from lalm_utils.items import Item
 
 KNOWN = Path(__file__).with_name("releases.json")
 SHORT = 8  # hex digits of a digest in releases.json: two of 3,000 items meet by chance once in 1,000
 KIN = 0.5  # share of ids that are a release's, from which on unknown items are a version of it
-MINI = ("dev", "idk", "test", "unanswerable")  # splits, which begin the ids of the embedded benchmark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def _part(whole: Whole, digests: Sequence[str]) -> str:
 def _named(items: Sequence[Item], digests: Sequence[str]) -> dict[str, Whole]:
     """The release that each known digest is of."""
     published, planned = _published(), {}
-    if any(item.id.rpartition("-")[0] in MINI for item in items):
+    if any(item.id.rpartition("-")[0] in MINI_SPLITS for item in items):
         planned = _planned()
     return {each: published[each[:SHORT]] for each in digests if each[:SHORT] in published} | planned
 
@@ -142,14 +142,9 @@ def _published() -> dict[str, Whole]:
 @cache
 def _planned() -> dict[str, Whole]:
     """By the digest of an item of the embedded benchmark."""
-    from lalm_utils.mini import benchmark  # the generator's packages, for those who have its items
-
-    found = {}
-    for split in MINI:
-        items = [
-            from_record(record, Path.cwd(), benchmark="mini") for record in benchmark.planned_records(split)
-        ]
-        digests = [digest(item) for item in items]
-        name = f"mini {split} of generator {benchmark.generator_version()}"
-        found |= dict.fromkeys(digests, Whole(name=name, sha256=content_hash(digests), size=len(digests)))
-    return found
+    planned: dict[str, Whole] = {}
+    for split in MINI_SPLITS:
+        digests = [digest(item) for item in planned_items(split)]
+        name = f"mini {split} of generator {generator_version()}"
+        planned |= dict.fromkeys(digests, Whole(name=name, sha256=content_hash(digests), size=len(digests)))
+    return planned

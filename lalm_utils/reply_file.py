@@ -1,6 +1,6 @@
 """The file that replies are kept in: one SQLite database in WAL mode, shared by any number of processes.
 
-In: a path, then keys and rows. Out: replies by key. It does not know how keys are made or replies come about.
+In: a path, then keys and rows. Out: replies by key.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lalm_utils.messages import listed, shown
+from lalm_utils.messages import join, short_repr
 from lalm_utils.models import Reply
 
 SCHEMA = 1
 APPLICATION = 0x4C414C4D  # "LALM", in the file's header
-PATIENCE_SECONDS = 60.0  # how long a process waits while another one writes
-AT_ONCE = 500  # keys a query: SQLite bounds the number of parameters
+TIMEOUT_SECONDS = 60.0  # how long a process waits while another one writes
+KEYS_PER_QUERY = 500  # SQLite bounds the number of parameters
 
 TABLE = """
 create table replies (
@@ -62,33 +62,36 @@ class ReplyFile:
 
     def find(self, keys: Iterable[str]) -> dict[str, Reply]:
         """The replies that are there, by key."""
-        wanted, found = list(keys), {}
-        for start in range(0, len(wanted), AT_ONCE):
-            some = wanted[start : start + AT_ONCE]
-            marks = ",".join("?" * len(some))
-            query = f"select key, text, n_tokens, finish, truncated from replies where key in ({marks}) and not {BLANK}"
+        keys, replies = list(keys), {}
+        for start in range(0, len(keys), KEYS_PER_QUERY):
+            batch = keys[start : start + KEYS_PER_QUERY]
+            placeholders = ",".join("?" * len(batch))
+            query = (
+                "select key, text, n_tokens, finish, truncated from replies "
+                f"where key in ({placeholders}) and not {BLANK}"
+            )
             try:
-                found |= {row[0]: self._reply(*row) for row in self._connection.execute(query, some)}
+                replies |= {row[0]: self._reply(*row) for row in self._connection.execute(query, batch)}
             except sqlite3.DatabaseError as error:
                 raise StoreError(
                     f"{self.path}: cannot be read ({str(error)[:200]}). Move the file aside, and ask anew."
                 ) from error
-        return found
+        return replies
 
     def _reply(self, key: str, text: Any, n_tokens: Any, finish: Any, truncated: Any) -> Reply:
         """A row as a reply. StoreError for one that was never written here: its text would be graded as it is."""
         whole = isinstance(text, str) and text.strip() and isinstance(n_tokens, int)
         if not whole or finish not in ("stop", "length"):
             raise StoreError(
-                f"{self.path}: no whole reply under key {key} ({shown((text, n_tokens, finish))}). Move the file "
+                f"{self.path}: no whole reply under key {key} ({short_repr((text, n_tokens, finish))}). Move the file "
                 "aside, and ask anew."
             )
         return Reply(text=text, n_tokens=n_tokens, finish=finish, truncated=bool(truncated))
 
     def write(self, rows: Iterable[tuple[object, ...]]) -> None:
         """Add rows in one transaction, on the disk when this returns; keys already there keep their reply."""
-        columns, marks = ",".join(COLUMNS), ",".join("?" * len(COLUMNS))
-        insert = f"insert or ignore into replies ({columns}) values ({marks})"
+        columns, placeholders = ",".join(COLUMNS), ",".join("?" * len(COLUMNS))
+        insert = f"insert or ignore into replies ({columns}) values ({placeholders})"
         rows = list(rows)
         with _transaction(self._connection):
             keys = [(row[0],) for row in rows]
@@ -101,8 +104,8 @@ class ReplyFile:
         Keys already here keep their reply, so a second merge changes nothing. `path` keeps its rows, and may
         be in use. StoreError where there is no store of this schema; neither file has changed then.
         """
-        columns, marks = ",".join((*COLUMNS, "stored_at")), ",".join("?" * (len(COLUMNS) + 1))
-        insert = f"insert or ignore into replies ({columns}) values ({marks})"
+        columns, placeholders = ",".join((*COLUMNS, "stored_at")), ",".join("?" * (len(COLUMNS) + 1))
+        insert = f"insert or ignore into replies ({columns}) values ({placeholders})"
         other = _open_existing(path)
         try:
             if _check_schema(other, path):  # empty, left by a process that was killed while it made the file
@@ -171,9 +174,9 @@ def _open_existing(path: Path) -> sqlite3.Connection:
     return _connection(f"{path.absolute().as_uri()}?mode=rw", uri=True)
 
 
-def _connection(path: Path | str, **how: bool) -> sqlite3.Connection:
+def _connection(path: Path | str, **options: bool) -> sqlite3.Connection:
     try:
-        return sqlite3.connect(path, timeout=PATIENCE_SECONDS, isolation_level=None, **how)
+        return sqlite3.connect(path, timeout=TIMEOUT_SECONDS, isolation_level=None, **options)
     except sqlite3.Error as error:
         raise StoreError(
             f"{path}: cannot be opened ({error}). Give a path in a folder that you may write to."
@@ -211,11 +214,11 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> bool:
             f"{path}: a store of schema {version}, and this version reads schema {SCHEMA}. Nothing was "
             "changed; move the file aside, or use the version of lalm_utils that wrote it."
         )
-    held = [row[0] for row in connection.execute("select name from pragma_table_info('replies')")]
+    columns = [row[0] for row in connection.execute("select name from pragma_table_info('replies')")]
     others = connection.execute("select count(*) from sqlite_master where type in ('trigger', 'view')")
-    if not {*COLUMNS, "stored_at"} <= set(held) or others.fetchone()[0]:
+    if not {*COLUMNS, "stored_at"} <= set(columns) or others.fetchone()[0]:
         raise StoreError(
-            f"{path}: said to be a store of replies, but its table of replies has the columns {listed(held)}, or "
+            f"{path}: said to be a store of replies, but its table of replies has the columns {join(columns)}, or "
             "something is done when rows are added. Nothing was changed; give another path."
         )
     return False
@@ -223,7 +226,7 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> bool:
 
 def _make_wal(connection: sqlite3.Connection) -> None:
     """Switch to WAL; the switch itself does not wait for other processes, so this does."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         try:
             connection.execute("pragma journal_mode=wal")

@@ -15,9 +15,9 @@ import pandas as pd
 from lalm_utils import outcomes, prompts
 from lalm_utils.audio import RATE, check_clip, write_clip
 from lalm_utils.cache import cache_dir
-from lalm_utils.exemplars import Exemplar
 from lalm_utils.items import Item
 from lalm_utils.models import Model
+from lalm_utils.prompts import Exemplar
 from lalm_utils.store import Store
 
 MAX_NEW_TOKENS = {

@@ -1,7 +1,7 @@
 """Replies that survive: every model call goes through here, and none is made twice.
 
 In: a model and prompts. Out: replies, from the file where it has them, else from the model. Several processes
-may use one file at once. It does not know what a reply means.
+may use one file at once.
 
 A reply is found again by what decides it: the model's fingerprint, the rendered prompt, the content of the
 clip files, temperature, token limit, seed and the number of the sample (no seed at temperature 0, where all
@@ -21,11 +21,11 @@ from types import TracebackType
 from typing import Self
 
 from lalm_utils.cache import sha256_of
-from lalm_utils.models import Model, Prompt, Reply, failed
+from lalm_utils.models import Decoding, Model, Prompt, Reply, failed
 from lalm_utils.progress import bar
 from lalm_utils.reply_file import SCHEMA, ReplyFile, StoreError
 
-__all__ = ["SCHEMA", "Store", "StoreError", "keys"]
+__all__ = ["SCHEMA", "Store", "StoreError", "reply_keys"]
 
 CHUNK = 32  # prompts between two writes, if the model's own batches are not larger
 
@@ -40,26 +40,12 @@ class Question:
     keys: tuple[str, ...]  # one per sample
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What, beside model and prompt, decides a reply."""
-
-    temperature: float
-    max_new_tokens: int
-    seed: int
-
-    def __str__(self) -> str:
-        seed = {"seed": self.seed} if self.temperature else {}
-        kept = {"temperature": float(self.temperature), "max_new_tokens": self.max_new_tokens}
-        return json.dumps(kept | seed, sort_keys=True)
-
-
 class Store:
     """The response store in one file, created if it is not there. Usable as a context manager."""
 
     def __init__(self, path: str | Path, *, progress: bool | None = None) -> None:
-        """`progress`: what `ask` does where it is not told. StoreError for a file that is not a store of this
-        schema, which is left as it is."""
+        """`progress`: whether `ask` shows a bar where its own argument leaves that open. StoreError for a file that
+        is not a store of this schema, which is left as it is."""
         self.path, self.progress = Path(path), progress
         self._file = ReplyFile(self.path)
 
@@ -81,32 +67,28 @@ class Store:
         smaller chunk would leave a large batch part empty). `progress` labels a bar, which shows if somebody
         watches (see `lalm_utils.progress`), or is True or False, to show it or not. A prompt that cannot be
         rendered, or whose clip cannot be read, gets failed replies; an empty reply is returned as failed.
-        ValueError for n or chunk under 1.
+        ValueError for n or chunk under 1, and for what `Decoding` refuses.
         """
         chunk = max(CHUNK, getattr(model, "batch_size", 0)) if chunk is None else chunk
         if n < 1 or chunk < 1:
             raise ValueError(f"n={n}, chunk={chunk}: both are at least 1.")
-        settings = Settings(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
-        samples = n if temperature else 1
-        asked = [_question(model, prompt, settings, samples) for prompt in prompts]
-        questions = {question.keys: question for question in asked if isinstance(question, Question)}
-        known = self._file.find(key for keys in questions for key in keys)
-        waiting = [question for keys, question in questions.items() if not known.keys() >= set(keys)]
+        decoding = Decoding(n=n, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+        questions = [_question(model, prompt, decoding) for prompt in prompts]
+        distinct = {question.keys: question for question in questions if isinstance(question, Question)}
+        replies = self._file.find(key for keys in distinct for key in keys)
+        waiting = [question for keys, question in distinct.items() if not replies.keys() >= set(keys)]
         progress = self.progress if progress is None else progress
         label, show = (progress, None) if isinstance(progress, str) else (model.name, progress)
-        done = len(questions) - len(waiting)
-        with bar(label, total=len(questions), done=done, show=show) as shown:
+        with bar(label, total=len(distinct), done=len(distinct) - len(waiting), show=show) as progress_bar:
             for start in range(0, len(waiting), chunk):
                 part = waiting[start : start + chunk]
-                if hasattr(model, "expect"):  # see models.Model
-                    model.expect([question.prompt for question in waiting[start + chunk : start + 2 * chunk]])
-                known |= self._ask_part(model, part, settings)
-                shown.update(len(part))
-        replies = [
-            [known[key] for key in question.keys] if isinstance(question, Question) else [question] * samples
-            for question in asked
-        ]
-        return replies if temperature else [several * n for several in replies]
+                replies |= self._ask_part(model, part, decoding)
+                progress_bar.update(len(part))
+        return [
+            [question] * n if isinstance(question, Reply)
+            else [replies[key] for key in question.keys] * (1 if temperature else n)
+            for question in questions
+        ]  # fmt: skip
 
     def merge(self, path: str | Path) -> int:
         """Add the replies of another store, and return how many were new; it keeps its own.
@@ -132,92 +114,100 @@ class Store:
     ) -> None:
         self.close()
 
-    def _ask_part(self, model: Model, part: Sequence[Question], settings: Settings) -> dict[str, Reply]:
+    def _ask_part(self, model: Model, part: Sequence[Question], decoding: Decoding) -> dict[str, Reply]:
         """Ask what no other process has stored meanwhile, store it, and return what the store now says."""
-        known = self._file.find(key for question in part for key in question.keys)
-        groups: dict[int, list[Question]] = {}
+        stored = self._file.find(key for question in part for key in question.keys)
+        groups: dict[int, list[Question]] = {}  # by the first sample that is missing
         for question in part:
-            missing = [sample for sample, key in enumerate(question.keys) if key not in known]
+            missing = [sample for sample, key in enumerate(question.keys) if key not in stored]
             if missing:
                 groups.setdefault(missing[0], []).append(question)
-        fresh: dict[str, Reply] = {}
+        new: dict[str, Reply] = {}
         for first, group in groups.items():
-            fresh |= _answers(model, group, settings, first)
-        self._file.write(_rows(model, part, settings, fresh))
+            n = len(group[0].keys) - first
+            new |= _generate(model, group, replace(decoding, n=n, first_sample=first))
+        self._file.write(_rows(model, part, decoding, new))
         # whoever wrote first is right, so that both processes and every later run report the same replies
-        return fresh | known | self._file.find(fresh)
+        return new | stored | self._file.find(new)
 
 
-def keys(
-    fingerprint: str, rendered: str, clips: Sequence[str], settings: Settings, n: int
-) -> tuple[str, ...]:
-    """The keys of samples 0 to n - 1: SHA-256 over all that decides a reply, as JSON, to keep parts apart."""
-    parts = [
-        json.dumps([SCHEMA, fingerprint, rendered, list(clips), str(settings), number]) for number in range(n)
-    ]
+def reply_keys(fingerprint: str, rendered: str, clips: Sequence[str], decoding: Decoding) -> tuple[str, ...]:
+    """The keys of a question's samples: SHA-256 over all that decides a reply, as JSON, to keep parts apart."""
+    parts = (
+        json.dumps([SCHEMA, fingerprint, rendered, list(clips), _settings(decoding), sample])
+        for sample in decoding.samples
+    )
     return tuple(hashlib.sha256(part.encode()).hexdigest() for part in parts)
 
 
-def _question(model: Model, prompt: Prompt, settings: Settings, n: int) -> Question | Reply:
+def _settings(decoding: Decoding) -> str:
+    """What decides a reply beside model, prompt and sample. Part of every key: it may never be written otherwise."""
+    settings = {"max_new_tokens": decoding.max_new_tokens, "temperature": float(decoding.temperature)}
+    return json.dumps(settings | ({"seed": decoding.seed} if decoding.temperature else {}), sort_keys=True)
+
+
+def _question(model: Model, prompt: Prompt, decoding: Decoding) -> Question | Reply:
     try:
         rendered = model.render(prompt)
-        clips = tuple(_file_sha256(str(clip), *_facts(clip)) for clip in prompt.clips)
+        clips = tuple(map(_clip_sha256, prompt.clips))
     except Exception as error:  # this prompt's failure, not the run's
         return failed(f"{type(error).__name__}: {error}")
-    return Question(
-        prompt=prompt,
-        rendered=rendered,
-        clips=clips,
-        keys=keys(model.fingerprint, rendered, clips, settings, n),
-    )
+    keys = reply_keys(model.fingerprint, rendered, clips, decoding)
+    return Question(prompt=prompt, rendered=rendered, clips=clips, keys=keys)
 
 
-def _answers(model: Model, group: Sequence[Question], settings: Settings, first: int) -> dict[str, Reply]:
-    """The model's replies to each question's samples from `first` on, by key; empty ones are failed ones."""
-    n = len(group[0].keys) - first
+def _generate(model: Model, group: Sequence[Question], decoding: Decoding) -> dict[str, Reply]:
+    """The model's replies to each question's samples from `first_sample` on, by key; empty ones are failed ones."""
+    n, first = decoding.n, decoding.first_sample
     replies = model.generate(
         [question.prompt for question in group],
         n=n,
-        temperature=settings.temperature,
-        max_new_tokens=settings.max_new_tokens,
-        seed=settings.seed,
+        temperature=decoding.temperature,
+        max_new_tokens=decoding.max_new_tokens,
+        seed=decoding.seed,
         **({"first_sample": first} if first else {}),
     )
-    if [len(several) for several in replies] != [n] * len(group):
+    if [len(samples) for samples in replies] != [n] * len(group):
         raise StoreError(
-            f"{model.name}.generate returned {[len(several) for several in replies]} replies for "
+            f"{model.name}.generate returned {[len(samples) for samples in replies]} replies for "
             f"{len(group)} prompts with n={n}: it must return a list of n per prompt."
         )
-    named = ((q.keys[first:], several) for q, several in zip(group, replies))
-    return {key: _judged(reply) for keys_, several in named for key, reply in zip(keys_, several)}
+    by_key = (zip(question.keys[first:], samples) for question, samples in zip(group, replies))
+    return {key: _blank_as_failed(reply) for samples in by_key for key, reply in samples}
 
 
-def _judged(reply: Reply) -> Reply:
+def _blank_as_failed(reply: Reply) -> Reply:
     if reply.finish != "failed" and not reply.text.strip():
         return replace(reply, text="", finish="failed", error="empty reply")
     return reply
 
 
 def _rows(
-    model: Model, part: Sequence[Question], settings: Settings, fresh: dict[str, Reply]
+    model: Model, part: Sequence[Question], decoding: Decoding, replies: dict[str, Reply]
 ) -> list[tuple[object, ...]]:
     """What is worth storing, in the order of `reply_file.COLUMNS`."""
     rows: list[tuple[object, ...]] = []
     for question in part:
-        asked = (model.fingerprint, model.name, question.rendered, json.dumps(question.clips), str(settings))
+        shared = (
+            model.fingerprint,
+            model.name,
+            question.rendered,
+            json.dumps(question.clips),
+            _settings(decoding),
+        )
         for sample, key in enumerate(question.keys):
-            reply = fresh.get(key)
+            reply = replies.get(key)
             if reply is not None and reply.finish != "failed":
-                rows.append((key, *asked, sample, reply.text, reply.n_tokens, reply.finish, reply.truncated))
+                rows.append((key, *shared, sample, reply.text, reply.n_tokens, reply.finish, reply.truncated))
     return rows
 
 
-def _facts(path: Path) -> tuple[int, int]:
-    facts = path.stat()
-    return facts.st_size, facts.st_mtime_ns
+def _clip_sha256(path: Path) -> str:
+    """SHA-256 of a clip's bytes, read once while size and date stay."""
+    status = path.stat()
+    return _file_sha256(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=65536)
-def _file_sha256(path: str, size: int, mtime_ns: int) -> str:
-    """SHA-256 of a file's bytes, read once while size and date stay."""
-    return sha256_of(Path(path))
+def _file_sha256(path: Path, size: int, mtime_ns: int) -> str:
+    return sha256_of(path)

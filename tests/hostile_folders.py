@@ -20,7 +20,7 @@ from hostile import Case
 from hostile_audio import Runs
 
 from lalm_utils.engine import weights
-from lalm_utils.models import load_model
+from lalm_utils.load_model import load_model
 from lalm_utils.reply_file import APPLICATION, SCHEMA
 from lalm_utils.store import Store
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from hostile import Case
 
+from lalm_utils.benchmarks import MAX_BYTES, load
 from lalm_utils.cli.score import score
-from lalm_utils.item_files import MAX_BYTES
-from lalm_utils.items import Item, from_record, load
+from lalm_utils.items import Item, from_record
 
 MMAU = {
     "id": "a1", "audio_id": "./clips/a1.wav", "question": "What barks?", "choices": ["A dog", "A cat"],

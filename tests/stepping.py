@@ -14,18 +14,24 @@ from pathlib import Path
 import torch
 
 from lalm_utils.__main__ import main
-from lalm_utils.finetuning import trainer
+from lalm_utils.finetuning import lora
+from lalm_utils.finetuning.training_step import TrainingStep
 
 RANK, WORLD = os.environ.get("RANK", "0"), int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def gradients_of(watch: type, seen: list[torch.Tensor]) -> None:
-    """Has the Trainer's callback keep the gradient of each step."""
+def record_gradients() -> list[torch.Tensor]:
+    """The gradients of all steps from here on, before they are clipped."""
+    gradients: list[torch.Tensor] = []
+    compute = TrainingStep._mean_gradient
 
-    def keep(self, args, state, control, model=None, **_) -> None:
-        seen.append(torch.cat([p.grad.flatten().clone() for p in model.parameters() if p.requires_grad]))
+    def record(self, batches) -> float:
+        loss = compute(self, batches)
+        gradients.append(torch.cat([master.grad.flatten().clone() for master in self.masters]))
+        return loss
 
-    watch.on_pre_optimizer_step = keep
+    TrainingStep._mean_gradient = record
+    return gradients
 
 
 def log_writes(file: Path) -> None:
@@ -44,16 +50,14 @@ def log_writes(file: Path) -> None:
 
 if __name__ == "__main__":
     logs, last = Path(sys.argv[1]), int(sys.argv[2])
-    kept: list[torch.Tensor] = []
-    gradients_of(trainer._Watch, kept)
-    train = trainer.train
+    gradients, train = record_gradients(), lora.train
 
-    def killed(step) -> None:
+    def kill(step) -> None:
         if step["step"] == last and int(RANK) == WORLD - 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    trainer.train = lambda *args, **options: train(*args, **options, on_step=killed)
+    lora.train = lambda *args, **options: train(*args, **options, on_step=kill)
     log_writes(logs / f"writes-{RANK}")
     code = main(sys.argv[3:])
-    torch.save(kept, logs / f"gradients-{RANK}.pt")
+    torch.save(gradients, logs / f"gradients-{RANK}.pt")
     sys.exit(code)

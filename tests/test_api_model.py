@@ -21,7 +21,8 @@ import soundfile
 from chat_server import CARD, Answer, Chat, ChatServer, said
 
 from lalm_utils.audio import RATE, content_hash, read_clip, write_clip
-from lalm_utils.models import ModelError, Prompt, Turn, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError, Prompt, Turn
 from lalm_utils.server.api_model import ApiModel
 from lalm_utils.server.json_client import Backoff
 from lalm_utils.store import Store

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from questions import write_benchmark
 
-from lalm_utils import audit, items, outcomes
+from lalm_utils import audit, benchmarks, items, outcomes
 from lalm_utils.__main__ import main
 from lalm_utils.audio import RATE, write_clip
 from lalm_utils.models import Reply, failed
@@ -168,7 +168,7 @@ CLIPS = [
 
 @pytest.mark.parametrize("name, spoil", CLIPS, ids=[case[0] for case in CLIPS])
 def test_a_clip_is_counted_for_what_is_wrong_with_it(tmp_path, name, spoil):
-    asked = items.load(write_benchmark(tmp_path, 6))  # two items a clip
+    asked = benchmarks.load(write_benchmark(tmp_path, 6))  # two items a clip
     spoil(tmp_path / "audio" / "1.wav")
     found = audit.facts(asked)
     assert {column: found[column].sum() for column in audit.CLIPS} == dict.fromkeys(audit.CLIPS, 0) | {
@@ -178,7 +178,7 @@ def test_a_clip_is_counted_for_what_is_wrong_with_it(tmp_path, name, spoil):
 
 
 def test_the_window_is_the_callers(tmp_path):
-    asked = items.load(write_benchmark(tmp_path, 3))  # clips of 0.30 s, 0.35 s and 0.40 s
+    asked = benchmarks.load(write_benchmark(tmp_path, 3))  # clips of 0.30 s, 0.35 s and 0.40 s
     assert audit.facts(asked, window=0.35)["long_clip"].tolist() == [False, False, True]
 
 
@@ -195,7 +195,7 @@ def mmau_records() -> list[dict]:
 def official(name: str, split: str | None = None, group: str = "overall") -> dict[str, float]:
     if not (SHARED / name).exists():
         pytest.skip(f"needs the official files of {name} in {SHARED}")
-    return measured(items.load(SHARED / name, split=split, need_clips=False), group)
+    return measured(benchmarks.load(SHARED / name, split=split, need_clips=False), group)
 
 
 def test_mmau_is_counted_as_its_text_says():
@@ -268,7 +268,7 @@ def test_the_command_need_not_look_for_clips(tmp_path, capsys):
 
 def test_the_command_takes_the_table_of_a_run_without_audio(tmp_path, capsys):
     file = write_benchmark(tmp_path / "data", 6)
-    asked = items.load(file)
+    asked = benchmarks.load(file)
     replied(asked, *["bell"] * 6).to_csv(tmp_path / "text.csv", index=False)
     assert main(["audit", str(file), "--text-only", str(tmp_path / "text.csv")]) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "text_only" in line)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lalm_utils.engine.batches import Failure, is_out_of_memory, isolate
+from lalm_utils.engine.batches import Failure, bisect_on_failure, is_out_of_memory
 
 
 def test_results_keep_their_order_around_a_failure():
@@ -11,7 +11,7 @@ def test_results_keep_their_order_around_a_failure():
             raise ValueError("three")
         return [10 * number for number in batch]
 
-    assert isolate([1, 2, 3, 4], work) == [10, 20, Failure(error="ValueError: three"), 40]
+    assert bisect_on_failure([1, 2, 3, 4], work) == [10, 20, Failure(error="ValueError: three"), 40]
 
 
 def test_out_of_memory_halves_until_it_fits_and_says_what_fits():
@@ -23,7 +23,7 @@ def test_out_of_memory_halves_until_it_fits_and_says_what_fits():
             raise MemoryError("full")
         return batch
 
-    done = isolate([*range(7)], work, shrink=shrunk.append, recover=lambda: recovered.append(1))
+    done = bisect_on_failure([*range(7)], work, shrink=shrunk.append, recover=lambda: recovered.append(1))
     assert done == [*range(7)]
     assert tried == [7, 4, 2, 2, 3, 2, 1]
     assert shrunk == [4, 2, 2]
@@ -34,7 +34,7 @@ def test_a_member_too_large_on_its_own_is_a_failure():
     def work(batch):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
 
-    (failure,) = isolate([1], work)
+    (failure,) = bisect_on_failure([1], work)
     assert failure.error.startswith("RuntimeError: DefaultCPUAllocator")
 
 
@@ -44,7 +44,7 @@ def test_a_request_to_stop_passes_through(stop):
         raise stop
 
     with pytest.raises(stop):
-        isolate([1, 2], work)
+        bisect_on_failure([1, 2], work)
 
 
 @pytest.mark.parametrize(

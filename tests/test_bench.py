@@ -13,7 +13,7 @@ from lalm_utils.__main__ import main
 from lalm_utils.cli import bench, bench_rig
 from lalm_utils.cli.bench_rig import Rig
 from lalm_utils.cli.costs import Workload
-from lalm_utils.engine.engines import Decoding
+from lalm_utils.models import Decoding
 
 LIMITS = {"matmul_tflops": 0.1, "copy_gb_per_s": 10.0}
 SMALL = Workload(clip_seconds=1, text_tokens=8, new_tokens=4, samples=2)
@@ -38,7 +38,7 @@ def strict(text: str) -> dict:
 
 
 def test_a_row_per_batch_has_every_rate_and_share(rig):
-    table = bench.measure("tiny", batch_sizes=(3, 1, 3), work=SMALL, repeats=1, found=LIMITS, rig=rig)
+    table = bench.measure("tiny", batch_sizes=(3, 1, 3), work=SMALL, repeats=1, device_limits=LIMITS, rig=rig)
     assert tuple(table.columns) == bench.COLUMNS
     assert table["batch"].tolist() == [1, 3]
     assert table["status"].tolist() == ["ok", "ok"]
@@ -66,18 +66,20 @@ def test_shares_are_of_the_limits_that_were_measured(rig):
 
 
 def test_replies_have_their_full_length_and_samples_share_one_reading(rig):
-    asked = rig.questions(2, SMALL)
-    how = Decoding(n=3, first_sample=0, temperature=1.0, max_new_tokens=6, seed=0)
-    replies = rig.engine.generate(asked, how)
-    assert [[len(one.tokens) for one in several] for several in replies] == [[6] * 3] * 2
-    assert not any(one.ended for several in replies for one in several)
-    assert len({clip.sha256 for one in asked for clip in one.clips}) == 2, "each prompt has a clip of its own"
+    inputs = rig.questions(2, SMALL)
+    decoding = Decoding(n=3, first_sample=0, temperature=1.0, max_new_tokens=6, seed=0)
+    replies = rig.engine.generate(inputs, decoding)
+    assert [[len(sequence.tokens) for sequence in samples] for samples in replies] == [[6] * 3] * 2
+    assert not any(sequence.complete for samples in replies for sequence in samples)
+    assert len({clip.sha256 for prompt in inputs for clip in prompt.clips}) == 2, (
+        "each prompt has a clip of its own"
+    )
 
 
 def test_limits_are_measured_on_the_device():
-    found = bench.limits("cpu", "float32")
-    assert set(found) == {"matmul_tflops", "copy_gb_per_s"}
-    assert all(math.isfinite(value) and value > 0 for value in found.values())
+    limits = bench.limits("cpu", "float32")
+    assert set(limits) == {"matmul_tflops", "copy_gb_per_s"}
+    assert all(math.isfinite(value) and value > 0 for value in limits.values())
 
 
 def test_the_clock_takes_the_median_and_leaves_warming_up_and_preparing_out(monkeypatch):
@@ -119,7 +121,7 @@ MEMORIES = [
 @pytest.mark.parametrize("case, room, sizes, tried, statuses", MEMORIES, ids=[row[0] for row in MEMORIES])
 def test_out_of_memory_it_goes_on_with_smaller_batches_and_says_so(case, room, sizes, tried, statuses):
     rig = Small(room)
-    table = bench.measure("tiny", batch_sizes=sizes, found=LIMITS, rig=rig)
+    table = bench.measure("tiny", batch_sizes=sizes, device_limits=LIMITS, rig=rig)
     assert rig.tried == tried, case
     assert table["status"].tolist() == statuses
     assert table["batch"].is_monotonic_increasing
@@ -130,10 +132,14 @@ def test_out_of_memory_it_goes_on_with_smaller_batches_and_says_so(case, room, s
     assert [row["items_per_s"] is None for row in rows] == [status != "ok" for status in statuses]
 
 
-def test_what_is_done_is_told_after_each_batch():
+def test_progress_is_reported_after_each_batch():
     seen: list[list[str]] = []
     bench.measure(
-        "tiny", batch_sizes=(1, 4), found=LIMITS, rig=Small(2), told=lambda t: seen.append([*t["status"]])
+        "tiny",
+        batch_sizes=(1, 4),
+        device_limits=LIMITS,
+        rig=Small(2),
+        report=lambda t: seen.append([*t["status"]]),
     )
     assert seen == [["ok"], ["ok", "out of memory"], ["ok", "ok", "out of memory"]]
 
@@ -149,7 +155,7 @@ def test_a_measurement_that_breaks_midway_leaves_the_batches_before_it(tmp_path,
 
 def test_any_other_error_is_not_taken_for_a_lack_of_memory():
     with pytest.raises(RuntimeError, match="illegal instruction"):
-        bench.measure("tiny", found=LIMITS, rig=Small(2, RuntimeError("illegal instruction")))
+        bench.measure("tiny", device_limits=LIMITS, rig=Small(2, RuntimeError("illegal instruction")))
 
 
 def test_the_command_prints_a_table_and_writes_what_a_reader_needs(tmp_path, capsys):
@@ -201,7 +207,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_measured(
 
 
 def test_where_no_batch_fits_the_exit_code_says_so(monkeypatch, capsys):
-    table = bench.measure("tiny", batch_sizes=(1,), found=LIMITS, rig=Small(0))
+    table = bench.measure("tiny", batch_sizes=(1,), device_limits=LIMITS, rig=Small(0))
     monkeypatch.setattr(bench, "measure", lambda *a, **k: table)
     assert main(["bench"]) == 1
     assert "batch 1: out of memory" in capsys.readouterr().out
@@ -225,7 +231,7 @@ def test_on_a_gpu_no_share_exceeds_its_limit():
 
 
 def test_facts_of_a_measurement_go_with_the_table():
-    table = bench.measure("tiny", batch_sizes=(1,), found=LIMITS, rig=Small(1))
+    table = bench.measure("tiny", batch_sizes=(1,), device_limits=LIMITS, rig=Small(1))
     assert isinstance(table, pd.DataFrame)
     assert table.attrs["limits"] == LIMITS
     assert table.attrs["parameters"] == 7

@@ -8,7 +8,7 @@ import pytest
 
 from lalm_utils.cli import costs
 from lalm_utils.cli.costs import Workload
-from lalm_utils.engine.openings import STEP
+from lalm_utils.engine.prefix_cache import LENGTH_STEP
 
 # A tower and a language model of one layer each, small enough to count on paper.
 ONE_LAYER = SimpleNamespace(
@@ -100,7 +100,7 @@ def test_torch_counts_the_same_for_hearing(rig):
 def test_torch_counts_the_same_for_reading_but_for_the_upper_triangle(rig):
     (short,) = rig.questions(1, Workload(clip_seconds=1, text_tokens=20))
     (heard,) = rig.engine.audio.of(short.clips).values()
-    wanted = 20 + -(20 + len(heard)) % STEP  # prompts of a length that is read without padding
+    wanted = 20 + -(20 + len(heard)) % LENGTH_STEP  # prompts of a length that is read without padding
     asked = rig.questions(2, Workload(clip_seconds=1, text_tokens=wanted))
     rig.engine.audio.of([one.clips[0] for one in asked])
     tokens = wanted + len(heard)
@@ -111,14 +111,14 @@ def test_torch_counts_the_same_for_reading_but_for_the_upper_triangle(rig):
 
 
 def test_torch_counts_the_same_for_replying(rig):
-    from lalm_utils.engine.writing import Writer
+    from lalm_utils.engine.generation import Generator
+    from lalm_utils.models import Decoding
 
-    asked = rig.questions(2, Workload(clip_seconds=1, text_tokens=20))
-    prefix = rig.engine.prefill(asked)
-    tokens, how = prefix.mask.shape[1], {"n": 1, "temperature": 0.0, "max_new_tokens": 4}
-    writer = Writer(rig.engine.decoder, ends=rig.engine.ends, **how)
-    writer.add(prefix, uniform=None)
-    found = counted(writer.run)
+    prefill = rig.engine.prefill(rig.questions(2, Workload(clip_seconds=1, text_tokens=20)))
+    tokens = prefill.mask.shape[1]
+    generator = Generator(rig.engine.decoder, Decoding(max_new_tokens=4), ends=rig.engine.ends)
+    generator.add(prefill, uniform=None)
+    found = counted(generator.run)
     written = sum(costs.decode(rig.config, tokens + step) for step in range(1, 4))
     assert found == pytest.approx(2 * written, rel=1e-3)
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from lalm_utils.engine.decoding import BLOCK, choose, uniforms, unrounded
+from lalm_utils.engine.decoding import float32_head
+from lalm_utils.engine.sampling import BLOCK, sample_token, uniforms
 
 
 def test_the_logits_of_a_bfloat16_head_are_not_rounded_to_bfloat16():
@@ -16,7 +17,7 @@ def test_the_logits_of_a_bfloat16_head_are_not_rounded_to_bfloat16():
         hidden = torch.randn(3, 2, 64).to(torch.bfloat16)
     exact = nn.functional.linear(hidden.double(), head.weight.double())
     assert (head(hidden).double() - exact).abs().max() > 0.01
-    logits = unrounded(head)(hidden)
+    logits = float32_head(head)(hidden)
     assert (logits.dtype, logits.shape) == (torch.float32, (3, 2, 500))
     torch.testing.assert_close(logits.double(), exact, atol=1e-4, rtol=1e-5)
 
@@ -26,7 +27,7 @@ def test_the_logits_of_a_bfloat16_head_are_not_rounded_to_bfloat16():
 )
 def test_other_heads_are_used_as_they_are(head):
     hidden = torch.ones(2, 4)
-    torch.testing.assert_close(unrounded(head)(hidden), head(hidden))
+    torch.testing.assert_close(float32_head(head)(hidden), head(hidden))
 
 
 def test_uniform_numbers_depend_on_seed_content_and_sample_alone():
@@ -52,43 +53,43 @@ def test_uniform_numbers_are_uniform():
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_tokens_are_drawn_with_the_probabilities_of_the_tempered_softmax(temperature):
+def test_tokens_are_sampled_with_the_probabilities_of_the_tempered_softmax(temperature):
     logits = torch.tensor([2.0, 0.0, 1.0, -torch.inf, 0.5])
     uniform = torch.from_numpy(uniforms(0, "x", range(1), 40_000)[0])
-    drawn = choose(logits.expand(40_000, -1), temperature, uniform)
+    sampled = sample_token(logits.expand(40_000, -1), temperature, uniform)
     expected = torch.softmax(logits / temperature, -1)
-    shares = torch.bincount(drawn, minlength=5) / 40_000
-    assert shares[3] == 0, "an impossible token is never drawn"
+    shares = torch.bincount(sampled, minlength=5) / 40_000
+    assert shares[3] == 0, "an impossible token is never sampled"
     torch.testing.assert_close(shares, expected, atol=0.01, rtol=0)
 
 
 @pytest.mark.parametrize("uniform, token", [(0.0, 1), (1 - 2.0**-53, 2)])
 def test_the_ends_of_the_interval_do_not_fall_on_impossible_tokens(uniform, token):
     logits = torch.tensor([[-torch.inf, 0.0, 0.0, -torch.inf]])
-    assert choose(logits, 1.0, torch.tensor([uniform], dtype=torch.float64)).item() == token
+    assert sample_token(logits, 1.0, torch.tensor([uniform], dtype=torch.float64)).item() == token
 
 
 @pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, BLOCK + 1, 7 * BLOCK + 5])
-def test_looking_up_by_blocks_draws_what_one_lookup_over_the_vocabulary_draws(size):
+def test_sampling_by_blocks_gives_what_one_lookup_over_the_vocabulary_gives(size):
     numbers = np.random.default_rng(size)
     logits = torch.from_numpy(numbers.normal(0, 6, (40, 1, size)).astype(np.float32))
     uniform = torch.from_numpy(numbers.random((40, 25)))
     cumulative = torch.softmax(logits, -1).double().cumsum(-1).expand(-1, 25, -1).contiguous()
     target = (uniform * cumulative[..., -1])[..., None]
     wanted = torch.searchsorted(cumulative, target, right=True)[..., 0]
-    drawn = choose(logits, 1.0, uniform)
-    assert drawn.shape == (40, 25)
-    assert (drawn == wanted).float().mean() > 0.998, "but for ties within the rounding of a block's sum"
+    sampled = sample_token(logits, 1.0, uniform)
+    assert sampled.shape == (40, 25)
+    assert (sampled == wanted).float().mean() > 0.998, "but for ties within the rounding of a block's sum"
 
 
 def test_rare_tokens_of_another_block_are_not_lost_beside_a_likely_one():
     logits = torch.full((1, 2 * BLOCK), -25.0)  # 1.4e-11 each, under float32's resolution beside 1
     logits[0, 3] = 0.0
     target = 1 - 50.5 * np.exp(-25.0) / (1 + (2 * BLOCK - 1) * np.exp(-25.0))
-    drawn = choose(logits, 1.0, torch.tensor([target], dtype=torch.float64)).item()
+    sampled = sample_token(logits, 1.0, torch.tensor([target], dtype=torch.float64)).item()
     # the likely token's block has lost some 1e-9 by rounding, so the draw may lie that much to the right
-    assert drawn >= BLOCK
+    assert sampled >= BLOCK
 
 
 def test_at_temperature_zero_the_likeliest_token_is_taken():
-    assert choose(torch.tensor([[0.1, 0.3, 0.2]]), 0.0, None).tolist() == [1]
+    assert sample_token(torch.tensor([[0.1, 0.3, 0.2]]), 0.0, None).tolist() == [1]

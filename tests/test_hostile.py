@@ -35,11 +35,12 @@ from hypothesis import strategies as st
 
 from lalm_utils import show
 from lalm_utils.audio import RATE, AudioError, Clip, check_clip, read_clip
+from lalm_utils.benchmarks import load
 from lalm_utils.cli import predictions
 from lalm_utils.cli.predictions import PredictionError
 from lalm_utils.cli.score import as_text, score
-from lalm_utils.items import MAX_OPTIONS, BenchmarkError, Item, from_record, load
-from lalm_utils.messages import MAX_CHARACTERS, listed, shown
+from lalm_utils.items import MAX_OPTIONS, BenchmarkError, Item, from_record
+from lalm_utils.messages import MAX_CHARACTERS, join, short_repr
 from lalm_utils.models import ModelError
 from lalm_utils.outcomes import Outcome
 from lalm_utils.parsing import read
@@ -91,13 +92,13 @@ def test_a_hostile_input_ends_in_a_clear_error_or_a_right_answer(tmp_path, act, 
         except errors as refused:
             error = refused
     if isinstance(case.expected, str):
-        assert error is not None, f"{case}: {shown(answer)} where an error is due"
+        assert error is not None, f"{case}: {short_repr(answer)} where an error is due"
         text = str(error).replace(str(tmp_path), "")
         assert re.search(case.expected, text, re.DOTALL), text[:2_000]
         assert len(text) < MESSAGE + longest_name(given), "nobody reads that"
     else:
         assert error is None, error
-        assert case.expected(answer), shown(answer)
+        assert case.expected(answer), short_repr(answer)
 
 
 def longest_name(given: Any) -> int:
@@ -247,15 +248,15 @@ VALUES = [
 
 @pytest.mark.parametrize("case, value, text", VALUES, ids=[row[0] for row in VALUES])
 def test_a_value_is_shown_whole_or_cut(case, value, text):
-    assert shown(value) == text if text else "..." in shown(value)
-    assert len(shown(value)) <= MAX_CHARACTERS
+    assert short_repr(value) == text if text else "..." in short_repr(value)
+    assert len(short_repr(value)) <= MAX_CHARACTERS
 
 
 def test_names_are_listed_up_to_a_number():
-    assert listed("abc", 3) == "a, b, c"
-    assert listed("abcd", 3) == "a, b, c, ..."
-    assert listed([]) == ""
-    assert len(listed(["x" * 1_000] * 1_000)) < 2_000
+    assert join("abc", 3) == "a, b, c"
+    assert join("abcd", 3) == "a, b, c, ..."
+    assert join([]) == ""
+    assert len(join(["x" * 1_000] * 1_000)) < 2_000
 
 
 def test_an_id_cannot_move_the_terminals_cursor(tmp_path):

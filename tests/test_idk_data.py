@@ -352,7 +352,9 @@ def test_a_benchmark_without_splits_is_dealt_into_three_with_no_clip_in_two(tmp_
 
 def test_the_embedded_benchmark_has_these_splits(monkeypatch):
     asked = []
-    monkeypatch.setattr(k_of_n, "load", lambda name, **how: asked.append((name, how)) or [how["split"]])
+    monkeypatch.setattr(
+        k_of_n.benchmarks, "load", lambda name, **how: asked.append((name, how)) or [how["split"]]
+    )
     assert k_of_n.splits("mini", idk=9, dev=3, seed=2) == {"idk": ["idk"], "dev": ["dev"], "test": ["test"]}
     assert [(how["split"], how["n"], how["seed"]) for _, how in asked] == [
         ("idk", 9, 2), ("dev", 3, 2), ("test", None, 2),

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lalm_utils.audio import RATE, read_clip, write_clip
-from lalm_utils.items import BenchmarkError, Item, from_record, load, sample, to_record
+from lalm_utils.benchmarks import load
+from lalm_utils.items import BenchmarkError, Item, from_record, sample, to_record
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -293,20 +294,18 @@ def test_numpys_integers_are_integers(tmp_path):
 @pytest.fixture
 def fake_mini(monkeypatch, tmp_path):
     """Stands in for the embedded benchmark: remembers which split was asked for."""
-    asked = []
+    splits = []
 
     def ensure(split):
-        asked.append(split)
-        folder = a_folder(tmp_path, numbered(5, split=split), clips=False)
-        (folder / "questions.json").rename(folder / "items.json")
-        return folder
+        splits.append(split)
+        return a_folder(tmp_path, numbered(5, split=split, dataset="mini"), clips=False)
 
     package, module = types.ModuleType("lalm_utils.mini"), types.ModuleType("lalm_utils.mini.benchmark")
     module.ensure = ensure
     package.benchmark = module
     monkeypatch.setitem(sys.modules, "lalm_utils.mini", package)
     monkeypatch.setitem(sys.modules, "lalm_utils.mini.benchmark", module)
-    return asked
+    return splits
 
 
 def test_mini_is_the_embedded_benchmark_and_its_test_split_the_default(fake_mini):

@@ -16,8 +16,8 @@ import transformers as t
 from tiny import write_tone
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from lalm_utils import items, outcomes, prompts, runs
-from lalm_utils.models import load_model
+from lalm_utils import benchmarks, outcomes, prompts, runs
+from lalm_utils.load_model import load_model
 from lalm_utils.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,7 +113,7 @@ def test_a_folder_of_a_model_and_one_of_a_benchmark_give_outcome_tables_without_
     model = load_model(narrow_qwen2_audio(tmp_path / "narrow-qwen2-audio"), dtype="float32", batch_size=3)
     assert model.description["class"] == "Qwen2AudioForConditionalGeneration"
     assert model.description["window_seconds"] == 30.0
-    asked = items.load(mmau(tmp_path / "mmau"))
+    asked = benchmarks.load(mmau(tmp_path / "mmau"))
     with Store(tmp_path / "replies.sqlite") as store:
         tables = {method: runs.ask(model, asked, method, store=store) for method in ("plain", "idk")}
         again = runs.ask(model, asked, "plain", store=store)
@@ -134,7 +134,7 @@ def official_questions(folder: Path) -> Path:
     """MMAU test-mini's own file, with a tone in the place of each clip that a run of N_ITEMS asks about."""
     folder.mkdir()
     (folder / MMAU.name).write_bytes(MMAU.read_bytes())
-    for number, item in enumerate(items.load(folder, n=N_ITEMS, need_clips=False)):
+    for number, item in enumerate(benchmarks.load(folder, n=N_ITEMS, need_clips=False)):
         item.clip.parent.mkdir(parents=True, exist_ok=True)
         write_tone(item.clip, 300 + 90 * number, 1.0 + number)
     return folder

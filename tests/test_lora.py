@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from fake_model import FakeModel
+from families import FAMILIES
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from tiny import ask, idk_examples, save_tiny, write_tone
@@ -18,7 +19,7 @@ from transformers import Qwen2AudioForConditionalGeneration
 
 from lalm_utils import runs
 from lalm_utils.audio import AudioError
-from lalm_utils.engine.engines import PlainEngine, SharedEngine
+from lalm_utils.engine.prefix_sharing_engine import PrefixSharingEngine
 from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.finetuning import lora, lora_files
 from lalm_utils.finetuning.idk_data import Example
@@ -29,11 +30,13 @@ from lalm_utils.finetuning.lora_data import (
     TrainingSet,
     answer_labels,
     answer_loss,
+    expand_audio_tokens,
     schedule,
 )
 from lalm_utils.finetuning.training_step import TrainingStep
 from lalm_utils.items import BenchmarkError
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError, Prompt
 from lalm_utils.prompts import render
 from lalm_utils.store import Store
 
@@ -53,9 +56,7 @@ def model(folder) -> TransformersModel:
 @pytest.fixture(scope="module")
 def plain(folder) -> TransformersModel:
     """The same model, run the way of classes that cannot share."""
-    other = load_model(folder, dtype="float32", check=False)
-    other.engine = PlainEngine(other.model, other.processor, ends=other.parts.ends)
-    return other
+    return load_model(folder, dtype="float32", check=False).with_generic_engine()
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,10 @@ def examples(tmp_path_factory) -> list[Example]:
 @pytest.fixture(params=["shared", "plain"])
 def either(request, model, plain) -> TransformersModel:
     return {"shared": model, "plain": plain}[request.param]
+
+
+def render_all(examples: list[Example]) -> list[Prompt]:
+    return [render(example.item, "idk") for example in examples]
 
 
 def first_logits(model: TransformersModel, examples: list[Example]) -> torch.Tensor:
@@ -164,7 +169,7 @@ def test_each_clip_goes_through_the_tower_once_in_all_epochs(folder, examples):
     data = TrainingSet(fresh, examples)
     for _ in range(3):
         data.batch(range(8))
-    assert fresh.engine.audio.passes == 8
+    assert fresh.engine.single_audio.passes == 8
 
 
 def test_what_a_clip_sounds_like_does_not_depend_on_its_company(model, examples):
@@ -206,6 +211,29 @@ def test_training_lowers_the_loss_and_leaves_the_base_as_it_was(model, examples,
         first_logits(model, examples), logits, atol=1e-5, rtol=1e-5
     )  # openings are kept now
     assert not any(module.training for module in model.model.modules())
+
+
+def test_another_family_learns_through_its_own_processor(tmp_path, examples):
+    FAMILIES["audioflamingo3"].save(tmp_path / "model")
+    other = load_model(tmp_path / "model", dtype="float32", check=False)
+    whole = gradient(other, examples, 8)
+    torch.testing.assert_close(gradient(other, examples, 2), whole, atol=1e-5, rtol=1e-5)
+    path = lora.train(other, examples, tmp_path / "adapter", replace(FAST, accumulate=2, epochs=6))
+    curve = lora_files.curve(path)
+    assert curve["loss"].iloc[-2:].mean() < 0.9 * curve["loss"].iloc[:2].mean()
+    assert len(lora.load_adapter(other, path).generate(render_all(examples), max_new_tokens=2)) == 8
+
+
+def test_batches_that_processes_cannot_share_are_refused():
+    with pytest.raises(ModelError, match="accumulate=3: 2 processes share the batches of a step"):
+        lora.check_shared(replace(FAST, accumulate=3), 2)
+    lora.check_shared(replace(FAST, accumulate=4), 2)
+
+
+def test_a_prompt_with_other_audio_tokens_than_clips_is_refused():
+    assert expand_audio_tokens((5, 9, 6, 9), 9, [2, 1]) == [5, 9, 9, 6, 9]
+    with pytest.raises(ModelError, match="2 audio tokens in the prompt for 1 clips"):
+        expand_audio_tokens((5, 9, 6, 9), 9, [2])
 
 
 def test_the_language_model_alone_learns(model, examples, tmp_path):
@@ -343,7 +371,7 @@ def peft_logits(folder: Path, adapter: Path, model: TransformersModel, examples)
     rows = []
     for example in examples:
         asked = model.ready(render(example.item, "idk"))
-        inputs = PlainEngine(model.model, model.processor, ends=[]).tensors([asked], [asked.text])
+        inputs = model.with_generic_engine().engine.tensors([asked], [asked.text])
         with torch.inference_mode():
             rows.append(wrapped(**inputs).logits[0, -1])
     return torch.stack(rows)
@@ -408,7 +436,7 @@ def test_a_model_with_an_adapter_shares_weights_and_kept_clips_with_its_base(mod
     first_logits(model, examples)
     passes = model.engine.audio.passes
     twin = lora.load_adapter(model, adapter)
-    assert isinstance(twin.engine, SharedEngine)
+    assert isinstance(twin.engine, PrefixSharingEngine)
     first_logits(twin, examples)
     assert model.engine.audio.passes == passes
     own = {tensor.data_ptr() for tensor in model.model.state_dict().values()}
@@ -559,5 +587,5 @@ def test_kept_clips_within_no_budget_still_train_alike(model, folder, examples):
     )
     given, kept = TrainingSet(small, examples).batch(range(8)), data.batch(range(8))
     torch.testing.assert_close(given["inputs_embeds"], kept["inputs_embeds"], atol=1e-5, rtol=1e-5)
-    assert not small.engine.audio.kept
+    assert not small.engine.single_audio.entries
     assert model.generate([ask("What is it ?", examples[0].item.clip)], max_new_tokens=2)

@@ -7,10 +7,10 @@ import json
 import pytest
 from safetensors import safe_open
 
-from lalm_utils import items, metrics, runs, tables
+from lalm_utils import benchmarks, metrics, runs, tables
+from lalm_utils.load_model import load_model
 from lalm_utils.mini.model import WEIGHTS
 from lalm_utils.mini.training import acceptance
-from lalm_utils.models import load_model
 from lalm_utils.store import Store
 
 FEW = 90
@@ -61,7 +61,7 @@ def test_the_model_card_tells_every_measured_claim():
 
 @pytest.mark.slow
 def test_the_model_hears_what_it_answers(model, store):
-    asked = items.load("mini", split="dev", n=FEW)
+    asked = benchmarks.load("mini", split="dev", n=FEW)
     plain = runs.ask(model, asked, store=store)
     silent = runs.ask(model, runs.silenced(asked), store=store, label="silence")
     assert (plain["outcome"] != "unreadable").mean() >= 0.9

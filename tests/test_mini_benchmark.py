@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 import lalm_utils
-from lalm_utils import cache, items
+from lalm_utils import benchmarks, cache, items
 from lalm_utils.audio import check_clip, read_clip, write_clip
 from lalm_utils.items import BenchmarkError
 from lalm_utils.mini.benchmark import plan, splits, voice, wav
@@ -199,7 +199,7 @@ def test_documented_commands_of_the_model_are_there(command):
 
 
 def test_a_split_is_rendered_once(small, own_cache, counted):
-    first, again = items.load("mini", split="dev"), items.load("mini", split="dev")
+    first, again = benchmarks.load("mini", split="dev"), benchmarks.load("mini", split="dev")
     assert first == again
     assert counted == ["dev"]
     assert first[0].clip.is_relative_to(own_cache)
@@ -224,9 +224,9 @@ def flip(path: Path) -> None:
 )
 def test_a_damaged_split_is_rebuilt_to_the_same_bytes(small, own_cache, counted, case, file, damage):
     folder = splits.ensure("dev")
-    before, loaded = digests(folder), items.load("mini", split="dev")
+    before, loaded = digests(folder), benchmarks.load("mini", split="dev")
     damage(folder / file)
-    assert items.load("mini", split="dev") == loaded, case
+    assert benchmarks.load("mini", split="dev") == loaded, case
     assert digests(folder) == before, case
     assert counted == ["dev", "dev"], case
 
@@ -255,7 +255,7 @@ def test_the_version_changes_with_a_package_and_with_the_generators_own(monkeypa
 
 @pytest.mark.parametrize("split", SMALL)
 def test_a_split_loads_as_items_with_readable_clips(small, own_cache, split):
-    loaded = items.load("mini", split=split)
+    loaded = benchmarks.load("mini", split=split)
     assert [item.id for item in loaded] == [planned.id for planned in plan.plan(split)]
     for item, planned in zip(loaded, plan.plan(split), strict=True):
         assert (item.benchmark, item.split, item.modality) == ("mini", split, planned.modality)
@@ -272,11 +272,11 @@ def test_a_split_loads_as_items_with_readable_clips(small, own_cache, split):
 
 
 def test_the_default_split_is_test(small, own_cache):
-    assert {item.split for item in items.load("mini")} == {"test"}
+    assert {item.split for item in benchmarks.load("mini")} == {"test"}
 
 
 def test_unanswerable_items_tell_their_sort(small, own_cache):
-    loaded = items.load("mini", split="unanswerable")
+    loaded = benchmarks.load("mini", split="unanswerable")
     sorts = {item.reason: item.sort for item in loaded}
     assert sorts == {"silence": "inaudible", "masked": "inaudible", "option_removed": "ungrounded",
                      "wrong_category": "ungrounded"}  # fmt: skip
@@ -285,7 +285,7 @@ def test_unanswerable_items_tell_their_sort(small, own_cache):
 
 @pytest.mark.parametrize("split", ["dev", "unanswerable"])
 def test_items_survive_being_written_and_read(small, own_cache, split):
-    for item in items.load("mini", split=split):
+    for item in benchmarks.load("mini", split=split):
         root = item.clip.parent.parent
         record = json.loads(json.dumps(items.to_record(item, root)))
         assert items.from_record(record, root) == item
@@ -298,7 +298,7 @@ def test_an_unknown_split_is_refused_with_those_that_exist(own_cache, split):
         r"lalm_utils\.mini\.benchmark\.plan\.plan\('train', size=\.\.\.\)\)"
     )
     with pytest.raises(BenchmarkError, match=message):
-        items.load("mini", split=split)
+        benchmarks.load("mini", split=split)
     assert not own_cache.exists()
 
 

@@ -576,7 +576,9 @@ def test_a_stage_that_was_interrupted_ends_where_it_would_have_ended(words, tmp_
 def test_the_projector_ends_at_the_spread_and_centre_of_the_embeddings(words):
     model, clips = wrapped(words), [clip(frames, seed=frames) for frames in (100, 100, 100)]
     inner = model.base_model.model
-    fitted = alignment.LabelEmbeddings(vectors=None, rows={}, index={}, centre=torch.full((32,), 0.5), norm=4.0)
+    fitted = alignment.LabelEmbeddings(
+        vectors=None, rows={}, index={}, centre=torch.full((32,), 0.5), norm=4.0
+    )
     train.fit_projector(inner, clips, fitted, None)
     with torch.no_grad():
         frames = train.project(inner, clips, None).flatten(0, 1).float() - 0.5

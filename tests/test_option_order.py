@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lalm_utils import items, option_order, outcomes
+from lalm_utils import benchmarks, option_order, outcomes
 from lalm_utils.items import Item
 from lalm_utils.models import Reply
 from lalm_utils.option_order import agreement, in_order_of, reordered
@@ -70,7 +70,7 @@ def test_items_of_other_numbers_of_options_are_dealt_places_of_their_own():
 def test_mmau_s_skew_to_the_first_option_is_gone():
     if not (SHARED / "mmau").exists():
         pytest.skip(f"needs MMAU's official file in {SHARED}")
-    asked = items.load(SHARED / "mmau", need_clips=False)
+    asked = benchmarks.load(SHARED / "mmau", need_clips=False)
     first = [sum(item.gold == 0 for item in some) for some in (asked, reordered(asked, seed=0))]
     assert first[0] == 395
     assert 250 <= first[1] <= 275  # chance is 25.9 %

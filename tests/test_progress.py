@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lalm_utils.progress import LIVE_NOTEBOOK, OVERRIDE, watched
+from lalm_utils.progress import LIVE_NOTEBOOK, OVERRIDE, is_interactive
 
 
 class Terminal(io.StringIO):
@@ -34,4 +34,4 @@ def test_bars_are_for_people_who_watch(monkeypatch, case, stderr, kernel, enviro
     monkeypatch.setattr(sys, "stderr", stderr)
     modules = {name: module for name, module in sys.modules.items() if name != "ipykernel"}
     monkeypatch.setattr(sys, "modules", modules | ({"ipykernel": None} if kernel else {}))
-    assert watched() is expected, case
+    assert is_interactive() is expected, case

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import string
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from lalm_utils import prompts
-from lalm_utils.exemplars import HONEST, MUSIC, SOUND, SPEECH
+from lalm_utils import agent, parsing, prompts
 from lalm_utils.items import Item
-from lalm_utils.prompts import render
+from lalm_utils.mini.benchmark import font, sounds, tasks_music, tasks_sound, tasks_speech, voice, words
+from lalm_utils.mini.benchmark.plan import PlannedItem, plan
+from lalm_utils.mini.training import chat, instruct
+from lalm_utils.prompts import HONEST, MUSIC, SOUND, SPEECH, render
 
 CLIP = Path("/data/clips/17.wav")
 QUESTION = "Which sound is heard in this clip?"
@@ -71,15 +76,15 @@ def test_an_example_is_written_out_before_the_question():
 
 
 @pytest.mark.parametrize(
-    ("few", "zero", "shown"),
+    ("few", "zero", "exemplars"),
     [
         ("mcot", "stepwise_idk", [SOUND, MUSIC, HONEST, SPEECH]),
         ("mcot_no_idk", "stepwise", [SOUND, MUSIC, SPEECH]),
     ],
 )
-def test_the_examples_are_the_only_difference_to_the_prompt_without_them(few, zero, shown):
+def test_the_examples_are_the_only_difference_to_the_prompt_without_them(few, zero, exemplars):
     with_examples, without = (render(ITEM, method).turns[0].text for method in (few, zero))
-    assert with_examples == prompts.worked(shown) + without
+    assert with_examples == prompts.exemplar_text(exemplars) + without
     assert render(ITEM, few, exemplars=()) == render(ITEM, zero)
 
 
@@ -96,7 +101,7 @@ def test_examples_come_in_the_order_and_number_that_are_asked_for():
     text = render(ITEM, "mcot", exemplars=(SPEECH, SOUND)).turns[0].text
     assert text.index(SPEECH.steps) < text.index(SOUND.steps) < text.index(QUESTION)
     assert text.count("Heard: ") == 2
-    assert prompts.worked(()) == ""
+    assert prompts.exemplar_text(()) == ""
 
 
 @pytest.mark.parametrize("method", ["plain", "stepwise_idk", "audio_type"])
@@ -154,3 +159,119 @@ def test_an_unknown_method_is_refused_with_those_that_exist(method):
     message = rf"^no method '{method}': choose one of {known}$"
     with pytest.raises(ValueError, match=message):
         render(ITEM, method)
+
+
+# ---- the examples: nobody's items, no label that is held out, each readable as what it shows
+
+ALL = (SOUND, MUSIC, SPEECH, HONEST)
+each_exemplar = pytest.mark.parametrize("exemplar", ALL, ids=lambda exemplar: exemplar.question)
+
+
+@cache
+def planned() -> tuple[PlannedItem, ...]:
+    """Every item that may be asked, text only: nothing is rendered."""
+    return tuple(item for split in ("test", "dev", "idk", "unanswerable") for item in plan(split))
+
+
+def bare(text: str) -> str:
+    """Without case, punctuation and differences of spacing."""
+    return " ".join(text.translate(str.maketrans("", "", string.punctuation)).casefold().split())
+
+
+def sentences(text: str) -> set[str]:
+    return {bare(part) for part in re.split(r"(?<=[.?!;:])\s+|\n", text)} - {""}
+
+
+def test_no_text_of_an_example_is_an_items():
+    truths = [item.spec.truth for item in planned()]
+    told = {bare(str(truth.get(key) or "")) for truth in truths for key in ("caption", "transcript")} - {""}
+    questions = {bare(wording) for item in planned() for wording in item.spec.wordings}
+    rationales = {bare(item.spec.rationale) for item in planned()}
+    assert len(planned()) > 2000
+    assert min(len(told), len(questions), len(rationales)) > 80
+    for exemplar in ALL:
+        own = sentences(exemplar.description) | sentences(exemplar.question) | sentences(exemplar.steps)
+        assert not own & (told | questions | rationales), exemplar.question
+        for text in told:
+            if len(text.split()) > 3:  # shorter ones are labels, which examples and items share on purpose
+                assert text not in bare(f"{exemplar.description} {exemplar.steps}"), exemplar.question
+
+
+def test_no_item_offers_the_options_of_an_example():
+    offered = {frozenset(map(bare, item.spec.options)) for item in planned()}
+    for exemplar in ALL:
+        assert frozenset(map(bare, exemplar.options)) not in offered, exemplar.question
+
+
+def test_no_label_that_is_kept_from_training_occurs_in_an_example():
+    kept = {*sounds.IDK_SOUNDS, *sounds.TEST_SOUNDS, *font.IDK_INSTRUMENTS, *font.TEST_INSTRUMENTS}
+    kept |= {*voice.IDK_LANGUAGES, *voice.TEST_LANGUAGES}
+    kept |= {word for group in (words.IDK, words.TEST) for said in group.values() for word in said}
+    shown = f" {bare(prompts.exemplar_text(ALL))} "
+    assert len(kept) > 50
+    assert [label for label in kept if f" {bare(label)} " in shown] == []
+
+
+def test_every_option_of_an_example_is_a_label_that_training_uses():
+    trained = {
+        *sounds.TRAIN_SOUNDS,
+        *font.TRAIN_INSTRUMENTS,
+        *(w for said in words.TRAIN.values() for w in said),
+    }
+    assert {option for exemplar in ALL for option in exemplar.options} <= trained
+
+
+@each_exemplar
+def test_an_example_ends_in_a_line_that_is_read_as_its_own_answer(exemplar):
+    *_steps, last = exemplar.reply.split("\n")
+    assert last.startswith("Answer: ")
+    for text in (last, exemplar.reply):
+        reading = parsing.read(text, exemplar.options)
+        expected = ("refusal", None) if exemplar.gold is None else ("option", exemplar.gold)
+        assert (reading.kind, reading.choice) == expected, text
+
+
+def test_there_is_one_example_a_modality_with_an_answer_and_one_that_declines():
+    assert [exemplar.modality for exemplar in ALL if exemplar.gold is not None] == [
+        "sound",
+        "music",
+        "speech",
+    ]
+    assert [exemplar for exemplar in ALL if exemplar.gold is None] == [HONEST]
+    assert HONEST.reply.endswith("\nAnswer: IDK")
+
+
+def test_the_right_options_stand_in_different_places():
+    assert len({exemplar.gold for exemplar in ALL}) == 4
+
+
+@each_exemplar
+def test_the_steps_are_one_line_of_text(exemplar):
+    for text in (exemplar.description, exemplar.question, exemplar.steps, *exemplar.options):
+        assert text.strip() == text != ""
+        assert "\n" not in text
+    assert "Answer:" not in exemplar.steps + exemplar.description
+
+
+CONSTANTS = {
+    **{name: getattr(prompts, name) for name in ("PLAIN", "IDK", "STEPWISE", "STEPWISE_IDK", "AUDIO_TYPE")},
+    **{name: getattr(agent, name) for name in ("TRANSCRIBE", "CAPTION", "MUSIC_CAPTION", "NOTE")},
+    "examples": prompts.exemplar_text(ALL),
+}
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_no_wording_of_a_method_is_one_of_training(name):
+    trained = (*instruct.CHOOSE, *instruct.PERMIT, *instruct.REASON, *instruct.TYPE, *instruct.DESCRIBE)
+    trained += (*instruct.TRANSCRIBE, *chat.questions())
+    modules = (tasks_sound, tasks_music, tasks_speech)
+    tuples = [value for module in modules for value in vars(module).values() if isinstance(value, tuple)]
+    trained += tuple(wording for value in tuples for wording in value if isinstance(wording, str))
+    taken = set().union(*map(sentences, trained))
+    assert len(taken) > 150
+    assert not sentences(CONSTANTS[name]) & taken
+
+
+def test_the_package_has_no_other_examples():
+    exemplars = [value for value in vars(prompts).values() if isinstance(value, prompts.Exemplar)]
+    assert sorted(map(id, exemplars)) == sorted(map(id, ALL))

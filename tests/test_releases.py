@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from questions import write_benchmark
 
-from lalm_utils import items, releases
+from lalm_utils import benchmarks, items, releases
 from lalm_utils.mini import benchmark
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -28,7 +28,7 @@ def official(name: str) -> list[items.Item]:
     folder, split = OFFICIAL[name]
     if not (SHARED / folder).exists():
         pytest.skip(f"needs the official files of {folder} in {SHARED}")
-    return items.load(SHARED / folder, split=split, need_clips=False)
+    return benchmarks.load(SHARED / folder, split=split, need_clips=False)
 
 
 def known_releases() -> dict[str, dict[str, str]]:
@@ -87,7 +87,7 @@ def test_mmau_before_may_2025_is_named_and_its_files_are_told_apart(tmp_path):
     for copy in (old, old[:-1]):
         path = tmp_path / f"{len(copy)}.json"
         path.write_text(json.dumps(copy))
-        found.append(releases.identify(items.load(path, need_clips=False)))
+        found.append(releases.identify(benchmarks.load(path, need_clips=False)))
     for release, size in zip(found, (1000, 999), strict=True):
         assert release.name == (
             f"MMAU test-mini before v05.15.25, {release.sha256[:12]} ({size:,} items, "
@@ -113,7 +113,7 @@ def test_name_layout_and_orders_of_a_file_do_not_count(tmp_path):
     random.Random(0).shuffle(records)
     copy = tmp_path / "mmau-test-mini-before-May-2025.jsonl"
     copy.write_text("\n".join(map(json.dumps, records)))
-    assert releases.identify(items.load(copy, need_clips=False)).name == "MMAU test-mini v05.15.25"
+    assert releases.identify(benchmarks.load(copy, need_clips=False)).name == "MMAU test-mini v05.15.25"
 
 
 def test_sakura_is_known_whatever_the_order_of_its_columns(tmp_path):
@@ -126,7 +126,7 @@ def test_sakura_is_known_whatever_the_order_of_its_columns(tmp_path):
             writer = csv.DictWriter(opened, list(reversed(rows[0])), quoting=csv.QUOTE_ALL)
             writer.writeheader()
             writer.writerows(reversed(rows))
-    found = releases.identify(items.load(tmp_path, split="multi", need_clips=False))
+    found = releases.identify(benchmarks.load(tmp_path, split="multi", need_clips=False))
     assert found.name == "SAKURA multi hop, a subset of 120 clips a track"
 
 
@@ -169,7 +169,7 @@ def test_items_of_two_splits_are_named_as_both():
 
 
 def test_unknown_content_is_named_by_its_hash_alone(tmp_path):
-    asked = items.load(write_benchmark(tmp_path))
+    asked = benchmarks.load(write_benchmark(tmp_path))
     found = releases.identify(asked)
     assert (found.name, found.known) == (f"unknown release, {found.sha256[:12]}", False)
     assert releases.identify(asked[::-1]) == found
@@ -177,4 +177,4 @@ def test_unknown_content_is_named_by_its_hash_alone(tmp_path):
 
 @pytest.mark.slow
 def test_the_embedded_benchmark_as_loaded_is_what_its_generator_plans():
-    assert releases.identify(items.load("mini", split="dev")).name.startswith("mini dev of generator ")
+    assert releases.identify(benchmarks.load("mini", split="dev")).name.startswith("mini dev of generator ")

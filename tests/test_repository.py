@@ -32,8 +32,8 @@ PLOTTERS = {
 }  # fmt: skip
 # What a reader may import to score, tabulate or show results must not wait for a model's libraries.
 LIGHT = (
-    "items", "audio", "prompts", "models", "parsing", "outcomes", "metrics", "store", "paper", "cli.score",
-    "plots.figures", "show", "audit", "releases", "mini.benchmark",
+    "items", "benchmarks", "audio", "prompts", "models", "load_model", "parsing", "outcomes", "metrics", "store",
+    "paper", "cli.score", "plots.figures", "show", "audit", "releases", "mini.benchmark",
     "paired", "controls", "transfer", "verdicts",
 )  # fmt: skip
 TEXT = {".py", ".toml", ".yml", ".md", ".cff", ".mplstyle", ".csv", ".json", ".ipynb", ""}

@@ -17,7 +17,7 @@ import pytest
 from fake_model import FakeModel
 from questions import number_of, write_benchmark
 
-from lalm_utils import items, option_order, outcomes, releases
+from lalm_utils import benchmarks, option_order, outcomes, releases
 from lalm_utils.__main__ import main
 from lalm_utils.cli import run
 from lalm_utils.models import ModelError, Reply, failed
@@ -77,7 +77,7 @@ def test_a_run_writes_a_table_and_predictions_per_method_and_says_whence(tmp_pat
     said = facts(tmp_path)
     assert said["benchmark"]["items"] == 6
     assert (said["benchmark"]["name"], said["seed"], said["processes"]) == ("mmau", 3, 1)
-    release = releases.identify(items.load(file))
+    release = releases.identify(benchmarks.load(file))
     assert (said["benchmark"]["release"], said["benchmark"]["content"]) == (release.name, release.sha256)
     assert said["model"]["fingerprint"] == "f" * 64
     assert said["methods"]["idk"]["asked_in_this_run"] == 6
@@ -143,7 +143,7 @@ def test_options_in_another_order_are_asked_and_the_table_is_as_the_file_has_the
     file = write_benchmark(tmp_path / "data", 6)  # gold options at A, B, A, B, ...
     use(FakeModel(lambda text, sample: "(A)"))
     assert main(words(tmp_path, file, "--methods", "plain", "--option-order", "5")) == 0
-    asked = option_order.reordered(items.load(file), seed=5)
+    asked = option_order.reordered(benchmarks.load(file), seed=5)
     assert [item.gold for item in asked] != [0, 1, 0, 1, 0, 1]
     table = pd.read_csv(tmp_path / "out" / "plain.csv")
     assert table["gold"].tolist() == [0, 1, 0, 1, 0, 1]
@@ -151,7 +151,7 @@ def test_options_in_another_order_are_asked_and_the_table_is_as_the_file_has_the
     assert table["outcome"].eq("correct").tolist() == [item.gold == 0 for item in asked]
     said = facts(tmp_path)
     assert said["option_order"] == 5
-    assert said["benchmark"]["content"] == releases.identify(items.load(file)).sha256
+    assert said["benchmark"]["content"] == releases.identify(benchmarks.load(file)).sha256
     # letters are read in the order that was asked, which the predictions therefore keep
     assert (
         main(["score", str(tmp_path / "out" / "plain.jsonl"), "--json", str(tmp_path / "report.json")]) == 0
@@ -198,12 +198,11 @@ def test_all_methods_of_a_block_come_before_the_next_block(tmp_path, use, monkey
 def test_a_sample_is_balanced_and_options_reach_the_model(tmp_path, use):
     loaded = use(parrot("bell"))
     file = write_benchmark(tmp_path / "data", 12)
-    options = ["--n", "3", "--batch-size", "5", "--dtype", "float32", "--device", "cpu"]
-    options += ["--audio-cache-dir", str(tmp_path / "heard"), "--no-check"]
+    options = ["--n", "3", "--batch-size", "5", "--dtype", "float32", "--device", "cpu", "--no-check"]
     assert main(words(tmp_path, file, *options)) == 0
     table = pd.read_csv(tmp_path / "out" / "plain.csv")
     assert sorted(table["modality"]) == ["music", "sound", "speech"]
-    given = {"batch_size": 5, "dtype": "float32", "device": "cpu", "audio_cache_dir": tmp_path / "heard"}
+    given = {"batch_size": 5, "dtype": "float32", "device": "cpu"}
     assert loaded == [given | {"check": False}]
 
 

@@ -12,9 +12,9 @@ import tiny
 from fake_model import FakeModel
 
 from lalm_utils import outcomes, prompts, runs
-from lalm_utils.exemplars import SOUND, SPEECH
 from lalm_utils.items import Item
 from lalm_utils.models import Reply, failed
+from lalm_utils.prompts import SOUND, SPEECH
 from lalm_utils.store import Store
 
 

@@ -1,4 +1,4 @@
-"""Asking one by one against asking together: the counts are exact, the seconds are only there."""
+"""The engine against its peers and its own parts: the counts are exact, the seconds are only there."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tiny import save_tiny, write_tone
 
 from lalm_utils import prompts
 from lalm_utils.cli import speed
-from lalm_utils.engine.plain_engine import PlainEngine
 from lalm_utils.items import Item
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory):
+def items(tmp_path_factory):
     place = tmp_path_factory.mktemp("clips")
     return [
         Item(
@@ -32,18 +32,18 @@ def asked(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def table(model, asked):
-    return speed.compare(model, asked, repeats=2)
+def table(model, items):
+    return speed.compare(model, items, repeats=2)
 
 
-def test_every_task_is_timed_in_both_ways_at_each_repeat(table):
+def test_every_task_is_timed_in_every_way_at_each_repeat(table):
     assert list(table.columns) == list(speed.COLUMNS)
-    assert len(table) == 3 * 2 * 2
+    assert len(table) == 3 * 3 * 2
     assert not table.duplicated(["task", "way", "repeat"]).any()
     assert (table["seconds"] > 0).all()
 
 
-def test_both_ways_give_as_many_replies(table):
+def test_all_ways_give_as_many_replies(table):
     replies = table.groupby("task")["replies"].agg(set).to_dict()
     assert replies == {speed.GREEDY: {3}, speed.SAMPLED: {15}, speed.SEVERAL: {12}}
 
@@ -51,31 +51,35 @@ def test_both_ways_give_as_many_replies(table):
 def test_together_each_clip_is_heard_once_whatever_is_asked_of_it(table):
     heard = table.groupby(["way", "task"])["passes_per_clip"].agg(set)
     assert heard[speed.TOGETHER].tolist() == [{1.0}] * 3
-    assert heard[speed.LOOP, speed.SEVERAL] == {6.0}  # three questions on two clips, by four methods
+    assert (
+        heard[speed.LOOP, speed.SEVERAL] == heard[speed.BATCHED, speed.SEVERAL] == {6.0}
+    )  # three questions on two clips, by four methods
 
 
-def test_the_models_own_engine_and_caches_are_left_alone(model, asked):
+def test_the_models_own_engine_and_caches_are_left_alone(model, items):
     engine, passes = model.engine, model.engine.audio.passes
-    speed.compare(model, asked[:1], repeats=1)
+    speed.compare(model, items[:1], repeats=1)
     assert model.engine is engine
     assert engine.audio.passes == passes
 
 
 def test_ratios_are_of_medians_with_their_lowest_and_highest_repeat():
     rows = [("one reply", way, repeat, 2, 2, seconds, passes)
-            for repeat, (slow, fast) in enumerate([(8, 2), (6, 3), (10, 2)])
-            for way, seconds, passes in ((speed.LOOP, slow, 1.0), (speed.TOGETHER, fast, 1.0))]  # fmt: skip
+            for repeat, (slow, batched, fast) in enumerate([(8, 4, 2), (6, 4, 3), (10, 3, 2)])
+            for way, seconds, passes in (
+                (speed.LOOP, slow, 1.0), (speed.BATCHED, batched, 1.0), (speed.TOGETHER, fast, 1.0))]  # fmt: skip
     shown = speed.ratios(pd.DataFrame(rows, columns=list(speed.COLUMNS))).loc["one reply"]
     assert (shown[speed.LOOP], shown[speed.TOGETHER]) == (4.0, 1.0)
     assert (shown["ratio"], shown["lowest"], shown["highest"]) == (4.0, 2.0, 5.0)
+    assert shown[["batched_ratio", "batched_lowest", "batched_highest"]].tolist() == [1.5, 4 / 3, 2.0]
 
 
-def test_a_long_run_is_timed_block_by_block(model, asked):
-    frame = speed.over_many(model, asked * 2, block=2)
+def test_a_long_run_is_timed_block_by_block(model, items):
+    frame = speed.over_many(model, items * 2, block=2)
     assert list(frame["block"]) == [1, 2, 3]
     assert (frame[["forward", "backward"]] > 0).all(axis=None)
     with pytest.raises(ValueError, match="3 items are not two blocks of 2"):
-        speed.over_many(model, asked, block=2)
+        speed.over_many(model, items, block=2)
 
 
 def test_a_drift_is_told_from_blocks_that_take_longer():
@@ -87,17 +91,15 @@ def test_a_drift_is_told_from_blocks_that_take_longer():
     assert speed.drift(frame.rename(columns={"forward": "backward", "backward": "forward"})) < 0
 
 
-def test_what_cannot_be_compared_is_refused(model, asked):
+def test_what_cannot_be_compared_is_refused(model, items):
     with pytest.raises(ValueError, match="0 items, 3 repeats"):
         speed.compare(model, [])
-    other = load_model(model.files.folder, dtype="float32", check=False)
-    other.engine = PlainEngine(other.model, other.processor, ends=other.parts.ends)
     with pytest.raises(ModelError, match="its engine shares nothing between prompts"):
-        speed.compare(other, asked)
+        speed.compare(model.with_generic_engine(), items)
 
 
-def test_one_by_one_and_together_reply_the_same_in_float32(model, asked):
-    frame = speed.side_by_side(model, [prompts.render(item, "plain") for item in asked])
+def test_one_by_one_and_together_reply_the_same_in_float32(model, items):
+    frame = speed.side_by_side(model, [prompts.render(item, "plain") for item in items])
     assert list(frame.columns) == [speed.LOOP, speed.TOGETHER, "equal"]
     assert frame["equal"].all()
 
@@ -105,7 +107,34 @@ def test_one_by_one_and_together_reply_the_same_in_float32(model, asked):
 def test_a_goal_that_is_missed_is_said_to_be_missed():
     frame = pd.DataFrame({"ratio": [5.0, 9.0, 3.0], "passes_per_clip": 1.0},
                          index=[speed.GREEDY, speed.SAMPLED, speed.SEVERAL])  # fmt: skip
-    goals = pd.Series({speed.GREEDY: 4.0, speed.SAMPLED: 10.0, speed.SEVERAL: float("nan")})
+    goals = pd.DataFrame({speed.LOOP: [4.0, 10.0, float("nan")]}, index=frame.index)
     table = speed.verdicts(frame, goals, drift=0.04, peak_gb=3.2)
     assert table["met"].tolist() == [True, False, True, True, False]
     assert table["measured"].tolist() == [5.0, 9.0, 1.0, 0.04, 3.2]
+    goals, frame = goals.assign(**{speed.BATCHED: 1.5}), frame.assign(batched_ratio=[1.6, 1.4, 1.5])
+    table = speed.verdicts(frame, goals, drift=0.04, peak_gb=3.2)
+    assert table["met"].tolist() == [True, False, True, False, True, True, True, False]
+
+
+def test_batched_generate_gives_the_engines_greedy_replies_in_float32(model, items, monkeypatch):
+    texts, tokenizer = [], model.processor.tokenizer
+    real = tokenizer.batch_decode
+    monkeypatch.setattr(tokenizer, "batch_decode", lambda *a, **k: texts.extend(real(*a, **k)) or texts)
+    speed._batched(model, speed._calls(speed.GREEDY, items), 0)
+    (call,) = speed._calls(speed.GREEDY, items)
+    replies = model.generate(call[0], max_new_tokens=call[3])
+    assert sorted(texts) == sorted(reply.text for (reply,) in replies)
+
+
+def test_parts_are_switched_off_in_turn_and_change_no_reply(model, items):
+    switches = {name: speed.SWITCHES[name] for name in (speed.WHOLE, "no drafts", "no prefix cache")}
+    table = speed.ablation(model, items, switches=switches, repeats=2)
+    assert len(table) == 3 * 3 * 2
+    assert (table[["seconds", "cpu_seconds"]] > 0).all(axis=None)
+    frame = speed.slowdowns(table)
+    assert (frame.xs(speed.WHOLE, level="switch")[["ratio", "lowest", "highest"]] == 1).all(axis=None)
+    rendered = [prompts.render(item, method) for item in items for method in speed.METHODS]
+    settings = {"n": 2, "temperature": 1.0, "max_new_tokens": 6}
+    expected = model.generate(rendered, **settings)
+    for options in speed.SWITCHES.values():
+        assert speed._with_empty_caches(model, **options).generate(rendered, **settings) == expected

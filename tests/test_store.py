@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from fake_model import FakeModel, questions
 
-from lalm_utils.models import Prompt, Reply, Turn, failed
-from lalm_utils.store import SCHEMA, Store, StoreError
+from lalm_utils.models import Decoding, Prompt, Reply, Turn, failed
+from lalm_utils.store import SCHEMA, Store, StoreError, reply_keys
 
 PROGRAM = Path(__file__).with_name("fake_model.py")
 
@@ -402,3 +402,36 @@ def test_two_processes_share_one_store_and_report_the_same_replies(tmp_path):
     assert [text.rsplit(" ", 1)[0] for text in one] == [f"question {i}" for i in range(total)]
     with Store(path) as store:
         assert len(store) == total
+
+
+# ---- stored replies survive every later version ------------------------------------------------------
+
+GREEDY, SAMPLED = (
+    '{"max_new_tokens": 32, "temperature": 0.0}',
+    '{"max_new_tokens": 64, "seed": 7, "temperature": 1.0}',
+)
+GOLDEN_KEYS = [
+    (GREEDY, 0, "74b04e562833566fb295d7717d487fd48976ae2e67f909d1a767e234bd303d17"),
+    (SAMPLED, 0, "030c9d9aa834940436186a81df90f665cb387457aaed9df81bbc55b44a10d13d"),
+    (SAMPLED, 1, "4039f99df313863a787d802f9b074371196bd4b334d6b4f5afe1de38394b1317"),
+]
+
+
+def test_the_keys_of_stored_replies_never_change(tmp_path, store):
+    """A changed key would have every stored reply asked for again."""
+    prompt = clip_prompt(tmp_path / "clip.wav", b"RIFF golden")
+    prompt = Prompt(turns=(Turn(role="user", text="Who sings?", clips=prompt.clips),))
+    store.ask(FakeModel(), [prompt], max_new_tokens=32, seed=5)
+    store.ask(FakeModel(), [prompt], n=2, temperature=1, seed=7)
+    rows = sqlite3.connect(store.path).execute(
+        "select decoding, sample, key from replies order by decoding, sample"
+    )
+    assert rows.fetchall() == GOLDEN_KEYS
+
+
+def test_the_key_of_a_question_without_a_clip_never_changes():
+    decoding = Decoding(n=2, temperature=1, max_new_tokens=64, seed=7)
+    assert reply_keys("0" * 64, 'Wie heißt das?\n(A) "x"', (), decoding) == (
+        "c94d3160bd5f6c3d73da103ff4b1622a2688c59bd12fcb2bcaeb8c739d57bc02",
+        "b35e706f5faac402a8ae3816703c8071bba25d94c3b0c8797a88f6a1a7bbc401",
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lalm_utils import items, outcomes, releases
+from lalm_utils import benchmarks, outcomes, releases
 from lalm_utils.__main__ import main
 from lalm_utils.cli import predictions, submissions
 from lalm_utils.cli.score import as_text, score
@@ -48,7 +48,7 @@ def says(text: str) -> Reply:
 
 def table(path: Path, *replies: Reply) -> pd.DataFrame:
     """The outcome table of a run on the first items of a question file."""
-    asked = items.load(path, need_clips=False)[: len(replies)]
+    asked = benchmarks.load(path, need_clips=False)[: len(replies)]
     return outcomes.table(asked, replies, model="m", method="plain", seed=0)
 
 
@@ -58,7 +58,7 @@ def table(path: Path, *replies: Reply) -> pd.DataFrame:
 def test_mmau_s_records_are_kept_whole_and_get_the_reply_under_both_official_keys(tmp_path):
     path = questions(tmp_path / "mmau.json", mmau(1), mmau(2, task="music"))
     written = submissions.write(tmp_path / "out.json", path, table(path, says("A dog."), says("cat")))
-    assert written.release == releases.identify(items.load(path, need_clips=False)).name
+    assert written.release == releases.identify(benchmarks.load(path, need_clips=False)).name
     assert (written.n, written.failed) == (2, ())
     assert json.loads((tmp_path / "out.json").read_text()) == [
         mmau(1) | {"model_output": "A dog.", "model_prediction": "A dog."},
@@ -115,7 +115,7 @@ def test_parsed_writes_the_option_that_was_read_and_leaves_the_rest_as_it_is(tmp
 
 def test_items_whose_answers_are_withheld_can_be_submitted(tmp_path):
     path = questions(tmp_path / "mmau.json", mmau(1, answer=""), mmau(2, answer=None))
-    asked = items.load(path, need_clips=False)
+    asked = benchmarks.load(path, need_clips=False)
     replies = submissions.reply_table(asked, [says("(A)"), failed("gone")])
     written = submissions.write(tmp_path / "out.json", path, replies, parsed=True)
     records = json.loads(written.path.read_text())
@@ -235,7 +235,7 @@ def test_the_command_takes_the_option_and_writes_it_as_json(tmp_path, capsys):
 def test_official_files_answered_with_their_own_answers_are_all_right_by_both_rules(tmp_path, caplog, name):
     caplog.set_level(logging.ERROR)
     path = SHARED / name
-    asked = items.load(path, need_clips=False)
+    asked = benchmarks.load(path, need_clips=False)
     replies = submissions.reply_table(asked, [says(item.options[item.gold]) for item in asked])
     written = submissions.write(tmp_path / path.name, path, replies)
     found = submissions.compare(submissions.official(written.path))

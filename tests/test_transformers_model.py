@@ -17,9 +17,10 @@ from tiny import ask, save_tiny, write_tone
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from lalm_utils.audio import RATE, read_clip
-from lalm_utils.engine.engines import PlainEngine, SharedEngine
+from lalm_utils.engine.prefix_sharing_engine import PrefixSharingEngine
 from lalm_utils.engine.transformers_model import TransformersModel
-from lalm_utils.models import ModelError, Prompt, Turn, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError, Prompt, Turn
 from lalm_utils.store import Store
 
 OPTIONS = ("a dog barks", "bell", "the cat meows and then it rings")
@@ -60,10 +61,9 @@ def prompts(clips) -> list[Prompt]:
     ]
 
 
-def plain(model: TransformersModel) -> TransformersModel:
-    """The same model run the plain way."""
-    model.engine = PlainEngine(model.model, model.processor, ends=model.parts.ends)
-    return model
+def generic(model: TransformersModel) -> TransformersModel:
+    """The same model run the generic way."""
+    return model.with_generic_engine()
 
 
 SNAPSHOTS = [
@@ -208,16 +208,37 @@ def test_each_clip_goes_through_the_tower_once_for_all_prompts_samples_and_optio
     assert model.engine.audio.passes == len(clips)
 
 
-def test_kept_audio_stays_within_its_budget_and_an_evicted_clip_is_heard_again(folder, clips):
+def test_audio_embeddings_of_a_clip_do_not_depend_on_the_others(model, folder, clips):
+    embeddings = model.audio_embeddings(clips)
+    (alone,) = load_model(folder, dtype="float32", check=False).audio_embeddings(clips[3:4])
+    assert torch.equal(embeddings[3], alone)
+    assert not alone.requires_grad
+    assert [tuple(e.shape) for e in embeddings[:2]] == [(8, 32), (13, 32)], "25 tokens a second, by width"
+    batched = model.engine.audio.of([read_clip(clip) for clip in clips])
+    torch.testing.assert_close(batched[read_clip(clips[3]).sha256], alone, atol=1e-5, rtol=1e-5)
+    assert model.audio_embeddings(clips[:1])[0] is embeddings[0], "cached"
+    with pytest.raises(ModelError, match="has no embeddings of single clips"):
+        generic(model).audio_embeddings(clips)
+
+
+def test_a_model_with_another_engine_leaves_the_first_as_it_was(model, prompts):
+    engine, batch_size = model.engine, model.batch_size
+    other = model.with_engine(engine.with_empty_caches(model.model), batch_size=1)
+    assert other.generate(prompts, max_new_tokens=4) == model.generate(prompts, max_new_tokens=4)
+    assert (model.engine, model.batch_size, other.batch_size) == (engine, batch_size, 1)
+    assert other.fingerprint == model.fingerprint
+
+
+def test_cached_audio_stays_within_its_budget_and_an_evicted_clip_is_heard_again(folder, clips):
     model = load_model(folder, dtype="float32", check=False, audio_cache_mb=0)
     prompts = [ask("What is it ?", clip) for clip in clips]
     replies = model.generate(prompts, max_new_tokens=4)
-    assert not model.engine.audio.kept
+    assert not model.engine.audio.entries
     audio = model.engine.audio
     audio.budget = 3 * max(vectors.nbytes for vectors in audio.of([read_clip(clips[-1])]).values())
     assert model.generate(prompts, max_new_tokens=4) == replies
-    assert 0 < sum(vectors.nbytes for vectors in audio.kept.values()) <= audio.budget
-    assert len(audio.kept) < len(clips)
+    assert 0 < sum(vectors.nbytes for vectors in audio.entries.values()) <= audio.budget
+    assert len(audio.entries) < len(clips)
 
 
 def test_option_likelihoods_are_those_of_the_whole_text_with_the_end_of_the_turn(model, folder, prompts):
@@ -246,9 +267,9 @@ def test_scoring_a_prompt_without_options_is_refused(model):
         model.option_logprobs([ask("What is it ?")])
 
 
-def test_the_plain_engine_gives_the_same_replies_and_scores(model, folder, prompts):
-    other = plain(load_model(folder, dtype="float32", check=False))
-    assert isinstance(model.engine, SharedEngine)
+def test_the_generic_engine_gives_the_same_replies_and_scores(model, folder, prompts):
+    other = generic(load_model(folder, dtype="float32", check=False))
+    assert isinstance(model.engine, PrefixSharingEngine)
     assert model.generate(prompts, max_new_tokens=8) == other.generate(prompts, max_new_tokens=8)
     sampled = {"n": 3, "temperature": 0.8, "max_new_tokens": 8, "seed": 2}
     assert model.generate(prompts, **sampled) == other.generate(prompts, **sampled)
@@ -362,14 +383,14 @@ def test_a_model_that_ignores_audio_is_found_out_when_it_is_loaded(tmp_path, cli
     with pytest.raises(ModelError, match="deaf does not hear: a chirp and silence give equal logits"):
         load_model(deaf, dtype="float32")
     model = load_model(deaf, dtype="float32", check=False)
-    assert model.heard(ask("What is it ?", clips[0])) == 0
+    assert model.audio_effect(ask("What is it ?", clips[0])) == 0
     with pytest.raises(ModelError, match="does not hear"):
-        plain(model).check_audio_changes_output()
+        generic(model).check_audio_changes_output()
 
 
 def test_a_model_that_hears_passes_the_check(folder, clips):
     model = load_model(folder, dtype="float32")
-    assert model.heard(ask("What is it ?", clips[0])) > 0.01
+    assert model.audio_effect(ask("What is it ?", clips[0])) > 0.01
 
 
 def test_weights_that_are_not_finite_give_failed_replies(model, prompts):
@@ -384,16 +405,24 @@ def test_the_tokenizer_pads_to_the_left_whatever_was_saved(model, folder):
     assert model.processor.tokenizer.padding_side == "left"
 
 
-def test_a_result_can_be_told_by_its_description(model, folder):
-    told = model.description
-    assert (told["dtype"], told["device"], told["attention"]) == ("float32", "cpu", "sdpa")
-    assert (told["window_seconds"], told["engine"], told["adapter"]) == (2.0, "SharedEngine", None)
-    assert told["generation"]["do_sample"] is False
-    assert told["generation"]["repetition_penalty"] == 1.0
-    assert told["threads"] == torch.get_num_threads()
-    assert told["fingerprint"] == model.fingerprint
+def test_a_description_says_what_a_number_depends_on(model, folder):
+    description = model.description
+    assert (description["dtype"], description["device"], description["attention"]) == (
+        "float32",
+        "cpu",
+        "sdpa",
+    )
+    assert (description["window_seconds"], description["engine"], description["adapter"]) == (
+        2.0,
+        "PrefixSharingEngine",
+        None,
+    )
+    assert description["generation"]["do_sample"] is False
+    assert description["generation"]["repetition_penalty"] == 1.0
+    assert description["threads"] == torch.get_num_threads()
+    assert description["fingerprint"] == model.fingerprint
     template = (folder / "chat_template.jinja").read_text()
-    assert told["chat_template_sha256"] == hashlib.sha256(template.encode()).hexdigest()
+    assert description["chat_template_sha256"] == hashlib.sha256(template.encode()).hexdigest()
 
 
 OFFLINE = """
@@ -404,7 +433,8 @@ def refuse(*what, **how):
     tried.append(what)
     raise OSError("the network is forbidden here")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
-from lalm_utils.models import Prompt, Turn, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import Prompt, Turn
 model = load_model(sys.argv[1], dtype="float32")
 prompt = Prompt(turns=(Turn(role="user", text="What do you hear ?", clips=(Path(sys.argv[2]),)),))
 ((reply,),) = model.generate([prompt], max_new_tokens=4)

@@ -11,7 +11,8 @@ import pytest
 from chat_server import Answer, Chat, ChatServer, said
 
 from lalm_utils.audio import RATE
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 from lalm_utils.server import trial
 from lalm_utils.server.json_client import Backoff
 

@@ -1,7 +1,7 @@
 """The command `python -m lalm_utils audit`: what is doubled, skewed or missing in a benchmark.
 
-In: a benchmark, as `items.load` takes it. Out: the table of `audit.table` as text, or all of it as JSON. Clips that
-cannot be heard are counted here, where `run` would refuse them. It asks no model.
+In: a benchmark, as `benchmarks.load` takes it. Out: the table of `audit.table` as text, or all of it as JSON. Clips
+that cannot be heard are counted here, where `run` would refuse them. It asks no model.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from lalm_utils import audit, items, releases
+from lalm_utils import audit, benchmarks, releases
 from lalm_utils.cli import refuse
 from lalm_utils.items import BenchmarkError
 from lalm_utils.outcomes import OutcomeError
@@ -31,7 +31,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     )
     add = parser.add_argument
     add("benchmark", metavar="BENCHMARK", help="mini, or the path of MMAU, MMAR or SAKURA")
-    add("--split", help="a split of the benchmark, as items.load knows them")
+    add("--split", help="a split of the benchmark, as benchmarks.load knows them")
     add("--no-clips", action="store_true", help="do not look for the audio")
     add("--text-only", type=Path, metavar="TABLE",
         help="the outcome table (CSV) of a model asked without audio, as one more baseline")  # fmt: skip
@@ -56,7 +56,7 @@ def report(
 ) -> dict[str, Any]:
     """release {name, sha256}, measures {group: {measure: {value, n}}}, found {finding: ids}, clips (opened or not)
     and text_only (the table's path or None). A p that is not computed is null."""
-    asked = items.load(benchmark, split=split, need_clips=False)
+    asked = benchmarks.load(benchmark, split=split, need_clips=False)
     found, release = audit.facts(asked, clips=clips), releases.identify(asked)
     run_ = None if text_only is None else pd.read_csv(text_only, keep_default_na=False)
     frame = audit.table(found, text_only=run_)

@@ -5,9 +5,11 @@ second, peak memory, and the share of the machine's own limits, which are measur
 is counted as work is the formulas of `costs`; models and clock are `bench_rig`.
 
     python -m lalm_utils bench --shape qwen2-audio-7b --device cuda --batch-sizes 1 8 32 128
+    python -m lalm_utils bench --ablation --items 64
 
 Reading is bound by arithmetic, so its share is of the rate of a large matrix product; replying by memory, so its
 share is of the rate of a large copy. The model's weights are random: replies mean nothing, and have full length.
+`--ablation` instead asks a real model about items and switches the engine's parts off in turn (`speed.ablation`).
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ import pandas as pd
 from lalm_utils.cli import costs, refuse, run_files
 from lalm_utils.cli.costs import Workload
 from lalm_utils.engine.batches import is_out_of_memory
+from lalm_utils.items import BenchmarkError
+from lalm_utils.load_model import load_model
 from lalm_utils.models import ModelError
 
 if TYPE_CHECKING:
@@ -37,7 +41,7 @@ COLUMNS = (
     "items_per_s",  # hearing, reading and one greedy reply
     "sampled_items_per_s",  # the same with all samples of a prompt (K@N), after one reading
     "prefill_tokens_per_s",
-    "decode_tokens_per_s",  # one reply a prompt, without its first token, which reading gives
+    "decode_tokens_per_s",  # one reply a prompt, without its first token, which the prefill gives
     "sample_tokens_per_s",  # all samples, likewise
     "hear_share",  # of the matrix product's rate; spectrograms, made on the CPU, are in the time
     "prefill_share",  # of the matrix product's rate
@@ -59,12 +63,12 @@ def limits(device: str = "auto", dtype: str = "auto") -> dict[str, float]:
     second, read and written), medians of five. ModelError for an unknown device or dtype."""
     from lalm_utils.cli import bench_rig
 
-    place = bench_rig.pick_device(device)
-    side, size = SIZES.get(place.type, SIZES["cpu"])
-    flops = bench_rig.matmul_flops(place, bench_rig.pick_dtype(dtype, place), size=side)
-    found = {"matmul_tflops": flops / 1e12, "copy_gb_per_s": bench_rig.copy_bytes(place, size=size) / 1e9}
+    picked = bench_rig.pick_device(device)
+    side, size = SIZES.get(picked.type, SIZES["cpu"])
+    flops = bench_rig.matmul_flops(picked, bench_rig.pick_dtype(dtype, picked), size=side)
+    rates = {"matmul_tflops": flops / 1e12, "copy_gb_per_s": bench_rig.copy_bytes(picked, size=size) / 1e9}
     bench_rig.free_memory()
-    return found
+    return rates
 
 
 def measure(
@@ -75,30 +79,30 @@ def measure(
     batch_sizes: Sequence[int] = (1, 4, 16),
     work: Workload = Workload(),  # noqa: B008, it is frozen
     repeats: int = 3,
-    found: dict[str, float] | None = None,
+    device_limits: dict[str, float] | None = None,
     rig: Rig | None = None,
-    told: Callable[[pd.DataFrame], None] = lambda table: None,
+    report: Callable[[pd.DataFrame], None] = lambda table: None,
 ) -> pd.DataFrame:
     """A row per batch size, smallest first, with COLUMNS; `attrs` holds the facts that `as_json` writes.
 
-    `found`: the limits, else they are measured first. A batch that does not fit gives a row that says so, larger
-    ones are not tried, and half of it is tried if nothing between is. `rig`: a model made before. `told` is given
-    the table so far after each batch. Raises ModelError for an unknown shape, device or dtype, ValueError for a
-    size or a number of repeats under 1.
+    device_limits: as `limits` returns them, else they are measured first. A batch that does not fit gives a row that
+    says so, larger ones are not tried, and half of it is tried if nothing between is. rig: an existing model. report:
+    called with the table so far after each batch. Raises ModelError for an unknown shape, device or dtype, ValueError
+    for a size or a number of repeats under 1.
     """
     from lalm_utils.cli import bench_rig
 
     if not batch_sizes or min(batch_sizes) < 1 or repeats < 1:
         raise ValueError(f"batch sizes {list(batch_sizes)}, repeats {repeats}: all are at least 1.")
-    found = found or limits(device, dtype)
+    device_limits = device_limits or limits(device, dtype)
     rig = rig or bench_rig.Rig(shape, device=device, dtype=dtype)
-    facts = _facts(shape, rig, work, repeats, found)
+    facts = _facts(shape, rig, work, repeats, device_limits)
     rows, waiting, fitted = [], sorted(set(batch_sizes)), 0
     while waiting:
         size = waiting.pop(0)
         stages = _stages(rig, size, work, repeats)
         if stages:
-            rows.append(_row(size, stages, rig, work, found))
+            rows.append(_row(size, stages, rig, work, device_limits))
             fitted = size
         else:
             bench_rig.free_memory()
@@ -107,7 +111,7 @@ def measure(
             waiting = [size // 2] if fitted < size // 2 else []
         table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("batch", ignore_index=True)
         table.attrs = facts
-        told(table)
+        report(table)
     return table
 
 
@@ -166,6 +170,10 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     add("--batch-sizes", type=int, nargs="+", default=[1, 4, 16], metavar="B", help="default: 1 4 16")
     add("--repeats", type=int, default=3, help="of each stage; medians are shown (default: 3)")
     add("--json", type=Path, metavar="FILE", help="also write the table there, as JSON")
+    add("--ablation", action="store_true", help="measure what each part of the engine saves, on a real model")
+    add("--model", default="mini", help="for --ablation: mini, a folder, or a hub id (default: mini)")
+    add("--benchmark", default="mini", metavar="PATH", help="for --ablation: mini, or a path (default: mini)")
+    add("--items", type=int, default=64, metavar="N", help="for --ablation (default: 64)")
     for name, value in vars(work).items():
         flag = f"--{name.replace('_', '-')}"
         add(flag, type=type(value), default=value, help=f"of the workload (default: {value})")
@@ -176,7 +184,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print, write. Returns the exit code: 0, 1 if no batch fitted, 2 with a reason if the input is at
     fault."""
 
-    def tell(table: pd.DataFrame) -> None:
+    def report(table: pd.DataFrame) -> None:
         # as it comes: whoever stops the command keeps the batches that were done
         latest = table[["batch", "status"]].to_dict("records")
         print("; ".join(f"batch {row['batch']}: {row['status']}" for row in latest), file=sys.stderr)
@@ -188,24 +196,39 @@ def run(args: argparse.Namespace) -> int:
         if args.json:  # before minutes are spent
             run_files.check_writable(args.json.parent)
             args.json.touch()
+        if args.ablation:
+            return _ablation(args)
         work = Workload(**{name: getattr(args, name) for name in vars(Workload())})
         table = measure(
             args.shape, device=args.device, dtype=args.dtype, batch_sizes=args.batch_sizes, work=work,
-            repeats=args.repeats, told=tell,
+            repeats=args.repeats, report=report,
         )  # fmt: skip
         print(as_text(table))
-    except (ModelError, ValueError, OSError) as error:
+    except (ModelError, ValueError, OSError, BenchmarkError) as error:
         return refuse(error)
     return 0 if (table["status"] == "ok").any() else 1
 
 
+def _ablation(args: argparse.Namespace) -> int:
+    from lalm_utils import benchmarks
+    from lalm_utils.cli import speed
+
+    model = load_model(args.model, device=args.device, dtype=args.dtype, check=False)
+    table = speed.ablation(model, benchmarks.load(args.benchmark, n=args.items), repeats=args.repeats)
+    if args.json:
+        args.json.write_text(table.to_json(orient="records", indent=2) + "\n", encoding="utf-8")
+    for clock in ("seconds", "cpu_seconds"):
+        print(speed.slowdowns(table, clock=clock).round(3).to_string(), end="\n\n")
+    return 0
+
+
 def _row(
-    size: int, stages: dict[str, float], rig: Rig, work: Workload, found: dict[str, float]
+    size: int, stages: dict[str, float], rig: Rig, work: Workload, device_limits: dict[str, float]
 ) -> dict[str, Any]:
     """Rates and shares of one batch, from its seconds and the formulas of `costs`."""
     config, prompt, steps = rig.config, int(stages["prompt_tokens"]), work.new_tokens - 1
     hear, prefill, decode, sample = (stages[f"{name}_s"] for name in ("hear", "prefill", "decode", "sample"))
-    arithmetic, copying = found["matmul_tflops"] * 1e12, found["copy_gb_per_s"] * 1e9
+    arithmetic, copying = device_limits["matmul_tflops"] * 1e12, device_limits["copy_gb_per_s"] * 1e9
     per_reply = sum(costs.decode(config, prompt + step) for step in range(1, steps + 1))
     moved = {
         streams: costs.decode_bytes(
@@ -232,7 +255,9 @@ def _row(
     }
 
 
-def _facts(shape: str, rig: Rig, work: Workload, repeats: int, found: dict[str, float]) -> dict[str, Any]:
+def _facts(
+    shape: str, rig: Rig, work: Workload, repeats: int, device_limits: dict[str, float]
+) -> dict[str, Any]:
     from lalm_utils.engine.hardware import device_name
 
     return {
@@ -243,7 +268,7 @@ def _facts(shape: str, rig: Rig, work: Workload, repeats: int, found: dict[str, 
         "dtype": str(rig.dtype).removeprefix("torch."),
         "work": dict(vars(work)),
         "repeats": repeats,
-        "limits": dict(found),
+        "limits": dict(device_limits),
         "versions": run_files.versions(),
     }
 

@@ -1,7 +1,7 @@
 """Models of real size with random weights, and the clock: what `bench` measures on.
 
 In: the name of a shape, a device, a number format. Out: seconds and bytes of each stage of asking, through the
-package's own `SharedEngine`. Nothing is downloaded; random weights cost the same time as trained ones, and what
+package's own `PrefixSharingEngine`. Nothing is downloaded; random weights cost the same time as trained ones, and what
 they reply means nothing.
 """
 
@@ -29,11 +29,13 @@ from transformers import (
 
 from lalm_utils.audio import RATE, Clip, content_hash
 from lalm_utils.cli.costs import Workload
-from lalm_utils.engine.decoding import Prefix
-from lalm_utils.engine.engines import Asked, Decoding, SharedEngine
+from lalm_utils.engine.decoding import Prefill
+from lalm_utils.engine.generation import Generator
 from lalm_utils.engine.hardware import pick_device, pick_dtype, pick_threads
-from lalm_utils.engine.writing import Writer
-from lalm_utils.models import ModelError
+from lalm_utils.engine.model_input import ModelInput
+from lalm_utils.engine.prefix_sharing_engine import EngineOptions, PrefixSharingEngine
+from lalm_utils.engine.sampling import batch_uniforms
+from lalm_utils.models import Decoding, ModelError
 
 T = TypeVar("T")
 NEVER = -2  # an end token that no vocabulary has, so that every reply has its full length
@@ -100,22 +102,23 @@ class Rig:
         model = _random_model(self.config, self.device, self.dtype)
         self.parameters = sum(parameter.numel() for parameter in model.parameters())
         processor = SimpleNamespace(feature_extractor=self.extractor)
-        self.engine = SharedEngine(model, processor, ends=[NEVER], audio_budget=2**33, opening_budget=0)
+        options = EngineOptions(audio_cache_mb=2**13, prefix_cache_mb=0)
+        self.engine = PrefixSharingEngine(model, processor, ends=[NEVER], options=options)
 
-    def questions(self, count: int, work: Workload) -> list[Asked]:
+    def questions(self, count: int, work: Workload) -> list[ModelInput]:
         """`count` prompts of equal length: noise as a clip, a clip each, and random tokens."""
         chance = np.random.default_rng(0)
         length = round(min(work.clip_seconds, self.window) * RATE)
         audio_token = self.config.audio_token_id
-        asked = []
+        inputs = []
         for _ in range(count):
             samples = chance.uniform(-0.5, 0.5, length).astype(np.float32)
             clip = Clip(
                 samples=samples, seconds=work.clip_seconds, truncated=False, sha256=content_hash(samples)
             )
             ids = chance.integers(0, min(audio_token, self.config.text_config.vocab_size), work.text_tokens)
-            asked.append(Asked(text="", clips=(clip,), ids=(audio_token, *ids.tolist())))
-        return asked
+            inputs.append(ModelInput(text="", clips=(clip,), ids=(audio_token, *ids.tolist())))
+        return inputs
 
     def measure(self, size: int, work: Workload, *, repeats: int = 3) -> dict[str, float]:
         """Seconds of each stage for a batch of `size`, medians of `repeats`, and the peak of memory in bytes.
@@ -124,42 +127,38 @@ class Rig:
         reads the prompts, clips at hand; decode and sample: 1 and `samples` replies a prompt after that.
         `prompt_tokens` are those of one prompt, its clip's included.
         """
-        asked, engine = self.questions(size, work), self.engine
-        clips = [one.clips[0] for one in asked]
+        inputs, engine = self.questions(size, work), self.engine
+        clips = [prompt.clips[0] for prompt in inputs]
         engine.audio.clear()
         _reset_peak(self.device)
         arrays = [clip.samples for clip in clips]
-        how = {"padding": "max_length", "return_attention_mask": True, "return_tensors": "pt"}
+        options = {"padding": "max_length", "return_attention_mask": True, "return_tensors": "pt"}
         stages = {
-            "features_s": self._seconds(lambda _: self.extractor(arrays, sampling_rate=RATE, **how), repeats),
+            "features_s": self._seconds(
+                lambda _: self.extractor(arrays, sampling_rate=RATE, **options), repeats
+            ),
             "hear_s": self._seconds(lambda _: engine.audio.of(clips), repeats, engine.audio.clear),
-            "prefill_s": self._seconds(lambda _: engine.prefill(asked), repeats),
-            "decode_s": self._replying(asked, work, repeats, n=1, temperature=0.0),
-            "sample_s": self._replying(asked, work, repeats, n=work.samples, temperature=1.0),
+            "prefill_s": self._seconds(lambda _: engine.prefill(inputs), repeats),
+            "decode_s": self._reply_seconds(inputs, work, repeats, n=1, temperature=0.0),
+            "sample_s": self._reply_seconds(inputs, work, repeats, n=work.samples, temperature=1.0),
         }
-        heard = engine.audio.of(clips[:1])[clips[0].sha256]
+        embeddings = engine.audio.of(clips[:1])[clips[0].sha256]
         engine.audio.clear()
         return stages | {
-            "prompt_tokens": len(asked[0].ids) - 1 + len(heard),
+            "prompt_tokens": len(inputs[0].ids) - 1 + len(embeddings),
             "peak_bytes": peak(self.device),
         }
 
-    def _replying(self, asked: list[Asked], work: Workload, repeats: int, **how: Any) -> float:
-        """Seconds for the replies alone, the prompts having been read."""
-        drawing = Decoding(first_sample=0, max_new_tokens=work.new_tokens, seed=0, **how)
-        settings = {
-            "n": len(drawing.samples),
-            "temperature": drawing.temperature,
-            "max_new_tokens": work.new_tokens,
-            "ends": self.engine.ends,
-        }
+    def _reply_seconds(self, inputs: list[ModelInput], work: Workload, repeats: int, **options: Any) -> float:
+        """Seconds of the decode steps alone, after the prefill."""
+        decoding = Decoding(max_new_tokens=work.new_tokens, **options)
 
-        def reply(prefix: Prefix) -> None:
-            writer = Writer(self.engine.decoder, **settings)
-            writer.add(prefix, uniform=drawing.uniform(asked, self.device))
-            writer.run()
+        def reply(prefill: Prefill) -> None:
+            generator = Generator(self.engine.decoder, decoding, ends=self.engine.ends)
+            generator.add(prefill, uniform=batch_uniforms(decoding, inputs, self.device))
+            generator.run()
 
-        return self._seconds(reply, repeats, lambda: self.engine.prefill(asked))
+        return self._seconds(reply, repeats, lambda: self.engine.prefill(inputs))
 
     def _seconds(
         self, work: Callable[[T], Any], repeats: int, prepare: Callable[[], T] = lambda: None

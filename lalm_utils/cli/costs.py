@@ -47,10 +47,10 @@ class Workload:
 def tower(config: Any, seconds: float) -> int:
     """FLOPs of one clip of `seconds` through audio tower and projector, over its own length and not the window."""
     audio, width = config.audio_config, config.text_config.hidden_size
-    d, places = audio.d_model, min(positions(seconds), audio.max_source_positions)
-    convolutions = 3 * audio.num_mel_bins * d * 2 * places + 3 * d * d * places
-    layer = places * (4 * d * d + 2 * d * audio.encoder_ffn_dim) + 2 * d * places * places
-    return 2 * (convolutions + audio.encoder_layers * layer + d * width * (places // 2))
+    d, length = audio.d_model, min(positions(seconds), audio.max_source_positions)
+    convolutions = 3 * audio.num_mel_bins * d * 2 * length + 3 * d * d * length
+    layer = length * (4 * d * d + 2 * d * audio.encoder_ffn_dim) + 2 * d * length * length
+    return 2 * (convolutions + audio.encoder_layers * layer + d * width * (length // 2))
 
 
 def positions(seconds: float) -> int:
@@ -81,8 +81,8 @@ def decode_bytes(config: Any, *, prompt: int, steps: int, batch: int, streams: i
     text = config.text_config
     weights = text.num_hidden_layers * _layer(text) + _head(text)
     seen = sum(prompt + streams * step for step in range(1, steps + 1))
-    kept = 2 * text.num_hidden_layers * _keys(text) * batch * (seen + streams * steps)
-    return itemsize * (steps * weights + kept)
+    cache = 2 * text.num_hidden_layers * _keys(text) * batch * (seen + streams * steps)
+    return itemsize * (steps * weights + cache)
 
 
 def _layer(text: Any) -> int:

@@ -1,7 +1,7 @@
 """The command `python -m lalm_utils finetune`: LoRA on what a model does not know, on one process or on many.
 
 In: a model, a benchmark, and K of N or an IDK dataset. Out: the adapter's folder, as `lora.train` leaves it, and
-beside it, where samples were drawn, the dataset (`OUT.idk.jsonl`). How it is learnt is `trainer`, how items are
+beside it, where samples were drawn, the dataset (`OUT.idk.jsonl`). How it is learnt is `lora`, how items are
 sampled is `sampling`; this module reads the command line and says what went wrong.
 
     accelerate launch --config_file lalm_utils/cli/accelerate/ddp.yaml --num_processes 8 -m lalm_utils finetune \
@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import argparse
 import sqlite3
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lalm_utils.cache import cache_dir
-from lalm_utils.cli import ranks, refuse, run_files
-from lalm_utils.cli.ranks import Channel, Rank, RankError
+from lalm_utils.cli import distributed, refuse, run_files
+from lalm_utils.cli.distributed import Group, RankError
 from lalm_utils.cli.run import options
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 from lalm_utils.store import StoreError
 
 if TYPE_CHECKING:
@@ -93,53 +93,48 @@ def run(args: argparse.Namespace) -> int:
     """Sample, learn, print. Returns the exit code: 0; 1 if a process was lost; 2 with a reason if the input is at
     fault; 130 if stopped by hand. Samples and checkpoints so far are kept in every case."""
     try:
-        rank = ranks.here()
-        folder, examples = _finetune(args, rank)
+        group = distributed.join(args.wait * 60)
+        folder, examples = _finetune(args, group)
+        group.leave()
     except FAULTS as error:
         return refuse(error)
     except RankError as error:
         return refuse(error, 1)
     except KeyboardInterrupt:
         return refuse("stopped; the same command goes on from the last checkpoint", 130)
-    if rank.number == 0:
+    if group.rank == 0:
         print(_report(folder, examples))
     return 0
 
 
-def _finetune(args: argparse.Namespace, rank: Rank) -> tuple[Path, list[Example]]:
-    from accelerate import PartialState  # torch takes seconds to import
+def _finetune(args: argparse.Namespace, group: Group) -> tuple[Path, list[Example]]:
+    from lalm_utils.finetuning import lora  # torch takes seconds to import
 
-    from lalm_utils.finetuning import lora
-
-    recipe = lora.Recipe(**{field.name: getattr(args, f"recipe_{field.name}") for field in fields(lora.Recipe)
-                       if field.name in RECIPE})  # fmt: skip
-    lora.check_shared(recipe, rank.world)
-    if rank.number == 0:
+    recipe = lora.Recipe(**{name: getattr(args, f"recipe_{name}") for name in RECIPE})
+    lora.check_shared(recipe, group.world_size)
+    if group.rank == 0:
         run_files.check_writable(args.out.absolute().parent)
-    model = load_model(args.model, **options(args, rank))
+    model = load_model(args.model, **options(args, group))
     lora.check_trainable(model)
-    examples = _examples(args, rank, model)
-    folder = lora.train(model, examples, args.out, recipe, save_every=args.save_every)
-    PartialState().destroy_process_group()
-    return folder, examples
+    examples = _examples(args, group, model)
+    return lora.train(model, examples, args.out, recipe, save_every=args.save_every), examples
 
 
-def _examples(args: argparse.Namespace, rank: Rank, model: Any) -> list[Example]:
+def _examples(args: argparse.Namespace, group: Group, model: Any) -> list[Example]:
     from lalm_utils.cli import sampling
-    from lalm_utils.finetuning import idk_data
+    from lalm_utils.finetuning import idk_data, k_of_n
 
-    asked = sampling.learnable(args.benchmark, args.part, args.modality, args.n, args.sample_seed)
+    items = sampling.training_items(args.benchmark, args.part, args.modality, args.n, args.sample_seed)
     if args.dataset:
-        return idk_data.load(args.dataset, asked)[0]
-    labels = sampling.Labels(
-        k=args.k, n=args.samples, temperature=args.temperature, balance=args.balance, seed=args.sample_seed
-    )
-    channel = None if rank.alone else Channel(rank, patience=args.wait * 60)
-    work = sampling.lead if rank.number == 0 else sampling.follow
-    return work(
-        model, asked, labels, dataset_of(args.out), store=args.store or cache_dir() / "replies.sqlite", rank=rank,
-        channel=channel, wait=args.wait * 60,
+        return idk_data.load(args.dataset, items)[0]
+    job = sampling.SamplingJob(
+        model=model, items=items, methods=(k_of_n.METHOD,), n=args.samples, temperature=args.temperature,
+        seed=args.sample_seed,
     )  # fmt: skip
+    store = args.store or cache_dir() / "replies.sqlite"
+    return sampling.make_dataset(
+        job, dataset_of(args.out), k=args.k, balance=args.balance, store=store, group=group
+    )
 
 
 def dataset_of(out: Path) -> Path:

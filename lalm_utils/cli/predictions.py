@@ -17,9 +17,9 @@ from typing import Any
 
 import pandas as pd
 
-from lalm_utils import item_files, items, models, outcomes
+from lalm_utils import benchmarks, items, models, outcomes
 from lalm_utils.items import BenchmarkError
-from lalm_utils.messages import shown
+from lalm_utils.messages import short_repr
 
 REPLY_KEYS = ("model_output", "model_prediction", "answer_prediction", "response")
 
@@ -64,7 +64,7 @@ def records(path: Path) -> list[Prediction]:
         item = _item(place, record)
         if item.id in found:
             raise PredictionError(
-                f"{place}: duplicate id {shown(item.id)}; an id names one item; remove one of them"
+                f"{place}: duplicate id {short_repr(item.id)}; an id names one item; remove one of them"
             )
         found[item.id] = Prediction(record=record, item=item, reply=_reply(place, record))
     if all(each.reply.finish == "failed" for each in found.values()):
@@ -77,7 +77,7 @@ def records(path: Path) -> list[Prediction]:
 
 def _records(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
     try:
-        return list(item_files.json_records(path))
+        return list(benchmarks.json_records(path))
     except BenchmarkError as error:
         raise PredictionError(str(error)) from error
 
@@ -88,7 +88,7 @@ def _item(place: str, record: Mapping[str, Any]) -> items.Item:
     modality = record.get("task", record.get("modality"))
     if modality is None:
         raise PredictionError(
-            f"{place}, item {shown(record.get('id'))}: no modality; MMAU has it under task, MMAR under modality; "
+            f"{place}, item {short_repr(record.get('id'))}: no modality; MMAU has it under task, MMAR under modality; "
             "add it"
         )
     known = {"question": "not given"} | dict(record) | {"task": modality, "audio_id": "not-opened.wav"}
@@ -98,11 +98,11 @@ def _item(place: str, record: Mapping[str, Any]) -> items.Item:
         raise PredictionError(f"{place}, {error}; mend the item") from error
     if not item.answerable:
         raise PredictionError(
-            f"{place}, item {shown(item.id)}: unanswerable, so no option is right; score the others alone"
+            f"{place}, item {short_repr(item.id)}: unanswerable, so no option is right; score the others alone"
         )
     if item.gold is None:
         raise PredictionError(
-            f"{place}, item {shown(item.id)}: its answer is withheld; score a split that has answers"
+            f"{place}, item {short_repr(item.id)}: its answer is withheld; score a split that has answers"
         )
     return item
 
@@ -112,11 +112,12 @@ def _reply(place: str, record: Mapping[str, Any]) -> models.Reply:
     for key, text in given.items():
         if not isinstance(text, str):
             raise PredictionError(
-                f"{place}, item {shown(record['id'])}: {key} is {shown(text)}, not a text; give the model's raw reply"
+                f"{place}, item {short_repr(record['id'])}: {key} is {short_repr(text)}, not a text; "
+                "give the model's raw reply"
             )
     if len(set(given.values())) > 1:
         raise PredictionError(
-            f"{place}, item {shown(record['id'])}: conflicting replies under {' and '.join(given)}; keep one key"
+            f"{place}, item {short_repr(record['id'])}: conflicting replies under {' and '.join(given)}; keep one key"
         )
     if not given:
         return models.failed("no reply in the file")

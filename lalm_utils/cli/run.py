@@ -1,7 +1,7 @@
 """The command `python -m lalm_utils run`: ask a model about a benchmark, on one process or on many.
 
 In: a model, a benchmark, methods. Out: a folder of tables and predictions (run_files.py), the replies in the
-store. Who asks what is decided in `jobs`; this module reads the command line and says what went wrong.
+store. `jobs` asks and `distributed` shares the work out; this module reads the command line and says what went wrong.
 
     python -m lalm_utils run --model mini --benchmark mini --methods plain idk
     torchrun --nproc-per-node 8 -m lalm_utils run --model Qwen/Qwen2-Audio-7B-Instruct --benchmark mmau.json
@@ -15,31 +15,29 @@ number of processes.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lalm_utils import audit, option_order, prompts, releases, runs
-from lalm_utils import items as benchmarks
+from lalm_utils import audit, benchmarks, option_order, prompts, releases, runs
 from lalm_utils.cache import cache_dir
-from lalm_utils.cli import jobs, ranks, refuse, run_files
+from lalm_utils.cli import distributed, refuse, run_files
+from lalm_utils.cli.distributed import Group, RankError
 from lalm_utils.cli.jobs import Job
-from lalm_utils.cli.ranks import Channel, Rank, RankError
 from lalm_utils.cli.run_files import FolderError
 from lalm_utils.items import BenchmarkError, Item
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 from lalm_utils.outcomes import OutcomeError
 from lalm_utils.store import Store, StoreError
 
 METHODS = tuple(prompts.QUESTIONS)
-OPTIONS = ("batch_size", "dtype", "device", "audio_cache_dir")
+OPTIONS = ("batch_size", "dtype", "device")
 FAULTS = (BenchmarkError, FolderError, ModelError, OutcomeError, StoreError, OSError, sqlite3.Error)
 
 
@@ -55,7 +53,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     add = parser.add_argument
     add("--model", required=True, help="mini, a folder, or a hub id")
     add("--benchmark", required=True, metavar="PATH", help="mini, or the path of MMAU, MMAR or SAKURA")
-    add("--split", help="a split of the benchmark, as items.load knows them")
+    add("--split", help="a split of the benchmark, as benchmarks.load knows them")
     add("--methods", nargs="+", choices=METHODS, default=["plain", "idk"], metavar="METHOD",
         help=f"from {', '.join(METHODS)} (default: plain idk)")  # fmt: skip
     add("--n", type=int, help="ask a sample of so many items, balanced over modalities (default: all)")
@@ -71,8 +69,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     add("--batch-size", type=int, metavar="B", help="prompts that a model reads at once")
     add("--dtype", help="auto, float32, bfloat16 or float16")
     add("--device", help="auto, cpu, cuda, cuda:1, ... (default: auto; several processes: a GPU each)")
-    add("--audio-cache-dir", type=Path, metavar="DIR",
-        help="keep there what the audio tower made of each clip (default: in memory alone)")  # fmt: skip
     add("--wait", type=float, default=60.0, metavar="MINUTES",
         help="how long processes wait for each other, at the start and at the end (default: 60)")  # fmt: skip
     parser.set_defaults(run=run)
@@ -82,9 +78,11 @@ def run(args: argparse.Namespace) -> int:
     """Ask, write, print. Returns the exit code: 0; 1 if replies failed or a process was lost; 2 with a reason if
     the input is at fault; 130 if stopped by hand. Replies that have come are stored in every case."""
     try:
-        rank = ranks.here()
-        channel = None if rank.alone else Channel(rank, patience=args.wait * 60)
-        return _lead(args, rank, channel) if rank.number == 0 else _follow(args, rank, channel)
+        group = distributed.join(args.wait * 60)
+        try:
+            return _run(args, group)
+        finally:
+            group.leave()
     except FAULTS as error:
         return refuse(error)
     except RankError as error:
@@ -93,26 +91,23 @@ def run(args: argparse.Namespace) -> int:
         return refuse("stopped; replies so far are stored, and the same command goes on from there", 130)
 
 
-def _lead(args: argparse.Namespace, rank: Rank, channel: Channel | None) -> int:
-    """Rank 0: ask its share, have the others ask theirs, and write the results."""
+def _run(args: argparse.Namespace, group: Group) -> int:
+    """Ask, each rank its share; rank 0 writes the results and prints."""
     out, started = args.out or _default_out(args), datetime.now(UTC)
-    try:
+    store = args.store or cache_dir() / "replies.sqlite"
+    if group.rank == 0:
         run_files.check_writable(out)
-        with Store(args.store or cache_dir() / "replies.sqlite", progress=False) as store:
-            job, items = _job(args, rank)
-            identity = run_files.identity(job.model.fingerprint, job.items, args.seed, audio=args.audio)
-            earlier = run_files.check_same(out, identity, job.methods)
-            missing = jobs.lead(job, store, rank, channel, wait=args.wait * 60)
-            tables = {
-                name: option_order.in_order_of(items, table, job.items)
-                for name, table in job.tables(store).items()
-            }
-    except BaseException as error:
-        with suppress(RankError):
-            if channel:  # whoever has no share yet would wait for one
-                channel.say("plan", json.dumps({"error": str(error)}))
-        raise
-    made = {method: _about(method, table, items, missing[method]) for method, table in tables.items()}
+    job, items = _job(args, group)
+    earlier, identity = group.broadcast(lambda: _earlier(out, job))
+    asked = distributed.run_together(job, store, group)
+    if group.rank > 0:
+        return 0
+    with Store(store, progress=False) as opened:
+        tables = {
+            name: option_order.in_order_of(items, table, job.items)
+            for name, table in job.tables(opened).items()
+        }
+    made = {method: _about(method, table, items, asked[method]) for method, table in tables.items()}
     audited = audit.table(audit.facts(items))
     facts = {
         "format": run_files.FORMAT,
@@ -124,7 +119,7 @@ def _lead(args: argparse.Namespace, rank: Rank, channel: Channel | None) -> int:
         "seed": args.seed,
         "option_order": args.option_order,
         "audio": args.audio,
-        "processes": rank.world,
+        "processes": group.world_size,
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": run_files.versions(),
@@ -135,40 +130,36 @@ def _lead(args: argparse.Namespace, rank: Rank, channel: Channel | None) -> int:
     return 1 if any(about["outcomes"]["failed"] for about in made.values()) else 0
 
 
-def _follow(args: argparse.Namespace, rank: Rank, channel: Channel) -> int:
-    """Any other rank: ask its share."""
-    try:
-        store = args.store or cache_dir() / "replies.sqlite"
-        jobs.follow(_job(args, rank)[0], store, rank, channel, wait=args.wait * 60)
-    except BaseException as error:
-        with suppress(RankError):
-            channel.say(f"done {rank.number}", f"{type(error).__name__}: {error}")
-        raise
-    return 0
+def _earlier(out: Path, job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The facts of an earlier part of this run, and what makes it the same run. FolderError if `out` is another's."""
+    identity = run_files.identity(job.model.fingerprint, job.items, job.seed, audio=job.audio)
+    return run_files.check_same(out, identity, job.methods), identity
 
 
-def _job(args: argparse.Namespace, rank: Rank) -> tuple[Job, list[Item]]:
+def _job(args: argparse.Namespace, group: Group) -> tuple[Job, list[Item]]:
     """The job, and its items as the benchmark orders their options."""
     chosen = {"split": args.split, "n": args.n, "seed": args.seed, "need_clips": args.audio}
     items = benchmarks.load(args.benchmark, **chosen)
-    model, order = load_model(args.model, **options(args, rank)), args.option_order
+    model, order = load_model(args.model, **options(args, group)), args.option_order
     asked = items if order is None else option_order.reordered(items, seed=order)
     methods = tuple(dict.fromkeys(args.methods))
     return Job(model=model, items=asked, methods=methods, seed=args.seed, audio=args.audio), items
 
 
-def options(args: argparse.Namespace, rank: Rank) -> dict[str, Any]:
+def options(args: argparse.Namespace, group: Group) -> dict[str, Any]:
     """Options of `load_model`: what was given, and a GPU for each of several processes."""
     given = {name: getattr(args, name, None) for name in OPTIONS}
     options = {name: value for name, value in given.items() if value is not None}
     if not getattr(args, "check", True):
         options["check"] = False
-    if not rank.alone and "device" not in options and "://" not in args.model:  # a server has its own devices
+    if (
+        group.world_size > 1 and "device" not in options and "://" not in args.model
+    ):  # a server has its own devices
         import torch
 
         if torch.cuda.is_available():
             # the remainder, because some launchers show each process one GPU only
-            options["device"] = f"cuda:{rank.local % torch.cuda.device_count()}"
+            options["device"] = f"cuda:{group.local_rank % torch.cuda.device_count()}"
     return options
 
 

@@ -23,7 +23,7 @@ import pandas as pd
 from lalm_utils import flows, gains, metrics, outcomes, releases
 from lalm_utils.cli import predictions, refuse, submissions
 from lalm_utils.cli.predictions import PredictionError
-from lalm_utils.messages import listed
+from lalm_utils.messages import join
 from lalm_utils.outcomes import OutcomeError
 
 LEVEL = 0.95
@@ -101,7 +101,7 @@ def as_text(report: Mapping[str, Any]) -> str:
         parts.append(_official_grid(report))
     for role, ids in overall["missing"].items():
         if ids:
-            some = listed((id if id.isprintable() else ascii(id) for id in ids), 5)
+            some = join((id if id.isprintable() else ascii(id) for id in ids), 5)
             parts.append(f"{overall['sources'][role]}: {len(ids)} items have no reply (failed): {some}")
     withheld = {
         f"{group}: {why}"

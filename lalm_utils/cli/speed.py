@@ -1,24 +1,31 @@
-"""The same questions asked one by one and asked well: seconds, and how often each clip is heard (notebook 11).
+"""The engine against two peers, and against itself with parts of it switched off: seconds (notebook 11).
 
-In: a loaded Qwen2-Audio and items. Out: a tidy table, one row per task, repeat and way of asking. The slow way is
-the loop of a model card: for each question and each sample one call of `generate` on what the processor makes of
-text and clip, with nothing kept for the next. The store is passed by in both ways.
+In: a loaded Qwen2-Audio and items. Out: a tidy table, one row per task, repeat and way of asking:
+
+    one by one         the loop of a model card: one call of `generate` per question and sample
+    batched generate   transformers' own batches: left-padded, sorted by length, num_return_sequences for samples
+    together           this package's engine
+
+Both peers use what the processor makes of text and clip, and keep nothing for the next call. Each way starts each
+repeat with empty caches, and the store is not used.
 """
 
 from __future__ import annotations
 
-import copy
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from transformers import GenerationConfig
 
 from lalm_utils import prompts
-from lalm_utils.engine.engines import SharedEngine
-from lalm_utils.engine.hardware import give_back_memory
-from lalm_utils.engine.plain_engine import PlainEngine
+from lalm_utils.engine.hardware import trim_heap
+from lalm_utils.engine.prefix_sharing_engine import PrefixSharingEngine
 from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.finetuning.k_of_n import METHOD, TEMPERATURE, N
 from lalm_utils.items import Item
@@ -26,191 +33,266 @@ from lalm_utils.models import ModelError, Prompt
 from lalm_utils.runs import MAX_NEW_TOKENS
 
 METHODS = ("plain", "idk", "stepwise", "mcot")
-LOOP, TOGETHER = "one by one", "together"
+LOOP, BATCHED, TOGETHER = "one by one", "batched generate", "together"
 GREEDY, SAMPLED, SEVERAL = "one reply", f"{N} samples", f"{len(METHODS)} methods"
-MOST_DRIFT, MOST_GB = 0.05, 3.0
+TASKS = (GREEDY, SAMPLED, SEVERAL)
+PEER_BATCH = 16
+MAX_DRIFT, MAX_GB = 0.05, 3.0
 COLUMNS = ("task", "way", "repeat", "questions", "replies", "seconds", "passes_per_clip")
+WHOLE = "whole engine"
+SWITCHES: Mapping[str, Mapping[str, Any]] = {  # fields of EngineOptions
+    WHOLE: {},
+    "no drafts": {"drafts": False},
+    "no merging of equal streams": {"merge_streams": False},
+    "no carry-over": {"carry_over": False},
+    "none of the three": {"drafts": False, "merge_streams": False, "carry_over": False},
+    "no prefix cache": {"prefix_cache_mb": 0},
+    "no audio cache": {"audio_cache_mb": 0},
+    "audio tower over its whole window": {"whole_window": True},
+}
+
+Call = tuple[list[Prompt], int, float, int]  # prompts, samples, temperature, max_new_tokens
 
 
 def compare(
-    model: TransformersModel, asked: Sequence[Item], *, repeats: int = 3, seed: int = 0
+    model: TransformersModel, items: Sequence[Item], *, repeats: int = 3, seed: int = 0
 ) -> pd.DataFrame:
     """COLUMNS for each task: greedy replies to the plain prompt, N samples, and four methods on the same clips.
 
-    Both ways start each repeat with nothing kept; which of them is timed first alternates, so that a machine that
-    slows down favours neither. passes_per_clip: how often a clip went through the audio tower, on average.
-    Raises ModelError for a model whose engine shares nothing, ValueError for no items or repeats.
+    Which way is timed first changes with the repeat, so that a machine that slows down favours none.
+    passes_per_clip: how often a clip went through the audio tower, on average. Raises ModelError for a model whose
+    engine shares nothing, ValueError for no items or repeats.
     """
-    _refuse_unshared(model)
-    if not asked or repeats < 1:
-        raise ValueError(f"{len(asked)} items, {repeats} repeats: both are at least 1")
-    rows, clips = [], len({item.clip for item in asked})
+    _check(model, items, repeats)
+    rows, clips = [], len({item.clip for item in items})
+    ways = {LOOP: _loop, BATCHED: _batched, TOGETHER: _together}
     for repeat in range(repeats):
-        for task in (GREEDY, SAMPLED, SEVERAL):
-            ways = {LOOP: _loop, TOGETHER: _together}
-            for way in sorted(ways, reverse=bool(repeat % 2)):
-                seconds, replies, passes = ways[way](model, _calls(task, asked), seed)
-                rows.append((task, way, repeat, len(asked), replies, seconds, passes / clips))
+        for task in TASKS:
+            for way in _rotated(list(ways), repeat):
+                seconds, replies, passes = ways[way](model, _calls(task, items), seed)
+                rows.append((task, way, repeat, len(items), replies, seconds, passes / clips))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """Per task: seconds a question in each way (medians), their ratio, and its lowest and highest repeat."""
+    """Per task: seconds a question in each way (medians), and how many times as fast as its peers the engine is.
+
+    ratio, lowest, highest: against the loop, median and range of the repeats; batched_ratio, batched_lowest and
+    batched_highest: likewise against batched `generate`.
+    """
     seconds = table.assign(each=table["seconds"] / table["questions"])
     by_way = seconds.pivot(index=["task", "repeat"], columns="way", values="each")
-    by_way["ratio"] = by_way[LOOP] / by_way[TOGETHER]
     grouped = by_way.groupby("task", sort=False)
-    heard = table[table["way"] == TOGETHER].groupby("task")["passes_per_clip"].max()
-    frame = grouped[[LOOP, TOGETHER, "ratio"]].median()
-    frame = frame.assign(lowest=grouped["ratio"].min(), highest=grouped["ratio"].max(), passes_per_clip=heard)
+    frame = grouped[[LOOP, BATCHED, TOGETHER]].median()
+    for peer, prefix in ((LOOP, ""), (BATCHED, "batched_")):
+        ratio = (by_way[peer] / by_way[TOGETHER]).groupby("task", sort=False)
+        frame[f"{prefix}ratio"], frame[f"{prefix}lowest"] = ratio.median(), ratio.min()
+        frame[f"{prefix}highest"] = ratio.max()
+    engine = table[table["way"] == TOGETHER].groupby("task")
+    frame["passes_per_clip"] = engine["passes_per_clip"].max()
     return frame.loc[list(dict.fromkeys(table["task"]))]
 
 
+def ablation(
+    model: TransformersModel,
+    items: Sequence[Item],
+    *,
+    switches: Mapping[str, Mapping[str, Any]] = SWITCHES,
+    repeats: int = 3,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Seconds of each task with a part of the engine switched off: task, switch, repeat, seconds, cpu_seconds.
+
+    In one process and in turns, each time from empty caches. cpu_seconds are the process's own, which other work on
+    the machine changes less.
+    """
+    _check(model, items, repeats)
+    rows = []
+    for repeat in range(repeats):
+        for task in TASKS:
+            for switch in _rotated(list(switches), repeat):
+                start = time.process_time()
+                seconds, _, _ = _together(model, _calls(task, items), seed, **switches[switch])
+                rows.append((task, switch, repeat, seconds, time.process_time() - start))
+    return pd.DataFrame(rows, columns=["task", "switch", "repeat", "seconds", "cpu_seconds"])
+
+
+def slowdowns(table: pd.DataFrame, *, clock: str = "seconds") -> pd.DataFrame:
+    """Per task and switch of `ablation`: the median time, and its ratio to the whole engine's in the same repeat
+    (median, lowest, highest). Above 1: the part that was switched off saves time."""
+    whole = table[table["switch"] == WHOLE].set_index(["task", "repeat"])[clock].rename("whole")
+    joined = table.join(whole, on=["task", "repeat"])
+    joined["ratio"] = joined[clock] / joined["whole"]
+    grouped = joined.groupby(["task", "switch"], sort=False)
+    ratio = grouped["ratio"]
+    frame = pd.DataFrame({clock: grouped[clock].median(), "ratio": ratio.median()})
+    return frame.assign(lowest=ratio.min(), highest=ratio.max())
+
+
 def over_many(
-    model: TransformersModel, asked: Sequence[Item], *, block: int = 100, seed: int = 0
+    model: TransformersModel, items: Sequence[Item], *, block: int = 100, seed: int = 0
 ) -> pd.DataFrame:
     """Seconds a question in each block of a long run with the plain prompt, and of the same run backwards: block (from
     1), questions, forward, backward.
 
-    What a run keeps grows with it, and must not slow it down. The items are asked in an order drawn by `seed`, each
-    run from nothing kept. Raises ValueError for fewer items than two blocks, ModelError as `compare` does.
+    Caches grow during a run, and must not slow it down. The items are in an order drawn by `seed`, each run starts with
+    empty caches. Raises ValueError for fewer items than two blocks, ModelError as `compare` does.
     """
-    _refuse_unshared(model)
-    if len(asked) < 2 * block:
+    _check(model, items, 1)
+    if len(items) < 2 * block:
         raise ValueError(
-            f"{len(asked)} items are not two blocks of {block}: give more items or smaller blocks"
+            f"{len(items)} items are not two blocks of {block}: give more items or smaller blocks"
         )
-    drawn = random.Random(seed).sample(list(asked), len(asked))
-    blocks = [drawn[start : start + block] for start in range(0, len(drawn) - block + 1, block)]
+    order = random.Random(seed).sample(list(items), len(items))
+    blocks = [order[start : start + block] for start in range(0, len(order) - block + 1, block)]
     frame = pd.DataFrame({"block": range(1, len(blocks) + 1), "questions": block})
-    forward, backward = (_block_seconds(model, order, seed) for order in (blocks, blocks[::-1]))
+    forward, backward = (_block_seconds(model, run, seed) for run in (blocks, blocks[::-1]))
     return frame.assign(forward=forward, backward=backward[::-1])
 
 
 def drift(frame: pd.DataFrame) -> float:
     """By how much of it a question's time changes from the first block of `over_many` to the last, by a straight line.
 
-    A block is asked early in one of the runs and as late in the other, so what it asks falls out of the ratio.
+    A block comes early in one of the runs and as late in the other, so its content cancels in the ratio.
     """
     later = np.log(frame["forward"] / frame["backward"]) / 2
     steps = np.arange(len(frame)) - (len(frame) - 1) / 2  # blocks behind the middle
     return float(np.expm1((later * steps).sum() / (steps**2).sum() * (len(frame) - 1)))
 
 
-def _block_seconds(model: TransformersModel, blocks: Sequence[Sequence[Item]], seed: int) -> list[float]:
-    fresh = _afresh(model)
-    give_back_memory()  # of what was timed before: the peak is to be that of a run
-
-    def seconds(some: Sequence[Item]) -> float:
-        rendered = [prompts.render(item, METHOD) for item in some]
-        how = {"max_new_tokens": MAX_NEW_TOKENS[METHOD], "seed": seed}
-        return _timed(lambda: len(fresh.generate(rendered, **how)))[0] / len(some)
-
-    return [seconds(some) for some in blocks]
-
-
-def side_by_side(model: TransformersModel, asked: Sequence[Prompt], *, seed: int = 0) -> pd.DataFrame:
-    """The greedy reply to each prompt in both ways, and whether they are the same."""
-    how = {"max_new_tokens": MAX_NEW_TOKENS[METHOD], "seed": seed}
-    alone = _one_by_one(model)
-    slow = [alone.generate([prompt], **how)[0][0].text for prompt in asked]
-    fast = [several[0].text for several in model.generate(asked, **how)]
+def side_by_side(model: TransformersModel, prompts: Sequence[Prompt], *, seed: int = 0) -> pd.DataFrame:
+    """The greedy reply to each prompt by the loop and by the engine, and whether they are the same."""
+    options = {"max_new_tokens": MAX_NEW_TOKENS[METHOD], "seed": seed}
+    loop = model.with_generic_engine(batch_size=1)
+    slow = [loop.generate([prompt], **options)[0][0].text for prompt in prompts]
+    fast = [replies[0].text for replies in model.generate(prompts, **options)]
     frame = pd.DataFrame({LOOP: slow, TOGETHER: fast})
     return frame.assign(equal=frame[LOOP] == frame[TOGETHER])
 
 
-def verdicts(frame: pd.DataFrame, goals: pd.Series, *, drift: float, peak_gb: float) -> pd.DataFrame:
+def verdicts(frame: pd.DataFrame, goals: pd.DataFrame, *, drift: float, peak_gb: float) -> pd.DataFrame:
     """Each goal of notebook 11 beside what was measured: goal, measured, met.
 
-    frame: as `ratios` returns it; goals: task to the least ratio (NaN: none); drift: as `drift` returns it; peak_gb: of
-    the process, in 1e9 bytes.
+    frame: as `ratios` returns it; goals: by task (rows) and peer (columns LOOP, BATCHED), the least ratio (NaN: none);
+    drift: as `drift` returns it; peak_gb: of the process, in 1e9 bytes.
     """
-    rows = [
-        (
-            f"{task}: times as fast",
-            f"at least {goal:g}",
-            frame.loc[task, "ratio"],
-            frame.loc[task, "ratio"] >= goal,
-        )
-        for task, goal in goals.dropna().items()
-    ]
-    heard = frame.loc[SEVERAL, "passes_per_clip"]
+    rows = []
+    for peer, column in ((LOOP, "ratio"), (BATCHED, "batched_ratio")):
+        for task, goal in goals[peer].dropna().items() if peer in goals else ():
+            ratio = frame.loc[task, column]
+            rows.append((f"{task}: times as fast as {peer}", f"at least {goal:g}", ratio, ratio >= goal))
+    passes = frame.loc[SEVERAL, "passes_per_clip"]
     rows += [
-        (f"{SEVERAL}: tower passes per clip", "1", heard, heard == 1),
-        ("long run: slower at its end by", f"at most {MOST_DRIFT:g}", drift, drift <= MOST_DRIFT),
-        ("peak memory of the process (GB)", f"at most {MOST_GB:g}", peak_gb, peak_gb <= MOST_GB),
+        (f"{SEVERAL}: tower passes per clip", "1", passes, passes == 1),
+        ("long run: slower at its end by", f"at most {MAX_DRIFT:g}", drift, drift <= MAX_DRIFT),
+        ("peak memory of the process (GB)", f"at most {MAX_GB:g}", peak_gb, peak_gb <= MAX_GB),
     ]
     table = pd.DataFrame(rows, columns=["what", "goal", "measured", "met"]).set_index("what")
     return table.assign(measured=table["measured"].astype(float).round(3))
 
 
-Call = tuple[list[Prompt], int, float, int]  # prompts, samples, temperature, tokens at most
-
-
-def _calls(task: str, asked: Sequence[Item]) -> list[Call]:
+def _calls(task: str, items: Sequence[Item]) -> list[Call]:
     if task == SAMPLED:
-        return [([prompts.render(item, METHOD) for item in asked], N, TEMPERATURE, MAX_NEW_TOKENS[METHOD])]
+        return [([prompts.render(item, METHOD) for item in items], N, TEMPERATURE, MAX_NEW_TOKENS[METHOD])]
     methods = METHODS if task == SEVERAL else (METHOD,)
     return [
-        ([prompts.render(item, method) for item in asked], 1, 0.0, MAX_NEW_TOKENS[method])
+        ([prompts.render(item, method) for item in items], 1, 0.0, MAX_NEW_TOKENS[method])
         for method in methods
     ]
 
 
-def _one_by_one(model: TransformersModel) -> TransformersModel:
-    """The model behind an engine that keeps nothing, one prompt a call."""
-    alone = copy.copy(model)
-    alone.engine, alone.batch_size = PlainEngine(model.model, model.processor, ends=model.parts.ends), 1
-    return alone
-
-
 def _loop(model: TransformersModel, calls: Sequence[Call], seed: int) -> tuple[float, int, float]:
     """Seconds, replies and tower passes of one `generate` per question and sample."""
-    alone = _one_by_one(model)
+    loop = model.with_generic_engine(batch_size=1)
 
     def work() -> int:
-        asked = [
-            alone.generate([prompt], temperature=heat, max_new_tokens=most, seed=seed, first_sample=number)
+        replies = [
+            loop.generate([prompt], temperature=heat, max_new_tokens=most, seed=seed, first_sample=sample)
             for some, samples, heat, most in calls
             for prompt in some
-            for number in range(samples)
+            for sample in range(samples)
         ]
-        return len(asked)
+        return len(replies)
 
     seconds, replies = _timed(work)
-    return seconds, replies, replies  # every call hears its clip anew
+    return seconds, replies, replies  # every call encodes its clip anew
 
 
-def _together(model: TransformersModel, calls: Sequence[Call], seed: int) -> tuple[float, int, float]:
-    """The same through the engine, from empty caches."""
-    fresh = _afresh(model)
+def _batched(model: TransformersModel, calls: Sequence[Call], seed: int) -> tuple[float, int, float]:
+    """The same by transformers' own batched `generate`, which encodes a clip once for each row of its batch."""
+    generic, tokenizer = model.with_generic_engine().engine, model.processor.tokenizer
 
     def work() -> int:
-        asked = [
+        texts: list[str] = []
+        for some, samples, heat, most in calls:
+            sampling = {"do_sample": True, "temperature": heat, "top_k": 0} if heat else {}
+            config = model.model.generation_config.to_diff_dict() | {"max_new_tokens": most} | sampling
+            config = GenerationConfig(**config, num_return_sequences=samples)
+            inputs = sorted((model.ready(prompt) for prompt in some), key=lambda prompt: -prompt.length)
+            for start in range(0, len(inputs), PEER_BATCH):
+                batch = inputs[start : start + PEER_BATCH]
+                tensors = generic.tensors(batch, [prompt.text for prompt in batch])
+                out = model.model.generate(**tensors, generation_config=config)
+                new = out[:, tensors["input_ids"].shape[1] :]
+                texts += tokenizer.batch_decode(new, skip_special_tokens=True)
+        return len(texts)
+
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.inference_mode():
+        torch.manual_seed(seed)
+        seconds, replies = _timed(work)
+    return seconds, replies, replies
+
+
+def _together(
+    model: TransformersModel, calls: Sequence[Call], seed: int, **options: Any
+) -> tuple[float, int, float]:
+    """The same by the engine, from empty caches."""
+    fresh = _with_empty_caches(model, **options)
+
+    def work() -> int:
+        replies = [
             fresh.generate(some, n=samples, temperature=heat, max_new_tokens=most, seed=seed)
             for some, samples, heat, most in calls
         ]
-        return sum(len(replies) for several in asked for replies in several)
+        return sum(len(samples) for call in replies for samples in call)
 
     seconds, replies = _timed(work)
     return seconds, replies, fresh.engine.audio.passes
 
 
-def _refuse_unshared(model: TransformersModel) -> None:
-    if not isinstance(model.engine, SharedEngine):
+def _block_seconds(model: TransformersModel, blocks: Sequence[Sequence[Item]], seed: int) -> list[float]:
+    fresh = _with_empty_caches(model)
+    trim_heap()  # of what was timed before: the peak is to be that of a run
+
+    def seconds(block: Sequence[Item]) -> float:
+        rendered = [prompts.render(item, METHOD) for item in block]
+        options = {"max_new_tokens": MAX_NEW_TOKENS[METHOD], "seed": seed}
+        return _timed(lambda: len(fresh.generate(rendered, **options)))[0] / len(block)
+
+    return [seconds(block) for block in blocks]
+
+
+def _check(model: TransformersModel, items: Sequence[Item], repeats: int) -> None:
+    if not isinstance(model.engine, PrefixSharingEngine):
         raise ModelError(
             f"{model.name}: its engine shares nothing between prompts, so there is nothing to compare."
         )
+    if not items or repeats < 1:
+        raise ValueError(f"{len(items)} items, {repeats} repeats: both are at least 1")
 
 
-def _afresh(model: TransformersModel) -> TransformersModel:
-    """The model with nothing kept."""
-    fresh = copy.copy(model)
-    fresh.engine = model.engine.afresh(model.model)
-    return fresh
+def _with_empty_caches(model: TransformersModel, **options: Any) -> TransformersModel:
+    changed = replace(model.engine.options, **options)
+    return model.with_engine(model.engine.with_empty_caches(model.model, changed))
+
+
+def _rotated(names: Sequence[str], by: int) -> list[str]:
+    by %= len(names)
+    return [*names[by:], *names[:by]]
 
 
 def _timed(work: Callable[[], int]) -> tuple[float, int]:
-    begun = time.perf_counter()
-    done = work()
-    return time.perf_counter() - begun, done
+    start = time.perf_counter()
+    count = work()
+    return time.perf_counter() - start, count

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lalm_utils import item_files, items, outcomes, parsing, releases
+from lalm_utils import benchmarks, outcomes, parsing, releases
 from lalm_utils.cli import predictions
 from lalm_utils.outcomes import Outcome
 
@@ -130,8 +130,8 @@ def compare(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 def _official(questions: Path) -> tuple[str, list[tuple[dict[str, Any], Item]]]:
     """Which benchmark it is, and its records as they stand there, each with the item that it describes."""
-    placed = list(item_files.json_records(questions))
-    asked = items.load(questions.resolve(), need_clips=False)
+    placed = list(benchmarks.json_records(questions))
+    asked = benchmarks.load(questions.resolve(), need_clips=False)
     for place, record in placed:
         if held := sorted({*predictions.REPLY_KEYS, FAILED} & set(record)):
             raise SubmissionError(

@@ -1,7 +1,6 @@
 """A loaded model with a peft adapter on it, sharing every weight with the model it came from.
 
-In: a loaded model and an adapter's files. Out: another loaded model, the first as it was. How an adapter is
-trained is not known here.
+In: a loaded model and an adapter's files. Out: another loaded model, the first as it was.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from lalm_utils.engine import loading, weights
-from lalm_utils.engine.engines import PlainEngine, SharedEngine
+from lalm_utils.engine.generic_engine import GenericEngine
+from lalm_utils.engine.prefix_sharing_engine import PrefixSharingEngine
 from lalm_utils.engine.weights import Weights
 
 if TYPE_CHECKING:
@@ -30,12 +30,10 @@ def with_adapter(base: TransformersModel, files: Weights, *, scale: float = 1.0)
     """`base` with the adapter of `files`, its LoRA counting `scale` times. The weights are neither copied nor read."""
     name = files.adapter.resolve().name + ("" if scale == 1 else f"@{scale:g}")
     model = loading.with_adapter(_sharing_copy(base.model), files, scale=scale).eval()
-    twin = copy.copy(base)
+    twin = base.with_engine(_engine(base, model))
     twin.model, twin.files, twin.name = model, files, f"{base.name}+{name}"
     twin.parts = replace(base.parts, model=model, adapter=name)
-    twin.engine = _engine(base, model)
-    content = weights.fingerprint(files, str(base.dtype).removeprefix("torch."), scale=scale)
-    twin.fingerprint = base.windows.fingerprint(content)
+    twin.fingerprint = weights.fingerprint(files, str(base.dtype).removeprefix("torch."), scale=scale)
     return twin
 
 
@@ -44,12 +42,12 @@ def _sharing_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, {id(t): t for t in (*model.parameters(), *model.buffers())})
 
 
-def _engine(base: TransformersModel, model: nn.Module) -> SharedEngine | PlainEngine:
+def _engine(base: TransformersModel, model: nn.Module) -> PrefixSharingEngine | GenericEngine:
     """An engine for `model`; where the adapter is in the language model alone, with the base's audio embeddings."""
     engine = base.engine
-    if isinstance(engine, PlainEngine):
-        return PlainEngine(model, base.processor, ends=base.parts.ends, family=engine.family)
+    if isinstance(engine, GenericEngine):
+        return GenericEngine(model, base.processor, ends=base.parts.ends, family=engine.family)
     new = {name for name, _ in model.named_parameters()} - {name for name, _ in base.model.named_parameters()}
     if any("language_model" not in name.split(".") for name in new):
-        return engine.afresh(model)
+        return engine.with_empty_caches(model)
     return engine.with_language_model(model)

@@ -1,8 +1,4 @@
-"""Batches that survive their worst member.
-
-In: a list, and a function that works on lists of such things. Out: one result each, in order, where a thing
-that cannot be worked on yields a `Failure` and costs the others nothing. It knows nothing of models.
-"""
+"""Batches that survive their worst member: a prompt that fails costs the others nothing."""
 
 from __future__ import annotations
 
@@ -20,22 +16,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why one thing has no result."""
+    """Why a member of a batch has no result."""
 
     error: str
 
 
-def isolate(
+def bisect_on_failure(
     batch: Sequence[T],
     work: Callable[[Sequence[T]], Sequence[R]],
     *,
     recover: Callable[[], None] = lambda: None,
     shrink: Callable[[int], None] = lambda size: None,
 ) -> list[R | Failure]:
-    """`work(batch)`, where a batch that fails is tried again in parts, down to single members.
+    """`work(batch)`: one result per member, in order. A batch that fails is tried again by halves, down to single
+    members, and a member that fails by itself becomes a `Failure`.
 
-    Each half is tried by itself, and so on. When memory ran out, `shrink` is told of the new size, and `recover` may
-    free some. KeyboardInterrupt and its like pass through.
+    After each failure `recover` may free memory; if memory ran out, `shrink` is called with the new size.
+    KeyboardInterrupt and its like pass through.
     """
     try:
         return list(work(batch))
@@ -50,8 +47,10 @@ def isolate(
     log.warning("a batch of %d failed and is tried again by %d: %s", len(batch), size, message)
     if full:
         shrink(size)
-    parts = [batch[start : start + size] for start in range(0, len(batch), size)]
-    return [result for part in parts for result in isolate(part, work, recover=recover, shrink=shrink)]
+    halves = (batch[:size], batch[size:])
+    return [
+        result for half in halves for result in bisect_on_failure(half, work, recover=recover, shrink=shrink)
+    ]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

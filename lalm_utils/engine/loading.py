@@ -1,7 +1,6 @@
-"""From files to a model in memory, with the facts of its processor that asking depends on.
+"""From files to a model in memory, around the traps in the defaults of transformers and peft.
 
-In: the folders that `weights` found, dtype, device and attention. Out: `Parts`. It knows classes of
-transformers and peft, and the traps in their defaults, but nothing of prompts.
+In: the folders that `weights` found, dtype, device and attention. Out: a `LoadedModel`.
 """
 
 from __future__ import annotations
@@ -25,11 +24,10 @@ from transformers import (
 from transformers.utils import logging
 
 from lalm_utils.engine.families import Family, family_of
-from lalm_utils.engine.processors import needs, processor_of
-from lalm_utils.engine.templates import Template, template_of
+from lalm_utils.engine.processors import Template, install_hint, processor_of, template_of
 from lalm_utils.engine.weights import Weights, refuse_damaged
 from lalm_utils.models import ModelError, Turn
-from lalm_utils.progress import watched
+from lalm_utils.progress import is_interactive
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -39,8 +37,8 @@ MARK = "lalm-utils-mark"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
-    """A loaded model. Its generation config is ours: greedy, no penalty, every end token, nothing else."""
+class LoadedModel:
+    """A model and its processor. Its generation config is ours: greedy, no penalty, every end token, nothing else."""
 
     model: PreTrainedModel
     processor: ProcessorMixin
@@ -49,22 +47,12 @@ class Parts:
     ends: list[int]  # all tokens that end one
     family: Family
     template: Template
-    window_seconds: float  # how much of a clip is heard
+    window_seconds: float  # how much of a clip reaches the model
     stored_generation: dict[str, Any]  # the generation config that came with the weights: shown, not used
 
 
-def load(
-    weights: Weights,
-    *,
-    dtype: torch.dtype,
-    device: torch.device,
-    attn: str,
-    device_map: str | dict[str, Any] | None = None,
-) -> Parts:
-    """The model in evaluation mode and its processor; safetensors only, and no code from the folder.
-
-    With a `device_map` of transformers ("auto", ...), `device` is not looked at.
-    """
+def load(weights: Weights, *, dtype: torch.dtype, device: torch.device, attn: str) -> LoadedModel:
+    """The model in evaluation mode and its processor; safetensors only, and no code from the folder."""
     refuse_damaged(weights)
     family = family_of(_model_type(weights))
     processor = processor_of(weights.folder, family)
@@ -72,10 +60,9 @@ def load(
         template = template_of(processor, family)
     except ModelError as error:
         raise ModelError(f"{weights.folder}: {error}") from error
-    with _quiet_unless_watched():
+    with _quiet_unless_interactive():
         attn_or_best = None if attn == "sdpa" else attn  # None: sdpa, and eager for a tower that lacks it
-        model = _model(weights, family, dtype=dtype, attn_implementation=attn_or_best, device_map=device_map)
-        model = (model if device_map else model.to(device)).eval()
+        model = _model(weights, family, dtype=dtype, attn_implementation=attn_or_best).to(device).eval()
     stored = model.generation_config
     end_of_turn = _end_of_turn(template)
     ends = _ends(processor, stored, end_of_turn)
@@ -87,7 +74,7 @@ def load(
         eos_token_id=ends,
         pad_token_id=ends[0] if pad is None else pad,
     )
-    return Parts(
+    return LoadedModel(
         model=model,
         processor=processor,
         adapter=weights.adapter.resolve().name if weights.adapter else None,
@@ -111,52 +98,53 @@ def _model_type(weights: Weights) -> str:
 
 def _model(weights: Weights, family: Family, **settings: Any) -> PreTrainedModel:
     settings |= {"use_safetensors": True, "trust_remote_code": False, "output_loading_info": True}
-    kinds = (AutoModelForMultimodalLM, AutoModelForSeq2SeqLM)
+    classes = (AutoModelForMultimodalLM, AutoModelForSeq2SeqLM)
     if family.text_class:
-        kinds = (getattr(transformers, family.text_class),)
+        classes = (getattr(transformers, family.text_class),)
         settings.pop("trust_remote_code")
     refusals = []
-    for kind in kinds:
+    for model_class in classes:
         try:
-            model, told = kind.from_pretrained(weights.folder, **settings)
+            model, loading_info = model_class.from_pretrained(weights.folder, **settings)
             break
         except ValueError as error:  # "Unrecognized configuration class": not known under this heading
-            refusals.append(f"{kind.__name__}: {str(error).splitlines()[0]}")
+            refusals.append(f"{model_class.__name__}: {str(error).splitlines()[0]}")
         except (OSError, RuntimeError, ImportError) as error:
             raise ModelError(
-                f"{weights.folder}: cannot be loaded ({type(error).__name__}: {error}){needs(family)}"
+                f"{weights.folder}: cannot be loaded ({type(error).__name__}: {error}){install_hint(family)}"
             ) from error
     else:
         raise ModelError(f"{weights.folder}: no class of transformers takes this model. {' '.join(refusals)}")
-    if told["missing_keys"]:  # transformers only warns, and answers with random weights in their place
-        missing = sorted(told["missing_keys"])
+    # transformers only warns of missing weights, and answers with random ones in their place
+    if loading_info["missing_keys"]:
+        missing = sorted(loading_info["missing_keys"])
         raise ModelError(
             f"{weights.folder}: {len(missing)} weights of {type(model).__name__} are not there ({missing[0]}, "
             "...). Fetch all files again, or give the folder of the whole model."
         )
     if weights.shipped:
-        return _with_shipped(model, weights).to(settings["dtype"])
+        return _with_shipped_lora(model, weights).to(settings["dtype"])
     return with_adapter(model, weights) if weights.adapter else model
 
 
-def _with_shipped(model: PreTrainedModel, weights: Weights) -> PreTrainedModel:
-    """`model` with the LoRA that came with it. One beside the weights, transformers has loaded already."""
+def _with_shipped_lora(model: PreTrainedModel, weights: Weights) -> PreTrainedModel:
+    """`model` with the LoRA that ships with it. One beside the weights, transformers has loaded already."""
     if weights.adapter:
         raise ModelError(
             f"{weights.adapter}: {weights.folder} has a LoRA of its own, in {weights.shipped}, and a second "
             "one on top is not supported. Merge the first into the weights, and give that folder."
         )
     if weights.shipped != weights.folder:
-        told = model.load_adapter(str(weights.shipped), use_safetensors=True)
-        if told.missing_keys or told.unexpected_keys:
+        loading_info = model.load_adapter(str(weights.shipped), use_safetensors=True)
+        if loading_info.missing_keys or loading_info.unexpected_keys:
             raise ModelError(f"{weights.shipped}: the LoRA does not fit the weights. Fetch the model again.")
     return model
 
 
 @contextmanager
-def _quiet_unless_watched() -> Iterator[None]:
+def _quiet_unless_interactive() -> Iterator[None]:
     """Without the bars that transformers draws while loading, which fill logs and executed notebooks."""
-    if watched() or not logging.is_progress_bar_enabled():
+    if is_interactive() or not logging.is_progress_bar_enabled():
         yield
         return
     logging.disable_progress_bar()
@@ -178,7 +166,7 @@ def with_adapter(model: PreTrainedModel, weights: Weights, *, scale: float = 1.0
     """`model` itself, its layers wrapped in those of the adapter, whose LoRA counts `scale` times."""
     from peft import PeftModel
 
-    own, dtype = {id(parameter) for parameter in model.parameters()}, model.dtype
+    base, dtype = {id(parameter) for parameter in model.parameters()}, model.dtype
     try:
         with without_peft_noise():
             # peft only warns when an adapter's keys fit nothing, and then answers with the base's replies
@@ -190,7 +178,7 @@ def with_adapter(model: PreTrainedModel, weights: Weights, *, scale: float = 1.0
         _set_scale(adapted, scale)
     # not adapted.to(dtype), which would round the language model's rotary frequencies as well
     for parameter in adapted.parameters():
-        if id(parameter) not in own:
+        if id(parameter) not in base:
             parameter.data = parameter.data.to(dtype)
     return adapted.get_base_model()
 
@@ -226,7 +214,7 @@ def _end_of_turn(template: Template) -> int:
 
 
 def _ends(processor: ProcessorMixin, stored: GenerationConfig, end_of_turn: int) -> list[int]:
-    known = processor.tokenizer.get_vocab()
+    vocabulary = processor.tokenizer.get_vocab()
     named = stored.eos_token_id if isinstance(stored.eos_token_id, list) else [stored.eos_token_id]
-    candidates = [end_of_turn, *named, processor.tokenizer.eos_token_id, *map(known.get, END_TOKENS)]
+    candidates = [end_of_turn, *named, processor.tokenizer.eos_token_id, *map(vocabulary.get, END_TOKENS)]
     return sorted({token for token in candidates if token is not None})

@@ -1,8 +1,8 @@
 """Where a model's files are, and what they are: a fingerprint by content.
 
-In: a folder or a hub id. Out: the folder of the model, that of its adapter if it is one, and a SHA-256 over
-all in them that decides replies. It reads bytes and JSON only; what weights mean is not known here, but a file
-of weights that is none is refused (`refuse_damaged`).
+In: a name and the function that resolves it to a folder. Out: the folder of the model, that of its adapter if it is
+one, and a SHA-256 over all in them that decides replies. It reads bytes and JSON only; what weights
+mean is not known here, but a file of weights that is none is refused (`refuse_damaged`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from lalm_utils.cache import cache_dir, sha256_of
-from lalm_utils.messages import shown
-from lalm_utils.models import HUB_ID, MINI, ModelError, folder_of, mini_dir
+from lalm_utils.messages import short_repr
+from lalm_utils.models import ModelError
 
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 SPEECH_LORA = "speech-lora"  # where Phi-4-multimodal keeps a LoRA that belongs to it
@@ -67,14 +68,23 @@ class Weights:
     @property
     def shipped(self) -> Path | None:
         """The folder of a LoRA that belongs to the model itself, if it has one: Granite Speech, Phi-4."""
-        places = (self.folder, self.folder / SPEECH_LORA)
-        return next((place for place in places if (place / ADAPTER).is_file()), None)
+        folders = (self.folder, self.folder / SPEECH_LORA)
+        return next((folder for folder in folders if (folder / ADAPTER).is_file()), None)
 
     def name(self, asked_for: str | Path) -> str:
         """A name for results: a hub id as it is, a folder by its last part, an adapter with its base."""
-        if self.adapter is None or HUB_ID.fullmatch(str(asked_for)):
-            return str(asked_for) if not Path(asked_for).expanduser().is_dir() else self.folder.resolve().name
-        return f"{self.folder.resolve().name}+{self.adapter.resolve().name}"
+        local = Path(asked_for).expanduser().is_dir()
+        if self.adapter is not None and (local or "/" not in str(asked_for)):
+            return f"{self.folder.resolve().name}+{self.adapter.resolve().name}"
+        return self.folder.resolve().name if local else str(asked_for)
+
+
+def local_folder(name: str | Path, *, revision: str | None = None, near: Path | None = None) -> Path:
+    """The folder of that name, of which there are no revisions; `load_model.resolve` knows other names too."""
+    for folder in (near / name if near else None, Path(name).expanduser()):
+        if folder and folder.is_dir():
+            return folder
+    raise ModelError(f"{name}: no such folder. Correct the path.")
 
 
 def find(
@@ -83,28 +93,28 @@ def find(
     adapter: str | Path | None = None,
     base: str | None = None,
     revision: str | None = None,
+    resolve: Callable[..., Path] = local_folder,
 ) -> Weights:
-    """The files of `name`: a model's folder or hub id, or those of a peft adapter, whose base is found as
-    well.
+    """The files of `name`: a model's, or those of a peft adapter, whose base is found as well.
 
-    The base of an adapter is `base`, else what its configuration names ("mini" included). Hub ids are fetched
-    into the hub's own cache, safetensors only. Raises ModelError where something is missing.
+    The base of an adapter is `base`, else what its configuration names. `resolve(name, revision=..., near=...)` is
+    the folder of a name; a relative one is looked for in `near` first. Raises ModelError where something is missing.
     """
-    folder = _folder(name, revision)
+    folder = resolve(name, revision=revision)
     if (folder / ADAPTER).is_file() and not (folder / "config.json").is_file():
         if adapter is not None:
             raise ModelError(
                 f"{name} is itself an adapter: give its base model with adapter={str(adapter)!r}."
             )
-        folder, adapter = _base_of(folder, base), folder
+        folder, adapter = _base_of(folder, base, resolve), folder
         name = folder
     _check(folder, "config.json")
-    called = str(name) if str(name) == MINI or not Path(name).expanduser().is_dir() else str(folder.resolve())
+    called = str(folder.resolve()) if Path(name).expanduser() == folder else str(name)
     if (shipped := Weights(folder=folder).shipped) and not (shipped / ADAPTER_WEIGHTS).is_file():
         raise ModelError(f"{shipped}: holds {ADAPTER} and no {ADAPTER_WEIGHTS}. Fetch the model again.")
     if adapter is None:
         return Weights(folder=folder, base=called)
-    adapter = _folder(adapter, None)
+    adapter = resolve(adapter)
     _check(adapter, ADAPTER)
     return Weights(folder=folder, adapter=adapter, base=called)
 
@@ -124,21 +134,14 @@ def fingerprint(weights: Weights, dtype: str, *, scale: float = 1.0) -> str:
     return digest.hexdigest()
 
 
-def _folder(name: str | Path, revision: str | None) -> Path:
-    if str(name) == MINI:
-        return mini_dir()
-    if folder := folder_of(name):
-        return folder
-    if not HUB_ID.fullmatch(str(name)):
-        raise ModelError(
-            f"{name}: no such folder, and not a hub id of the form owner/name. Correct the path."
-        )
+def fetch(name: str, revision: str | None) -> Path:
+    """The folder of a hub id in the hub's own cache: safetensors, configurations and tokenizers alone."""
     from huggingface_hub import snapshot_download
 
     try:
         return Path(
             snapshot_download(
-                str(name), revision=revision, allow_patterns=list(PATTERNS), ignore_patterns=list(UNUSED)
+                name, revision=revision, allow_patterns=list(PATTERNS), ignore_patterns=list(UNUSED)
             )
         )
     except Exception as error:  # its errors share no base class
@@ -149,15 +152,16 @@ def _folder(name: str | Path, revision: str | None) -> Path:
         ) from error
 
 
-def _base_of(adapter: Path, base: str | None) -> Path:
+def _base_of(adapter: Path, base: str | None, resolve: Callable[..., Path]) -> Path:
     named = base or _object(adapter / ADAPTER).get("base_model_name_or_path")
     if not named:
         raise ModelError(f"{adapter / ADAPTER} names no base model: give one with base=...")
     if not isinstance(named, str) or not named.isprintable() or len(named) > MAX_NAME:
-        raise ModelError(f"{adapter / ADAPTER} names a base {shown(named)}: give the right one with base=...")
-    beside = None if Path(named).is_absolute() else folder_of(adapter / named)
+        raise ModelError(
+            f"{adapter / ADAPTER} names a base {short_repr(named)}: give the right one with base=..."
+        )
     try:
-        return beside or _folder(named, None)
+        return resolve(named, near=adapter)
     except ModelError as error:
         raise ModelError(
             f"{adapter}: the adapter's base is not to be had; give it with base=... {error}"
@@ -179,9 +183,9 @@ def refuse_damaged(weights: Weights) -> None:
 
 def _check(folder: Path, config: str) -> None:
     if not (folder / config).is_file():
-        found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        content = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise ModelError(
-            f"{folder}: holds no {config} (found: {found}). Give the folder that save_pretrained wrote."
+            f"{folder}: holds no {config} (found: {content}). Give the folder that save_pretrained wrote."
         )
     if not any(path.is_file() for path in folder.glob("*.safetensors")):
         raise ModelError(
@@ -196,14 +200,14 @@ def _files(folder: Path) -> list[Path]:
 
 def _safetensors(folder: Path) -> list[Path]:
     """Regular files alone: a pipe of that name would be read for ever."""
-    found = (*folder.glob("*.safetensors"), *folder.glob(f"{SPEECH_LORA}/*.safetensors"))
-    return [path for path in found if path.is_file()]
+    paths = (*folder.glob("*.safetensors"), *folder.glob(f"{SPEECH_LORA}/*.safetensors"))
+    return [path for path in paths if path.is_file()]
 
 
 def _content_of(path: Path) -> str:
     if path.name in ("config.json", ADAPTER):
-        kept = _essential(_object(path))
-        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+        config = _essential(_object(path))
+        return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
     return _remembered_sha256(path.resolve())
 
 
@@ -214,7 +218,7 @@ def _object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: cannot be read as JSON ({error}). Fetch it again.") from error
     if not isinstance(value, dict):
-        raise ModelError(f"{path}: holds {shown(value)}, and a JSON object is needed. Fetch it again.")
+        raise ModelError(f"{path}: holds {short_repr(value)}, and a JSON object is needed. Fetch it again.")
     return value
 
 
@@ -231,13 +235,13 @@ def _remembered_sha256(path: Path) -> str:
         return sha256_of(path)
     memory, key = cache_dir() / "fingerprints.json", f"{path} {facts.st_size} {facts.st_mtime_ns}"
     try:
-        known = json.loads(memory.read_text(encoding="utf-8"))
+        hashes = json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        known = {}
-    if key not in known:
-        known[key] = sha256_of(path)
-        _write(memory, known)
-    return known[key]
+        hashes = {}
+    if key not in hashes:
+        hashes[key] = sha256_of(path)
+        _write(memory, hashes)
+    return hashes[key]
 
 
 def _write(path: Path, value: dict[str, str]) -> None:

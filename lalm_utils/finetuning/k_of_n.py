@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lalm_utils import bootstrap, outcomes, paper, prompts
-from lalm_utils.items import Item, load
+from lalm_utils import benchmarks, bootstrap, outcomes, paper, prompts
+from lalm_utils.items import Item
 from lalm_utils.items import sample as draw_items
 from lalm_utils.models import Model
 from lalm_utils.outcomes import Outcome
@@ -47,9 +47,9 @@ def splits(benchmark: str | Path, *, seed: int = 0, **sizes: int | None) -> dict
     if unknown := set(sizes) - set(PARTS):
         raise ValueError(f"no part {sorted(unknown)[0]!r}: the parts are {', '.join(PARTS)}")
     if str(benchmark) == "mini":
-        return {part: load("mini", split=part, n=sizes.get(part), seed=seed) for part in PARTS}
+        return {part: benchmarks.load("mini", split=part, n=sizes.get(part), seed=seed) for part in PARTS}
     parts: dict[str, list[Item]] = {part: [] for part in PARTS}
-    for item in load(benchmark):
+    for item in benchmarks.load(benchmark):
         if item.answerable:
             parts[_part(item.clip.name)].append(item)
     if empty := [part for part, members in parts.items() if not members]:

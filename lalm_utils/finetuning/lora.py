@@ -54,7 +54,8 @@ from lalm_utils.finetuning.training_step import (
     save_state,
 )
 from lalm_utils.items import Item
-from lalm_utils.models import ModelError, load_model
+from lalm_utils.load_model import load_model, resolve
+from lalm_utils.models import ModelError
 from lalm_utils.progress import bar
 
 __all__ = ["DEFAULT", "TARGETS", "Recipe", "finetune", "load_adapter", "train"]
@@ -162,7 +163,7 @@ def load_adapter(model: Any, folder: str | Path, *, scale: float = 1.0, **option
         raise ModelError(f"scale={scale}: it is from 0, the base itself, over 1, as trained, to 2.")
     base = load_model(model, **options) if isinstance(model, str | Path) else model
     _check_adaptable(base)
-    files = base.find_adapter(folder)
+    files = base.find_adapter(resolve(folder))
     _check_origin(base, files.adapter)
     return base if scale == 0 else base.with_adapter(files, scale=scale)
 

@@ -21,9 +21,9 @@ from torch import nn
 
 from lalm_utils import prompts
 from lalm_utils.audio import check_clip
+from lalm_utils.benchmarks import check_clips
 from lalm_utils.cache import sha256_of
 from lalm_utils.finetuning.idk_data import Example
-from lalm_utils.items import check_clips
 from lalm_utils.models import ModelError, Prompt
 
 IGNORED = -100  # the label of a token that is not learnt
@@ -62,8 +62,8 @@ def logits_at(
 class TrainingSet:
     """Examples made ready a batch at a time: clips are read when their turn comes.
 
-    The model is a loaded `TransformersModel`. One that shares audio embeddings (Qwen2-Audio) has each clip go through
-    its tower once, within its engine's budget; any other has its own processor make batches of texts and clips.
+    The model is a loaded `TransformersModel`. Where it gives embeddings of clips (Qwen2-Audio), each clip goes through
+    its tower once, within the budget of its cache; any other has its own processor make batches of texts and clips.
     """
 
     def __init__(self, model: Any, examples: Sequence[Example], *, method: str = "idk") -> None:
@@ -89,7 +89,7 @@ class TrainingSet:
     def batch(self, numbers: Sequence[int]) -> dict[str, torch.Tensor]:
         """Keyword arguments of the model's forward for these examples, `labels` (batch, length) among them."""
         some = [self.prompts[number] for number in numbers]
-        return self._embedded(some) if shares_audio(self.model) else self._processed(some)
+        return self._embedded(some) if self.model.has_audio_embeddings else self._processed(some)
 
     @property
     def digest(self) -> str:
@@ -114,7 +114,7 @@ class TrainingSet:
         for prompt in some:
             encoded = self.model.ready(prompt)
             (answer,) = encoded.options
-            embeddings = audio_embeddings(self.model, encoded)
+            embeddings = self.model.audio_embeddings(prompt.clips)
             tokens = expand_audio_tokens(encoded.ids, audio_token, [len(e) for e in embeddings])
             ids.append([*tokens, *answer])
             labels.append(answer_labels(tokens, answer))
@@ -154,16 +154,6 @@ def expand_audio_tokens(ids: Sequence[int], audio_token: int, counts: Sequence[i
         )
     of_clip = iter(counts)
     return np.repeat(ids, [next(of_clip) if token == audio_token else 1 for token in ids]).tolist()
-
-
-def shares_audio(model: Any) -> bool:
-    """Whether `model` has embeddings of clips to give."""
-    return hasattr(model.engine, "audio")
-
-
-def audio_embeddings(model: Any, prompt: Any) -> list[torch.Tensor]:
-    """(tokens, width) for each clip of a prompt made ready, as the language model reads it; heard once, then kept."""
-    return [model.engine.audio.of([clip])[clip.sha256] for clip in prompt.clips]
 
 
 def schedule(

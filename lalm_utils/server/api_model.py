@@ -28,7 +28,7 @@ import httpx
 import numpy as np
 
 from lalm_utils.audio import MIN_SECONDS
-from lalm_utils.engine.batches import Failure, isolate
+from lalm_utils.engine.batches import Failure, bisect_on_failure
 from lalm_utils.models import ModelError, Prompt, Reply, failed
 from lalm_utils.server import chat_format, trial
 from lalm_utils.server.chat_client import ChatClient, Sampling
@@ -213,7 +213,7 @@ class ApiModel:
         return hashlib.sha256(json.dumps(decides | where, sort_keys=True).encode()).hexdigest()
 
     def _replies(self, prompt: Prompt, how: Sampling) -> list[Reply]:
-        (made,) = isolate([prompt], lambda asked: [self._drawn(asked[0], how)])
+        (made,) = bisect_on_failure([prompt], lambda asked: [self._drawn(asked[0], how)])
         return [failed(made.error)] * how.n if isinstance(made, Failure) else made
 
     def _drawn(self, prompt: Prompt, how: Sampling) -> list[Reply]:

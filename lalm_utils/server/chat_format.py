@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lalm_utils.audio import read_clip, write_clip
-from lalm_utils.messages import shown
+from lalm_utils.messages import short_repr
 from lalm_utils.models import ModelError, Prompt, Reply, Turn, failed
 from lalm_utils.server.json_client import CallError
 
@@ -134,4 +134,4 @@ def prompt_tokens(answer: Any) -> int | None:
 
 def _short(value: Any) -> str:
     """The start of a value as ASCII, for messages."""
-    return shown(value).encode("ascii", "backslashreplace").decode()[:120]
+    return short_repr(value).encode("ascii", "backslashreplace").decode()[:120]

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from lalm_utils import bootstrap, items, metrics, runs, tables
+from lalm_utils import benchmarks, bootstrap, metrics, runs, tables
 from lalm_utils.items import Item
-from lalm_utils.models import Model, load_model
+from lalm_utils.load_model import load_model
+from lalm_utils.models import Model
 from lalm_utils.store import Store
 
 TYPES = ("sound", "music", "speech")
@@ -24,8 +25,8 @@ TYPES = ("sound", "music", "speech")
 
 def measure(model: Model, store: Store, *, n: int | None = None) -> pd.DataFrame:
     """All rows: claim, group, value, low, high, n, bound, met (true, false, or empty where nothing is asked)."""
-    test = items.load("mini", split="test", n=n)
-    hopeless = items.load("mini", split="unanswerable", n=n)
+    test = benchmarks.load("mini", split="test", n=n)
+    hopeless = benchmarks.load("mini", split="unanswerable", n=n)
     plain = runs.ask(model, test, "plain", store=store)
     rows = _accuracy(plain)
     rows += _readable(plain, "readable replies to the plain prompt", 0.97)

@@ -9,9 +9,10 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from lalm_utils.engine import writing
-from lalm_utils.engine.decoding import Decoder, Prefix
-from lalm_utils.engine.writing import Writer, continuations
+from lalm_utils.engine import generation
+from lalm_utils.engine.decoding import Decoder, Prefill
+from lalm_utils.engine.generation import Generator, continuations
+from lalm_utils.models import Decoding
 
 WORDS, END = 12, 0
 
@@ -50,7 +51,7 @@ def head(states: torch.Tensor) -> torch.Tensor:
     return torch.sin(seed[..., None] * (1 + torch.arange(float(WORDS))) + torch.arange(float(WORDS))) * 4
 
 
-def prefix(prompts: list[list[int]]) -> Prefix:
+def prefill(prompts: list[list[int]]) -> Prefill:
     """What a pass over left-padded prompts leaves."""
     longest = max(map(len, prompts))
     cache, mask = DynamicCache(), torch.zeros(len(prompts), longest, dtype=torch.long)
@@ -61,7 +62,7 @@ def prefix(prompts: list[list[int]]) -> Prefix:
             values[row, 0, longest - len(prompt) + place] = torch.tensor([float(token), float(place)])
             states[row, place] = token
     cache.update(values, values, 0)
-    return Prefix(cache=cache, mask=mask, logits=head(states))
+    return Prefill(cache=cache, mask=mask, logits=head(states))
 
 
 LONG = [5, 5, 5]
@@ -69,23 +70,18 @@ PROMPTS = [[3, 4], [5, 6, 7, 1], [2], [9, 9, 3]]
 UNIFORM = torch.from_numpy(np.random.default_rng(3).random((len(PROMPTS), 3, 8)))
 
 
-def written(prompts=PROMPTS, *, n=1, most=8, drafts=(), uniform=None, batch=99):
+def generate(prompts=PROMPTS, *, n=1, most=8, drafts=(), uniform=None, batch=99):
     """Replies to batches of the prompts, and how wide each step was."""
     body, rows = Body(), []
-    writer = Writer(
-        Decoder(body=body, head=head),
-        n=n,
-        temperature=0.0 if uniform is None else 1.0,
-        max_new_tokens=most,
-        ends={END},
-    )
+    decoding = Decoding(n=n, temperature=0.0 if uniform is None else 1.0, max_new_tokens=most)
+    generator = Generator(Decoder(body=body, head=head), decoding, ends={END})
     for start in range(0, len(prompts), batch):
         some = slice(start, start + batch)
         numbers = None if uniform is None else uniform[some]
-        rows += writer.add(prefix(prompts[some]), uniform=numbers, drafts=drafts[some])
-        writer.run(until=batch // 2)
-    writer.run()
-    return [[(tuple(one.tokens), one.ended) for one in row.written] for row in rows], body.calls
+        rows += generator.add(prefill(prompts[some]), uniform=numbers, drafts=drafts[some])
+        generator.run(until=batch // 2)
+    generator.run()
+    return [[(tuple(s.tokens), s.complete) for s in row.sequences] for row in rows], body.calls
 
 
 def by_hand(prompt: list[int], most: int, draw=None) -> tuple[tuple[int, ...], bool]:
@@ -108,8 +104,8 @@ def by_hand(prompt: list[int], most: int, draw=None) -> tuple[tuple[int, ...], b
 @pytest.mark.parametrize("batch", [1, 2, 3, 4])
 @pytest.mark.parametrize("most", [1, 2, 3, 8])
 def test_replies_are_those_of_one_pass_per_token(most, batch):
-    assert written(most=most, batch=batch)[0] == [[by_hand(prompt, most)] for prompt in PROMPTS]
-    sampled, _ = written(n=3, most=most, uniform=UNIFORM, batch=batch)
+    assert generate(most=most, batch=batch)[0] == [[by_hand(prompt, most)] for prompt in PROMPTS]
+    sampled, _ = generate(n=3, most=most, uniform=UNIFORM, batch=batch)
     assert sampled == [
         [by_hand(prompt, most, UNIFORM[row, number]) for number in range(3)]
         for row, prompt in enumerate(PROMPTS)
@@ -148,27 +144,27 @@ KINDS = [
 @pytest.mark.parametrize("batch", [2, 4])
 def test_drafts_change_no_reply(kind, n, uniform, most, batch):
     how = {"n": n, "uniform": uniform, "most": most, "batch": batch}
-    plain, steps = written(**how)
-    drafted, fewer = written(**how, drafts=some_drafts(plain, kind))
+    plain, steps = generate(**how)
+    drafted, fewer = generate(**how, drafts=some_drafts(plain, kind))
     assert drafted == plain
     assert len(fewer) <= len(steps)
 
 
 def test_a_reply_that_is_a_draft_takes_one_step_for_every_few_tokens(monkeypatch):
-    plain, steps = written([LONG], most=24)
+    plain, steps = generate([LONG], most=24)
     ((reply, _),) = plain[0]
     assert len(steps) == 23
     for most, wanted in ((1, 12), (6, 4), (22, 1)):
-        monkeypatch.setattr(writing, "MOST_DRAFTED", most)
-        again, fewer = written([LONG], most=24, drafts=[[reply]])
+        monkeypatch.setattr(generation, "MAX_DRAFT", most)
+        again, fewer = generate([LONG], most=24, drafts=[[reply]])
         assert again == plain
         assert len(fewer) == wanted
 
 
 def test_what_is_left_of_a_batch_goes_on_with_the_next():
     prompts = [PROMPTS[0], LONG, PROMPTS[3], LONG]  # short and long replies in each batch of two
-    alone = [written([prompt], most=24)[1] for prompt in prompts]
-    together, steps = written(prompts, most=24, batch=2)
+    alone = [generate([prompt], most=24)[1] for prompt in prompts]
+    together, steps = generate(prompts, most=24, batch=2)
     assert [len(row[0][0]) for row in together] == [3, 24, 2, 24]
     assert len(steps) < len(alone[1]) + len(alone[3])
     assert len(steps) == len(alone[0]) + len(
@@ -178,17 +174,17 @@ def test_what_is_left_of_a_batch_goes_on_with_the_next():
 
 def test_streams_are_read_as_one_until_they_part():
     same = UNIFORM[:, :1].expand(-1, 3, -1)
-    replies, widths = written(n=3, uniform=same)
+    replies, widths = generate(n=3, uniform=same)
     assert all(row == row[:1] * 3 for row in replies)
     assert set(widths) == {1}
-    _, widths = written(n=3, uniform=UNIFORM)
+    _, widths = generate(n=3, uniform=UNIFORM)
     assert max(widths) > 1
 
 
 def test_logits_made_in_parts_are_the_same(monkeypatch):
-    plain, _ = written(n=3, uniform=UNIFORM)
-    monkeypatch.setattr(writing, "ROWS", 2)
-    assert written(n=3, uniform=UNIFORM, drafts=some_drafts(plain, "the replies"))[0] == plain
+    plain, _ = generate(n=3, uniform=UNIFORM)
+    monkeypatch.setattr(generation, "LOGIT_ROWS", 2)
+    assert generate(n=3, uniform=UNIFORM, drafts=some_drafts(plain, "the replies"))[0] == plain
 
 
 def test_drafts_go_on_from_each_of_their_beginnings():

@@ -1,10 +1,9 @@
-"""How benchmarks lie on disk: MMAU, MMAR and SAKURA brought to one schema.
+"""Benchmarks: the items of MMAU, MMAR, SAKURA or the embedded benchmark, read from disk.
 
-In: the path of a question file or of a benchmark's folder. Out: one record per item in MMAU's schema (a plain
-dict) and the place it stands at, for messages. It opens question files only: it does not know what makes an
-item valid (items.from_record does), nor whether clips are there (items.check_clips does).
+In: "mini", or the path of a question file or of a benchmark's folder. Out: a list of `Item`s, every one of them
+checked, or one `BenchmarkError` that names file, item, rule and next step; nothing is dropped on the way.
 
-The layout is told by what is inside, never by a file's name alone:
+The layout is recognised by what is inside, never by a file's name alone:
 - a folder with `data/<Track>/metadata.csv` (or `<Track>/metadata.csv`, or itself such a track) is SAKURA;
 - any other folder must hold exactly one question file: a .json or .jsonl that starts as an array, or whose
   first line is an object with the keys below (so a manifest beside it is no rival);
@@ -18,35 +17,129 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lalm_utils.messages import listed, shown
+from lalm_utils.audio import AudioError, check_clip
+from lalm_utils.items import FIELDS, BenchmarkError, Item, from_record, sample
+from lalm_utils.messages import join, short_repr
 
+MINI = "mini"
+MINI_SPLITS = ("dev", "idk", "test", "unanswerable")
 MAX_BYTES = 200_000_000  # a question file; MMAU's 10,000 items take 6 MB
 MAX_VALUES = 4_000_000  # of it, counted by what opens, parts and ends them; MMAU's 10,000 items have 350,000
-RENAMED = {"mmau": {}, "mmar": {"audio_path": "audio_id", "modality": "task"}}
-REQUIRED = {
-    "mmau": ("id", "audio_id", "question", "choices", "answer", "task"),
-    "mmar": ("id", "audio_path", "question", "choices", "answer", "modality"),
-}
+RENAMED = {"mmau": {}, "mmar": {"audio_path": "audio_id", "modality": "task"}}  # to MMAU's names
+REQUIRED = {"mmau": FIELDS, "mmar": ("id", "audio_path", "question", "choices", "answer", "modality")}
 TRACKS = {"Animal": "sound", "Emotion": "speech", "Gender": "speech", "Language": "speech"}
 HOPS = ("single", "multi")
-COLUMNS = ("file", "single_instruction", "single_answer", "multi_instruction", "multi_answer")
+SAKURA_COLUMNS = ("file", "single_instruction", "single_answer", "multi_instruction", "multi_answer")
 
 Record = dict[str, Any]
-Placed = tuple[str, Record]  # "FILE, line 3" and the record that stands there
+Located = tuple[str, Record]  # "FILE, line 3" and the record that stands there
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-class BenchmarkError(ValueError):
-    """A benchmark that cannot be used as it is. The message names file, item, rule and next step."""
+def load(
+    benchmark: str | Path,
+    *,
+    split: str | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    need_clips: bool = True,
+) -> list[Item]:
+    """Items of "mini" or of the benchmark at a path, in the order of the file.
+
+    split: mini "dev", "idk", "test" (default) or "unanswerable"; SAKURA "single" (default) or "multi";
+        in MMAU a value of its `split` field, in MMAR "test" (default: all of the file).
+    n: sample that many (`sample`); None, or more than there are: all.
+    need_clips: the clips of the returned items are checked by their headers. False reads questions whose
+        audio is not at hand, for scoring replies made elsewhere.
+
+    Unanswerable items (`answerable` false in the file) and withheld answers (answer null or "", as in MMAU's
+    test set) both have gold None. The first have `answerable` False; the second True: asked, but not graded.
+    A folder that is called "mini" is written "./mini". Raises BenchmarkError.
+    """
+    if str(benchmark) == MINI:
+        items = _read_items(_mini_folder(split or "test"), None)
+    else:
+        items = _read_items(Path(os.path.expanduser(benchmark)), split)
+    _refuse_duplicates(items, benchmark)
+    chosen = items if n is None else sample(items, n, seed=seed)
+    if need_clips:
+        check_clips(chosen, benchmark)
+    return chosen
 
 
-def read(path: Path, split: str | None = None) -> tuple[Path, list[Placed]]:
-    """The folder that clips may not leave, and the placed records of `split` (None: all; SAKURA: "single").
+def _refuse_duplicates(items: Sequence[Item], source: str | Path) -> None:
+    repeated = [id for id, count in Counter(item.id for item in items).items() if count > 1]
+    if repeated:
+        raise BenchmarkError(
+            f"{source}, item {short_repr(repeated[0])}: duplicate id, {len(repeated)} such; an id names one item; "
+            "rename or remove the others in a copy of the file"
+        )
+
+
+def _mini_folder(split: str) -> Path:
+    """The folder of a split of the embedded benchmark, a benchmark like any other once it is rendered."""
+    if split not in MINI_SPLITS:
+        raise BenchmarkError(
+            f"mini: no split {split!r}; choose one of {', '.join(MINI_SPLITS)} (train is generated on the fly by "
+            "lalm_utils.mini.benchmark.plan.plan('train', size=...))"
+        )
+    from lalm_utils.mini import benchmark  # loads the generator's packages, for those who ask for it
+
+    return benchmark.ensure(split)
+
+
+def planned_items(split: str) -> list[Item]:
+    """The items of a split of the embedded benchmark as planned: no clip is rendered."""
+    from lalm_utils.mini import benchmark
+
+    return [from_record(record, Path.cwd()) for record in benchmark.planned_records(split)]
+
+
+def generator_version() -> str:
+    """The version of the embedded benchmark's generator."""
+    from lalm_utils.mini import benchmark
+
+    return benchmark.generator_version()
+
+
+def _read_items(path: Path, split: str | None) -> list[Item]:
+    root, records = read_records(path, split)
+    items = []
+    for position, record in records:
+        try:
+            items.append(from_record(record, root))
+        except BenchmarkError as error:
+            raise BenchmarkError(f"{position}, {error}; mend or remove it in a copy of the file") from error
+    return items
+
+
+def check_clips(items: Sequence[Item], source: str | Path) -> None:
+    """BenchmarkError listing the first five items whose clip is missing, unreadable or under 0.1 s."""
+    faults: dict[Path, str] = {}
+    for clip in {item.clip: None for item in items}:
+        try:
+            check_clip(clip)
+        except AudioError as error:
+            faults[clip] = str(error)
+    broken = [item for item in items if item.clip in faults]
+    if broken:
+        listing = "".join(f"\n  item {short_repr(item.id)}: {faults[item.clip]}" for item in broken[:5])
+        raise BenchmarkError(
+            f"{source}: {len(broken)} of {len(items)} items have a missing or unreadable clip, the first "
+            f"{len(broken[:5])}:{listing}\nPut the audio where the file says, or read without it "
+            "(need_clips=False) to score replies made elsewhere"
+        )
+
+
+def read_records(path: Path, split: str | None = None) -> tuple[Path, list[Located]]:
+    """The folder that clips may not leave, and the records of `split` (None: all; SAKURA: "single").
 
     Raises BenchmarkError if the path is no benchmark, or a file is empty, too large, not UTF-8, not JSON or
     CSV, lacks fields or has nothing in that split.
@@ -69,22 +162,22 @@ def read(path: Path, split: str | None = None) -> tuple[Path, list[Placed]]:
     return file.parent, _of_split(read_questions(file), split, file)
 
 
-def read_questions(file: Path) -> list[Placed]:
+def read_questions(file: Path) -> list[Located]:
     """All records of an MMAU or MMAR file, in MMAU's schema, in order."""
-    placed = list(json_records(file))
-    kind = _kind(file, placed[0][1])
-    return [(place, _mmau_schema(kind, place, record)) for place, record in placed]
+    records = list(json_records(file))
+    kind = _kind(file, records[0][1])
+    return [(position, _mmau_schema(kind, position, record)) for position, record in records]
 
 
-def _mmau_schema(kind: str, place: str, record: Record) -> Record:
+def _mmau_schema(kind: str, position: str, record: Record) -> Record:
     if kind == "mmau" and "id" not in record and isinstance(record.get("audio_id"), str):
         # MMAU's first files name no ids; later ones use the clip's name, so replies of both can be joined.
         record = {"id": PurePosixPath(record["audio_id"]).stem, **record}
     missing = [key for key in REQUIRED[kind] if key not in record]
     if missing:
         raise BenchmarkError(
-            f"{place}, item {shown(record.get('id'))}: missing field {', '.join(missing)}; {kind.upper()} needs "
-            f"{', '.join(REQUIRED[kind])}; add it"
+            f"{position}, item {short_repr(record.get('id'))}: missing field {', '.join(missing)}; "
+            f"{kind.upper()} needs {', '.join(REQUIRED[kind])}; add it"
         )
     if kind == "mmau":
         return record
@@ -100,36 +193,36 @@ def _kind(file: Path, record: Mapping[str, Any]) -> str:
         return "mmar"
     raise BenchmarkError(
         f"{file}: neither MMAU (audio_id and task) nor MMAR (audio_path and modality): the first record has "
-        f"{listed(record) or 'no keys'}; add the missing fields or give another file"
+        f"{join(record) or 'no keys'}; add the missing fields or give another file"
     )
 
 
-def _of_split(placed: list[Placed], split: str | None, file: Path) -> list[Placed]:
-    chosen = [(place, record) for place, record in placed if split in (None, record.get("split"))]
+def _of_split(records: list[Located], split: str | None, file: Path) -> list[Located]:
+    chosen = [(position, record) for position, record in records if split in (None, record.get("split"))]
     if not chosen:
-        present = sorted({str(record.get("split")) for _, record in placed})
+        present = sorted({str(record.get("split")) for _, record in records})
         raise BenchmarkError(
-            f"{file}: no item of split {split!r}; it holds {listed(present)}; choose one or None for all"
+            f"{file}: no item of split {split!r}; it holds {join(present)}; choose one or None for all"
         )
     return chosen
 
 
 def _question_file(folder: Path) -> Path:
     files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".jsonl") and file.is_file())
-    found = files if len(files) == 1 else [file for file in files if _holds_questions(file)]
-    if len(found) != 1:
-        names = listed(file.name for file in found) or "none"
+    matches = files if len(files) == 1 else [file for file in files if _holds_questions(file)]
+    if len(matches) != 1:
+        names = join(file.name for file in matches) or "none"
         raise BenchmarkError(
             f"{folder}: a benchmark's folder holds one question file (.json, .jsonl) or SAKURA's "
             f"data/<Track>/metadata.csv; found {names}; give the file's own path"
         )
-    return found[0]
+    return matches[0]
 
 
 def _holds_questions(file: Path) -> bool:
     """By its start alone, so that a damaged array still counts and is not passed over for its neighbour."""
-    with file.open("rb") as opened:
-        first = opened.readline(1_000_000).decode("utf-8-sig", errors="replace").strip()
+    with file.open("rb") as stream:
+        first = stream.readline(1_000_000).decode("utf-8-sig", errors="replace").strip()
     if first.startswith("["):
         return True
     try:
@@ -139,24 +232,24 @@ def _holds_questions(file: Path) -> bool:
     return isinstance(record, dict) and {"audio_id", "audio_path"} & set(record) != set()
 
 
-def json_records(file: Path) -> Iterator[Placed]:
-    """The objects of a JSON array or of JSON lines, with their places. Raises BenchmarkError."""
+def json_records(file: Path) -> Iterator[Located]:
+    """The objects of a JSON array or of JSON lines, each with its position. Raises BenchmarkError."""
     text = _text(file)
     _refuse_bombs(text, file)
-    records = _placed(text, file)
+    records = _located(text, file)
     if not records:
         raise BenchmarkError(f"{file}: empty, an array without items; give the whole question file")
     escaped = _SURROGATE.search(text) is not None  # only an escape can bring one in
-    for place, record in records:
+    for position, record in records:
         if not isinstance(record, dict):
             kind = type(record).__name__
-            raise BenchmarkError(f"{place}: a {kind}, but an item is a JSON object; mend the file")
+            raise BenchmarkError(f"{position}: a {kind}, but an item is a JSON object; mend the file")
         if escaped:
-            _refuse_surrogates(place, record)
-        yield place, record
+            _refuse_surrogates(position, record)
+        yield position, record
 
 
-def _placed(text: str, file: Path) -> list[tuple[str, Any]]:
+def _located(text: str, file: Path) -> list[tuple[str, Any]]:
     if text.lstrip().startswith("["):
         return [(f"{file}, element {i}", r) for i, r in enumerate(_json(text, file, 1), start=1)]
     # Not splitlines(): U+2028 and U+0085 may stand inside a JSON string.
@@ -174,11 +267,11 @@ def _refuse_bombs(text: str, file: Path) -> None:
         )
 
 
-def _refuse_surrogates(place: str, record: Record) -> None:
+def _refuse_surrogates(position: str, record: Record) -> None:
     try:
         json.dumps(record, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise BenchmarkError(f"{place}: half a surrogate pair ({error}); mend the escape") from error
+        raise BenchmarkError(f"{position}: half a surrogate pair ({error}); mend the escape") from error
 
 
 def _json(text: str, file: Path, line: int) -> Any:
@@ -197,7 +290,7 @@ def _json(text: str, file: Path, line: int) -> Any:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> Record:
     record = dict(pairs)
     if len(record) < len(pairs):
-        raise ValueError(f"a key stands twice among {listed(key for key, _ in pairs)}")
+        raise ValueError(f"a key stands twice among {join(key for key, _ in pairs)}")
     return record
 
 
@@ -226,12 +319,12 @@ def _tracks(path: Path) -> list[Path]:
     if (path / "metadata.csv").is_file():
         return [path]
     for folder in (path / "data", path):
-        if found := sorted(file.parent for file in folder.glob("*/metadata.csv")):
-            return found
+        if matches := sorted(file.parent for file in folder.glob("*/metadata.csv")):
+            return matches
     return []
 
 
-def read_sakura(tracks: Iterable[Path], root: Path, split: str) -> list[Placed]:
+def read_sakura(tracks: Iterable[Path], root: Path, split: str) -> list[Located]:
     """One hop ("single" or "multi") of every clip of the given track folders, in MMAU's schema.
 
     The track is the record's category and decides its modality; the label of the clip is kept in `truth`.
@@ -239,9 +332,9 @@ def read_sakura(tracks: Iterable[Path], root: Path, split: str) -> list[Placed]:
     if split not in HOPS:
         raise BenchmarkError(f"{root}: SAKURA has no split {split!r}; choose one of {', '.join(HOPS)}")
     return [
-        (place, _sakura_record(place, row, track, root, split))
+        (position, _sakura_record(position, row, track, root, split))
         for track in tracks
-        for place, row in _rows(track / "metadata.csv")
+        for position, row in _rows(track / "metadata.csv")
     ]
 
 
@@ -249,11 +342,11 @@ def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
     track = file.resolve().parent.name
     if track not in TRACKS:
         raise BenchmarkError(
-            f"{file}: unknown track {shown(track)}; there are {', '.join(TRACKS)}; rename it"
+            f"{file}: unknown track {short_repr(track)}; there are {', '.join(TRACKS)}; rename it"
         )
     reader = csv.DictReader(io.StringIO(_text(file), newline=""), strict=True)
     try:
-        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+        missing = [column for column in SAKURA_COLUMNS if column not in (reader.fieldnames or ())]
         if missing:
             raise BenchmarkError(f"{file}: missing field {', '.join(missing)} in line 1; add the column")
         rows = [(f"{file}, line {reader.line_num}", row) for row in reader]
@@ -261,19 +354,19 @@ def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
         raise BenchmarkError(f"{file}: not CSV after line {reader.line_num} ({error}); mend it") from error
     if not rows:
         raise BenchmarkError(f"{file}: empty, no row below the first line; fetch it again")
-    for place, row in rows:
+    for position, row in rows:
         if None in row or None in row.values():
-            raise BenchmarkError(f"{place}: more or fewer fields than line 1; mend quotes or commas")
-        yield place, row
+            raise BenchmarkError(f"{position}: more or fewer fields than line 1; mend quotes or commas")
+        yield position, row
 
 
-def _sakura_record(place: str, row: Mapping[str, str], track: Path, root: Path, hop: str) -> Record:
+def _sakura_record(position: str, row: Mapping[str, str], track: Path, root: Path, hop: str) -> Record:
     name, file = track.resolve().name, row["file"].strip()
     try:
         question, options = split_options(row[f"{hop}_instruction"])
         answer = _lettered_answer(row[f"{hop}_answer"], options)
     except BenchmarkError as error:
-        raise BenchmarkError(f"{place}, item '{name}/{file}/{hop}': {error}; mend the row") from error
+        raise BenchmarkError(f"{position}, item '{name}/{file}/{hop}': {error}; mend the row") from error
     return {
         "id": f"{name}/{file}/{hop}",
         # Joined, not pasted: an absolute name stays absolute, and is refused as one.
@@ -296,7 +389,8 @@ def split_options(instruction: str) -> tuple[str, list[str]]:
     letters = "".join(pieces[1::2]).lower()
     if len(letters) < 2 or not "abcdefghijklmnopqrstuvwxyz".startswith(letters):
         raise BenchmarkError(
-            f"options lettered {shown(letters)} in {shown(instruction)}; expected (a), (b), ... in order, at the end"
+            f"options lettered {short_repr(letters)} in {short_repr(instruction)}; expected (a), (b), ... in order, "
+            "at the end"
         )
     return instruction[: start[-1]].strip(), [piece.strip() for piece in pieces[2::2]]
 
@@ -310,6 +404,6 @@ def _lettered_answer(answer: str, options: list[str]) -> str:
     index = ord(letter) - ord("a")
     if index >= len(options) or options[index].casefold().split() != text.casefold().split():
         raise BenchmarkError(
-            f"answer {shown(answer.strip())} is no option of {shown(options)}, letter and text"
+            f"answer {short_repr(answer.strip())} is no option of {short_repr(options)}, letter and text"
         )
     return options[index]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lalm_utils import item_files
-from lalm_utils.item_files import COLUMNS, BenchmarkError, read, split_options
-from lalm_utils.items import load
+from lalm_utils import benchmarks
+from lalm_utils.benchmarks import SAKURA_COLUMNS, load, read_records, split_options
+from lalm_utils.items import BenchmarkError
 
 MMAU = {
     "id": "a1",
@@ -262,9 +262,9 @@ def test_a_file_that_holds_no_items_is_refused_by_name(tmp_path, case, content, 
 
 def test_a_file_beyond_the_limit_is_not_read(tmp_path, monkeypatch):
     file = written(tmp_path / "q.json", [MMAU])
-    monkeypatch.setattr(item_files, "MAX_BYTES", file.stat().st_size)
+    monkeypatch.setattr(benchmarks, "MAX_BYTES", file.stat().st_size)
     assert len(asked(file)) == 1
-    monkeypatch.setattr(item_files, "MAX_BYTES", 100)
+    monkeypatch.setattr(benchmarks, "MAX_BYTES", 100)
     with pytest.raises(BenchmarkError, match=r"\d+ bytes; a question file has at most 100; split it"):
         asked(file)
 
@@ -294,7 +294,7 @@ def test_the_second_hop_is_another_item_about_the_same_clip(tmp_path):
     assert (multi.options, multi.gold) == (("It barks, loudly.", "It mews."), 0)
 
 
-@pytest.mark.parametrize("track, modality", item_files.TRACKS.items())
+@pytest.mark.parametrize("track, modality", benchmarks.TRACKS.items())
 def test_a_track_decides_the_modality(tmp_path, track, modality):
     (item,) = asked(a_track(tmp_path, SAKURA, track=track))
     assert item.modality == modality
@@ -406,10 +406,10 @@ def test_sakura_has_two_hops_only(tmp_path):
 
 
 def test_the_label_may_be_missing(tmp_path):
-    (item,) = asked(a_track(tmp_path, SAKURA, columns=COLUMNS))
+    (item,) = asked(a_track(tmp_path, SAKURA, columns=SAKURA_COLUMNS))
     assert item.truth == {}
 
 
 def test_the_folder_that_clips_may_not_leave_is_the_benchmarks(tmp_path):
-    root, placed = read(a_track(tmp_path, SAKURA))
-    assert (root, placed[0][0]) == (tmp_path, f"{tmp_path}/data/Animal/metadata.csv, line 2")
+    root, records = read_records(a_track(tmp_path, SAKURA))
+    assert (root, records[0][0]) == (tmp_path, f"{tmp_path}/data/Animal/metadata.csv, line 2")

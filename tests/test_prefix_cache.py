@@ -7,8 +7,8 @@ import tiny
 import torch
 from transformers import DynamicCache
 
-from lalm_utils.engine import openings
-from lalm_utils.engine.openings import Openings, Row
+from lalm_utils.engine import prefix_cache
+from lalm_utils.engine.prefix_cache import PrefixCache, PromptEmbeddings
 from lalm_utils.engine.transformers_model import TransformersModel
 
 LAYERS, HEADS, WIDTH = 2, 3, 4
@@ -29,68 +29,68 @@ def reader(log: list[int]):
     return read
 
 
-def row(key: str, opening: int, rest: int = 2) -> Row:
+def row(key: str, prefix: int, rest: int = 2) -> PromptEmbeddings:
     start = float(sum(map(ord, key)))
-    embeds = start + torch.arange(float(opening + rest))[:, None].expand(-1, WIDTH)
-    return Row(embeds=embeds, opening=opening, key=key if opening else None)
+    embeds = start + torch.arange(float(prefix + rest))[:, None].expand(-1, WIDTH)
+    return PromptEmbeddings(embeds=embeds, prefix_length=prefix, key=key if prefix else None)
 
 
-def test_an_opening_is_read_once_however_many_prompts_begin_with_it():
+def test_a_prefix_is_read_once_however_many_prompts_begin_with_it():
     log: list[int] = []
-    shared = Openings(reader(log), budget=100 * BYTES)
-    shared.past([row("a", 3), row("a", 3, rest=1), row("a", 3), row("b", 5)])
-    shared.past([row("b", 5), row("a", 3)])
+    shared = PrefixCache(reader(log), budget=100 * BYTES)
+    shared.lookup([row("a", 3), row("a", 3, rest=1), row("a", 3), row("b", 5)])
+    shared.lookup([row("b", 5), row("a", 3)])
     assert log == [2]
-    assert shared.passes == 2
+    assert shared.computed == 2
 
 
-def read_whole(shared: Openings, rows: list[Row]) -> None:
-    """One pass over left-padded prompts, whose openings are kept."""
+def prefill_whole(shared: PrefixCache, rows: list[PromptEmbeddings]) -> None:
+    """One pass over left-padded prompts, whose prefixes are kept."""
     if not rows:
         return
-    shared.keep(rows, reader([])(*openings.left_padded([one.embeds for one in rows]), None), stem=0)
+    shared.insert(rows, reader([])(*prefix_cache.left_padded([one.embeds for one in rows]), None), n_system=0)
 
 
 @pytest.mark.parametrize(
     "case, kept, split",
     [
         ("nothing kept: one pass is faster than two", [], False),
-        ("a short opening of many tokens", ["c"], False),
+        ("a short prefix of many tokens", ["c"], False),
         ("most of the tokens kept", ["a", "b"], True),
     ],
 )
 def test_a_batch_is_read_in_two_passes_only_where_that_spares_enough(case, kept, split):
-    shared = Openings(reader([]), budget=100 * BYTES)
+    shared = PrefixCache(reader([]), budget=100 * BYTES)
     rows = [row("a", 9), row("b", 9), row("c", 2, rest=9)]
-    read_whole(shared, [one for one in rows if one.key in kept])
-    assert (shared.past(rows) is not None) == split
+    prefill_whole(shared, [one for one in rows if one.key in kept])
+    assert (shared.lookup(rows) is not None) == split
 
 
-def test_a_batch_gets_each_rows_own_opening_against_the_right_edge():
-    shared = Openings(reader([]), budget=100 * BYTES)
+def test_a_batch_gets_each_rows_own_prefix_against_the_right_edge():
+    shared = PrefixCache(reader([]), budget=100 * BYTES)
     rows = [row("a", 3), row("none", 0), row("b", 5)]
-    read_whole(shared, rows)
-    assert shared.passes == 2
-    past = shared.past(rows)
+    prefill_whole(shared, rows)
+    assert shared.computed == 2
+    past = shared.lookup(rows)
     assert past.mask[:, -5:].tolist() == [[0, 0, 1, 1, 1], [0] * 5, [1] * 5]
     assert past.mask.sum() == 8
     for layer, states in enumerate(past.cache.layers):
         assert states.keys.shape == (3, HEADS, past.mask.shape[1], WIDTH)
         for place, one in enumerate(rows):
-            wanted, before = one.embeds[: one.opening] + layer, past.mask.shape[1] - one.opening
+            wanted, before = one.embeds[: one.prefix_length] + layer, past.mask.shape[1] - one.prefix_length
             assert torch.equal(states.keys[place, 1, before:], wanted)
             assert torch.equal(states.values[place, 2, before:], -wanted)
             assert not states.keys[place, :, :before].any()
 
 
 def test_a_cache_that_grows_does_not_change_what_is_kept():
-    shared = Openings(reader([]), budget=100 * BYTES)
-    read_whole(shared, [row("a", 3)])
-    first = shared.past([row("a", 3)])
+    shared = PrefixCache(reader([]), budget=100 * BYTES)
+    prefill_whole(shared, [row("a", 3)])
+    first = shared.lookup([row("a", 3)])
     for layer in range(LAYERS):
         first.cache.update(torch.ones(1, HEADS, 2, WIDTH), torch.ones(1, HEADS, 2, WIDTH), layer)
         first.cache.layers[layer].keys.zero_()
-    again = shared.past([row("a", 3)])
+    again = shared.lookup([row("a", 3)])
     assert again.cache.layers[0].keys[:, :, -3:].all()
 
 
@@ -103,96 +103,101 @@ def test_a_cache_that_grows_does_not_change_what_is_kept():
     ],
 )
 def test_nothing_is_shared_by(case, rows, budget):
-    shared = Openings(reader([]), budget=budget * BYTES)
-    assert shared.past(rows) is None
+    shared = PrefixCache(reader([]), budget=budget * BYTES)
+    assert shared.lookup(rows) is None
     assert shared.size == 0
 
 
 def test_what_is_kept_stays_within_the_budget_and_repeated_passes_still_profit():
     log: list[int] = []
-    shared = Openings(reader(log), budget=6 * 4 * BYTES)
+    shared = PrefixCache(reader(log), budget=6 * 4 * BYTES)
     names = [f"clip {number}" for number in range(8)]
     for _ in range(6):
         for name in names:
-            if shared.past([row(name, 4)]) is None:
+            if shared.lookup([row(name, 4)]) is None:
                 log.append(1)
-                read_whole(shared, [row(name, 4)])
-            assert shared.size == sum(kept.nbytes for kept in shared.kept.values()) <= shared.budget
+                prefill_whole(shared, [row(name, 4)])
+            assert shared.size == sum(kept.nbytes for kept in shared.entries.values()) <= shared.budget
     # six of eight fit: dropping what was used longest ago would have read all 48
     assert len(log) < 32
 
 
-def with_stem(key: str, opening: int, stem: int, rest: int = 2) -> Row:
-    """A row whose first `stem` tokens are those of every such row."""
-    one = row(key, opening, rest)
-    embeds = torch.cat([row("stem", stem).embeds[:stem], one.embeds[stem:]])
-    return Row(embeds=embeds, opening=opening, key=key, stem=tuple(range(stem)))
+def with_system(key: str, prefix: int, system: int, rest: int = 2) -> PromptEmbeddings:
+    """A row whose first `system` tokens are those of every such row."""
+    one = row(key, prefix, rest)
+    embeds = torch.cat([row("system", system).embeds[:system], one.embeds[system:]])
+    return PromptEmbeddings(embeds=embeds, prefix_length=prefix, key=key, system_ids=tuple(range(system)))
 
 
-def test_what_all_prompts_begin_with_is_read_once_and_is_part_of_their_openings():
+def test_what_all_prompts_begin_with_is_read_once_and_is_part_of_their_prefixes():
     log: list[int] = []
-    shared = Openings(reader(log), budget=100 * BYTES)
-    rows = [with_stem("a", 11, 9), with_stem("b", 14, 9, rest=4)]
+    shared = PrefixCache(reader(log), budget=100 * BYTES)
+    rows = [with_system("a", 11, 9), with_system("b", 14, 9, rest=4)]
     for _ in range(2):
-        start = shared.begun(rows)
-        assert start.held == (9, 9)
+        start = shared.system_prefix(rows)
+        assert start.lengths == (9, 9)
         assert start.mask[:, :9].all()
         assert not start.mask[:, 9:].any()
     assert log == [1]
-    whole = shared.read(*openings.left_padded([one.embeds[9:] for one in rows]), start.cache)
-    shared.keep(rows, whole, stem=9)
+    whole = shared.forward(*prefix_cache.left_padded([one.embeds[9:] for one in rows]), start.cache)
+    shared.insert(rows, whole, n_system=9)
     for one in rows:
-        keys, values = shared.kept[one.key][1]
-        assert torch.equal(keys[2], one.embeds[: one.opening] + 1)
-        assert torch.equal(values[0], -one.embeds[: one.opening] - 1)
+        keys, values = shared.entries[one.key][1]
+        assert torch.equal(keys[2], one.embeds[: one.prefix_length] + 1)
+        assert torch.equal(values[0], -one.embeds[: one.prefix_length] - 1)
 
 
 @pytest.mark.parametrize(
     ("case", "rows", "budget"),
     [
         ("prompts without clips", [row("a", 0), row("b", 0)], 100),
-        ("another stem", [with_stem("a", 11, 9), with_stem("b", 14, 8)], 100),
-        ("a short stem", [with_stem("a", 11, 7), with_stem("b", 14, 7)], 100),
-        ("no budget", [with_stem("a", 11, 9), with_stem("b", 14, 9)], 0),
+        ("another system prefix", [with_system("a", 11, 9), with_system("b", 14, 8)], 100),
+        ("a short system prefix", [with_system("a", 11, 7), with_system("b", 14, 7)], 100),
+        ("no budget", [with_system("a", 11, 9), with_system("b", 14, 9)], 0),
     ],
 )
-def test_prompts_have_no_stem_for(case, rows, budget):
-    start = Openings(reader([]), budget=budget * BYTES).begun(rows)
+def test_prompts_have_no_system_prefix_for(case, rows, budget):
+    start = PrefixCache(reader([]), budget=budget * BYTES).system_prefix(rows)
     assert start.cache is None
-    assert start.held == (0, 0)
+    assert start.lengths == (0, 0)
     assert start.mask.shape == (2, 0)
 
 
-@pytest.mark.parametrize("rest", range(1, 2 * openings.KEYS, 5))
+@pytest.mark.parametrize("rest", range(1, 2 * prefix_cache.KEY_BLOCK, 5))
 def test_prompts_after_what_they_share_fill_whole_blocks_of_keys(rest):
-    shared = Openings(reader([]), budget=900 * BYTES)
-    rows = [with_stem("a", 11, 9), with_stem("b", 14, 9, rest=rest)]
-    begun = shared.begun(rows)
-    read_whole(shared, rows)
-    for start in (begun, shared.past(rows)):
-        rests, mask = openings.left_padded([one.embeds[held:] for one, held in zip(rows, start.held)])
+    shared = PrefixCache(reader([]), budget=900 * BYTES)
+    rows = [with_system("a", 11, 9), with_system("b", 14, 9, rest=rest)]
+    system = shared.system_prefix(rows)
+    prefill_whole(shared, rows)
+    for start in (system, shared.lookup(rows)):
+        rests, mask = prefix_cache.left_padded(
+            [one.embeds[length:] for one, length in zip(rows, start.lengths)]
+        )
         seen = torch.cat([start.mask, mask], -1).bool()
-        whole = shared.read(rests, seen, start.cache).layers[1].keys
+        whole = shared.forward(rests, seen, start.cache).layers[1].keys
         assert seen.shape[1] == whole.shape[-2]
-        assert seen.shape[1] % openings.KEYS == rests.shape[1] % openings.STEP == 0
-        # openings differ by 3 tokens
-        assert seen.shape[1] < max(len(one.embeds) for one in rows) + openings.KEYS + openings.STEP + 3
+        assert seen.shape[1] % prefix_cache.KEY_BLOCK == rests.shape[1] % prefix_cache.LENGTH_STEP == 0
+        # prefixes differ by 3 tokens
+        assert (
+            seen.shape[1]
+            < max(len(one.embeds) for one in rows) + prefix_cache.KEY_BLOCK + prefix_cache.LENGTH_STEP + 3
+        )
         for place, one in enumerate(rows):
             assert torch.equal(whole[place, 0, seen[place]], one.embeds + 1)
 
 
-def test_openings_that_are_read_alone_go_on_from_their_stem():
+def test_prefixes_that_are_read_alone_go_on_from_their_system_prefix():
     log: list[int] = []
-    shared = Openings(reader(log), budget=900 * BYTES)
-    rows = [with_stem("a", 11, 9), with_stem("b", 14, 9)]
-    shared.past([*rows, *rows, *rows])
+    shared = PrefixCache(reader(log), budget=900 * BYTES)
+    rows = [with_system("a", 11, 9), with_system("b", 14, 9)]
+    shared.lookup([*rows, *rows, *rows])
     assert log == [1, 2]
     for one in rows:
-        assert torch.equal(shared.kept[one.key][1][0][2], one.embeds[: one.opening] + 1)
+        assert torch.equal(shared.entries[one.key][1][0][2], one.embeds[: one.prefix_length] + 1)
 
 
 def test_padding_stands_on_the_left():
-    padded, mask = openings.left_padded([torch.ones(2, 3), torch.ones(4, 3)])
+    padded, mask = prefix_cache.left_padded([torch.ones(2, 3), torch.ones(4, 3)])
     assert mask.tolist() == [[0] * 6 + [1] * 2, [0] * 4 + [1] * 4]
     assert padded.sum(-1).tolist() == [[0] * 6 + [3] * 2, [0] * 4 + [3] * 4]
 
@@ -220,7 +225,7 @@ def prompts(tmp_path_factory):
 
 
 def test_replies_and_likelihoods_are_those_of_whole_prompts(folder, prompts):
-    sharing, whole = model(folder), model(folder, opening_cache_mb=0)
+    sharing, whole = model(folder), model(folder, prefix_cache_mb=0)
     for asked in (prompts, prompts[::-1]):
         for settings in ({}, {"n": 3, "temperature": 1.0, "seed": 4}):
             there = [
@@ -232,18 +237,18 @@ def test_replies_and_likelihoods_are_those_of_whole_prompts(folder, prompts):
             assert here == there
         for ours, theirs in zip(sharing.option_logprobs(asked), whole.option_logprobs(asked)):
             assert ours == pytest.approx(theirs, abs=1e-4)
-    assert whole.engine.openings.passes == 0
+    assert whole.engine.prefixes.computed == 0
 
 
-def test_three_questions_on_each_clip_read_its_opening_once(folder, prompts):
+def test_three_questions_on_each_clip_read_its_prefix_once(folder, prompts):
     sharing = model(folder)
-    sharing.engine.openings.passes = 0
+    sharing.engine.prefixes.computed = 0
     sharing.generate(prompts[:9], max_new_tokens=2)
     sharing.option_logprobs(prompts[:9])
-    assert sharing.engine.openings.passes == 3
+    assert sharing.engine.prefixes.computed == 3
 
 
-def test_another_language_model_reads_its_own_openings(folder, prompts, tmp_path):
+def test_another_language_model_reads_its_own_prefixes(folder, prompts, tmp_path):
     one = model(folder)
     other = model(
         tiny.save_tiny(tmp_path, seed=0), check=False
