@@ -94,7 +94,7 @@ def _audio_controls(model: Model, test: Sequence[Item], plain: pd.DataFrame, sto
     """With silence, and with another item's clip, accuracy must fall to that of the text alone."""
     text_only = _overall_accuracy(runs.ask(model, test, "plain", store=store, audio=False, label="no audio"))
     rows = [_metric_row("control accuracy", "no audio", text_only)]
-    for name, items_ in {"silence": runs.silenced(test), "another clip": runs.swapped(test)}.items():
+    for name, items_ in {"silence": runs.with_silence(test), "another clip": runs.swap_clips(test)}.items():
         accuracy = _overall_accuracy(runs.ask(model, items_, "plain", store=store, label=name))
         met = abs(accuracy["value"] - text_only["value"]) <= 0.05
         rows.append(_metric_row("control accuracy", name, accuracy, "within 0.05 of no audio", bool(met)))
