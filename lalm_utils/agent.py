@@ -1,7 +1,7 @@
 """The Task Agent (arXiv 2505.19294): name the audio's type, put the audio into words, answer from both.
 
 In: a model, items, a store. Out: a `Trace`: the outcome table of the final answers, and one row per item with
-what each step was asked and replied. One model plays all three steps, each through the store:
+the prompt and reply of each step. One model plays all three steps, each through the store:
 
 1. *type*: sound, music or speech. A reply that does not name exactly one of them is `unreadable`, and its item
    goes on as `DEFAULT`; `agent_measures.routing` counts how many did.
@@ -9,7 +9,7 @@ what each step was asked and replied. One model plays all three steps, each thro
 3. *answer*: the question below that text, with the clip, and with the permission to decline of IDK prompting.
 
 A step without a reply ends its item: the outcome is `failed`, never an answer from what is left. The paper's
-wordings are not public; these are ours. How good the steps are is not judged here (agent_measures).
+wordings are not public; these are ours. How good the steps are, agent_measures tells.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Trace:
 
 
 @dataclass(kw_only=True)
-class _Work:
-    """An item on its way. `reply` is set when it is answered, or when a step has failed."""
+class _ItemState:
+    """An item between the steps. `reply` is set when it is answered, or when a step has failed."""
 
     item: Item
     type_reply: str = ""
@@ -95,22 +95,24 @@ def run(
     hear: False asks step 3 without the clip, a cascade: what the text alone carries.
     label: the table's `method`; by default "agent" with what differs.
 
-    Raises ValueError for another source, and for an item whose truth the benchmark does not tell (`annotations.told`).
+    Raises ValueError for another source, and for an item without that annotation (`annotations.available`).
     """
     for name, source in {"type_from": type_from, "text_from": text_from}.items():
         if source not in ("model", "truth"):
             raise ValueError(f"{name} = {source!r}: it is 'model' or 'truth'")
     types = [annotations.type_of(item) if type_from == "truth" else "" for item in items]
     texts = [annotations.text_of(item) if text_from == "truth" else ("", "") for item in items]
-    work = [_Work(item=i, type=t, kind=k, text=x) for i, t, (k, x) in zip(items, types, texts)]
+    states = [_ItemState(item=i, type=t, kind=k, text=x) for i, t, (k, x) in zip(items, types, texts)]
     if type_from == "model":
-        _name_types(model, work, store, seed)
+        _name_types(model, states, store, seed)
     if text_from == "model":
-        _write_texts(model, work, store, seed)
-    _answer(model, work, store, seed, hear=hear)
+        _write_texts(model, states, store, seed)
+    _answer(model, states, store, seed, hear=hear)
     method = label or _label(type_from, text_from, hear)
-    table = outcomes.table(items, [one.reply for one in work], model=model.name, method=method, seed=seed)
-    rows = [_row(one, outcome) for one, outcome in zip(work, table["outcome"])]
+    table = outcomes.table(
+        items, [state.reply for state in states], model=model.name, method=method, seed=seed
+    )
+    rows = [_row(state, outcome) for state, outcome in zip(states, table["outcome"])]
     return Trace(table=table, steps=pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
@@ -127,45 +129,46 @@ def read_type(reply: str) -> str:
 
 def answer_prompt(item: Item, kind: str, text: str, *, hear: bool = True) -> Prompt:
     """Step 3 for one item: the text in one line, then the question as IDK prompting asks it."""
-    asked = prompts.render(item, "idk", audio=hear)
+    prompt = prompts.render(item, "idk", audio=hear)
     note = NOTE.format(kind=kind, text=" ".join(text.split()))
-    (turn,) = asked.turns
-    return replace(asked, turns=(replace(turn, text=note + turn.text),))
+    (turn,) = prompt.turns
+    return replace(prompt, turns=(replace(turn, text=note + turn.text),))
 
 
-def _name_types(model: Model, work: Sequence[_Work], store: Store, seed: int) -> None:
-    asked = [prompts.render(one.item, "audio_type") for one in work]
-    replies = _replies(model, asked, store, "type", MAX_NEW_TOKENS["audio_type"], seed)
-    for one, reply in zip(work, replies):
-        one.reply = _failure(reply, "type")
-        one.type_reply, one.type = reply.text, FAILED if one.reply else read_type(reply.text)
+def _name_types(model: Model, states: Sequence[_ItemState], store: Store, seed: int) -> None:
+    questions = [prompts.render(state.item, "audio_type") for state in states]
+    replies = _replies(model, questions, store, "type", MAX_NEW_TOKENS["audio_type"], seed)
+    for state, reply in zip(states, replies):
+        state.reply = _failure(reply, "type")
+        state.type_reply, state.type = reply.text, FAILED if state.reply else read_type(reply.text)
 
 
-def _write_texts(model: Model, work: Sequence[_Work], store: Store, seed: int) -> None:
-    alive = [one for one in work if one.reply is None]
-    for one in alive:
-        route = DEFAULT if one.type == UNREADABLE else one.type
-        one.kind, one.text_prompt = annotations.KINDS[route], TEXT_PROMPTS[route]
-    turns = [Turn(role="user", text=one.text_prompt, clips=(one.item.clip,)) for one in alive]
-    asked = [Prompt(turns=(turn,)) for turn in turns]
-    for one, reply in zip(alive, _replies(model, asked, store, "text", TEXT_TOKENS, seed)):
-        one.text, one.reply = reply.text, _failure(reply, "text")
+def _write_texts(model: Model, states: Sequence[_ItemState], store: Store, seed: int) -> None:
+    alive = [state for state in states if state.reply is None]
+    for state in alive:
+        route = DEFAULT if state.type == UNREADABLE else state.type
+        state.kind, state.text_prompt = annotations.TEXT_KINDS[route], TEXT_PROMPTS[route]
+    turns = [Turn(role="user", text=state.text_prompt, clips=(state.item.clip,)) for state in alive]
+    questions = [Prompt(turns=(turn,)) for turn in turns]
+    for state, reply in zip(alive, _replies(model, questions, store, "text", TEXT_TOKENS, seed)):
+        state.text, state.reply = reply.text, _failure(reply, "text")
 
 
-def _answer(model: Model, work: Sequence[_Work], store: Store, seed: int, *, hear: bool) -> None:
-    alive = [one for one in work if one.reply is None]
-    for one in alive:
-        one.prompt = answer_prompt(one.item, one.kind, one.text, hear=hear)
-    asked = [one.prompt for one in alive]
-    for one, reply in zip(alive, _replies(model, asked, store, "answer", MAX_NEW_TOKENS["idk"], seed)):
-        one.reply = _failure(reply, "answer") or reply
+def _answer(model: Model, states: Sequence[_ItemState], store: Store, seed: int, *, hear: bool) -> None:
+    alive = [state for state in states if state.reply is None]
+    for state in alive:
+        state.prompt = answer_prompt(state.item, state.kind, state.text, hear=hear)
+    questions = [state.prompt for state in alive]
+    for state, reply in zip(alive, _replies(model, questions, store, "answer", MAX_NEW_TOKENS["idk"], seed)):
+        state.reply = _failure(reply, "answer") or reply
 
 
 def _replies(
-    model: Model, asked: Sequence[Prompt], store: Store, step: str, limit: int, seed: int
+    model: Model, questions: Sequence[Prompt], store: Store, step: str, limit: int, seed: int
 ) -> list[Reply]:
     progress = f"{model.name}, agent's {step}"
-    return [one[0] for one in store.ask(model, asked, max_new_tokens=limit, seed=seed, progress=progress)]
+    replies = store.ask(model, questions, max_new_tokens=limit, seed=seed, progress=progress)
+    return [reply for (reply,) in replies]
 
 
 def _failure(reply: Reply, step: str) -> Reply | None:
@@ -173,15 +176,15 @@ def _failure(reply: Reply, step: str) -> Reply | None:
     return failed(f"step {step}: {reply.error}") if reply.finish == "failed" else None
 
 
-def _row(one: _Work, outcome: str) -> dict:
-    item, gold = one.item, one.item.gold
+def _row(state: _ItemState, outcome: str) -> dict:
+    item, gold = state.item, state.item.gold
     return {
-        "item": item.id, "modality": item.modality, "true": annotations.clip_type(item), "type_reply": one.type_reply,
-        "type": one.type, "kind": one.kind, "text_prompt": one.text_prompt, "text": one.text,
-        "answer_prompt": one.prompt.turns[-1].text if one.prompt else "", "reply": one.reply.text,
-        "outcome": outcome, "error": one.reply.error,
-        "states_gold": gold is not None and item.options[gold] in annotations.named(one.text, item.options),
-        "transcript": str(item.truth.get("transcript") or ""),
+        "item": item.id, "modality": item.modality, "true": annotations.clip_type(item), "type_reply": state.type_reply,
+        "type": state.type, "kind": state.kind, "text_prompt": state.text_prompt, "text": state.text,
+        "answer_prompt": state.prompt.turns[-1].text if state.prompt else "", "reply": state.reply.text,
+        "outcome": outcome, "error": state.reply.error,
+        "states_gold": gold is not None and item.options[gold] in annotations.labels_in(state.text, item.options),
+        "transcript": str(item.annotations.get("transcript") or ""),
         "content": annotations.labels_of(item),
     }  # fmt: skip
 

@@ -1,8 +1,7 @@
 """How well the Task Agent's first two steps do: routing, word error rate, content of captions.
 
 In: the steps of one run (agent.COLUMNS). Out: tidy tables with intervals. The yardstick is what the benchmark
-says it put into the clip; where it says nothing there is nothing to measure, and the table says so. This module
-asks no model, and knows nothing of the final answers.
+says it put into the clip; where it says nothing there is nothing to measure, and the table says so.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from lalm_utils.agent import FAILED, UNREADABLE
 from lalm_utils.items import MODALITIES
 from lalm_utils.refusals import tidy
 
-CAPTIONED = ("sound", "music")
+CAPTION_TYPES = ("sound", "music")
 LEFT_OUT = "clips_left_out"  # their text was not written, or by the prompt of another type
 
 
@@ -53,7 +52,7 @@ def routing_rates(steps: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["group", "metric", "value", "low", "high", "n"])
 
 
-def normalised(text: str) -> str:
+def normalise(text: str) -> str:
     """Words for the word error rate: NFKC, lower case, punctuation to spaces but for apostrophes within words.
 
     Numbers stay as they are written: "3" is not "three".
@@ -66,22 +65,22 @@ def word_error_rate(
 ) -> pd.DataFrame:
     """Word error rate of the model's transcripts of speech, with a bootstrap interval by clip.
 
-    Edits of all clips over words of all true transcripts, both `normalised`; it may exceed 1. Counted are clips
-    of speech with a true transcript that the model was asked to transcribe: a clip that was routed elsewhere has
-    no transcript to be wrong, so read the row `clips_left_out` too. Returns bootstrap.COLUMNS: word_error_rate,
+    Edits of all clips over words of all true transcripts, both in the form of `normalise`; it may exceed 1. Counted are
+    clips of speech with a true transcript that the model was asked to transcribe: a clip that was routed elsewhere
+    has no transcript to be wrong, so read the row `clips_left_out` too. Returns bootstrap.COLUMNS: word_error_rate,
     its parts (substitutions, deletions, insertions, each per true word), words and clips_left_out. n: clips.
     """
     bootstrap.check(n_boot=n_boot, level=level)
-    speech = steps[steps["true"].eq("speech") & steps["transcript"].map(normalised).ne("")]
-    heard = speech[_written(speech) & speech["kind"].eq(annotations.KINDS["speech"])]
-    pairs = zip(heard["transcript"], heard["text"])
-    edits = [jiwer.process_words(normalised(said), normalised(written)) for said, written in pairs]
+    speech = steps[steps["true"].eq("speech") & steps["transcript"].map(normalise).ne("")]
+    transcribed = speech[_model_text(speech) & speech["kind"].eq(annotations.TEXT_KINDS["speech"])]
+    pairs = zip(transcribed["transcript"], transcribed["text"])
+    edits = [jiwer.process_words(normalise(true), normalise(text)) for true, text in pairs]
     words = np.array([e.hits + e.substitutions + e.deletions for e in edits], dtype=int)
     parts = {name: np.array([getattr(e, name) for e in edits], dtype=int)
              for name in ("substitutions", "deletions", "insertions")}  # fmt: skip
     parts = {"word_error_rate": sum(parts.values()), **parts}
-    drawn = draws.weights(heard["true"], n_boot=n_boot, seed=seed) if edits else None
-    rows = [_ratio("speech", name, top, words, drawn, level) for name, top in parts.items()]
+    weights = draws.weights(transcribed["true"], n_boot=n_boot, seed=seed) if edits else None
+    rows = [_ratio("speech", name, top, words, weights, level) for name, top in parts.items()]
     rows.append(bootstrap.row("speech", "words", words.sum(), n=len(edits)))
     rows.append(bootstrap.row("speech", LEFT_OUT, len(speech) - len(edits), n=len(edits)))
     return bootstrap.tidy(rows, [])
@@ -100,37 +99,37 @@ def caption_content(
     Labels that a caption could name are those of all given items of its type. Returns bootstrap.COLUMNS, and
     clips_left_out (not captioned: no reply, or routed to transcription).
 
-    It sees labels word for word (`annotations.named`): not "a barking dog" for "dog bark", no order, number, tempo or
-    loudness, no denial; and nothing that a caption makes up beyond these labels.
+    It sees labels word for word (`annotations.labels_in`): not "a barking dog" for "dog bark", no order, number,
+    tempo or loudness, no denial; and nothing that a caption makes up beyond these labels.
     """
     bootstrap.check(n_boot=n_boot, level=level)
-    known = steps[steps["true"].isin(CAPTIONED) & steps["content"].map(len).gt(0)]
-    captioned = known[_written(known) & known["kind"].ne(annotations.KINDS["speech"])]
-    scored = pd.concat([_scored(captioned, known, name) for name in CAPTIONED])
+    labelled = steps[steps["true"].isin(CAPTION_TYPES) & steps["content"].map(len).gt(0)]
+    captions = labelled[_model_text(labelled) & labelled["kind"].ne(annotations.TEXT_KINDS["speech"])]
+    scores = pd.concat([_scores(captions, labelled, name) for name in CAPTION_TYPES])
     rows = []
-    for group in (*CAPTIONED, "overall"):
-        part = scored if group == "overall" else scored[scored["true"] == group]
-        asked = len(known) if group == "overall" else int(known["true"].eq(group).sum())
-        drawn = draws.weights(part["true"], n_boot=n_boot, seed=seed) if len(part) else None
+    for group in (*CAPTION_TYPES, "overall"):
+        part = scores if group == "overall" else scores[scores["true"] == group]
+        n_clips = len(labelled) if group == "overall" else int(labelled["true"].eq(group).sum())
+        weights = draws.weights(part["true"], n_boot=n_boot, seed=seed) if len(part) else None
         for name in ("recall", "precision", "recall_another_clip"):
             values = part[name].to_numpy(float)
-            there = ~np.isnan(values)
-            rows.append(_ratio(group, name, np.nan_to_num(values), there.astype(int), drawn, level))
-        rows.append(bootstrap.row(group, LEFT_OUT, asked - len(part), n=len(part)))
+            defined = ~np.isnan(values)
+            rows.append(_ratio(group, name, np.nan_to_num(values), defined.astype(int), weights, level))
+        rows.append(bootstrap.row(group, LEFT_OUT, n_clips - len(part), n=len(part)))
     return bootstrap.tidy(rows, [])
 
 
-def _written(steps: pd.DataFrame) -> pd.Series:
+def _model_text(steps: pd.DataFrame) -> pd.Series:
     """Whether the model wrote the text: it was asked to, and replied."""
     return steps["text_prompt"].ne("") & steps["text"].ne("")
 
 
-def _scored(captioned: pd.DataFrame, known: pd.DataFrame, kind: str) -> pd.DataFrame:
+def _scores(captions: pd.DataFrame, labelled: pd.DataFrame, kind: str) -> pd.DataFrame:
     """One row per captioned clip of a type: true, recall, precision, recall_another_clip; NaN for none."""
-    labels = {label for content in known.loc[known["true"] == kind, "content"] for label in content}
-    rows = captioned[captioned["true"] == kind]
+    labels = {label for content in labelled.loc[labelled["true"] == kind, "content"] for label in content}
+    rows = captions[captions["true"] == kind]
     named, true = (
-        [annotations.named(text, labels) for text in rows["text"]],
+        [annotations.labels_in(text, labels) for text in rows["text"]],
         [set(c) for c in rows["content"]],
     )
     others = [*named[1:], *named[:1]] if len(named) > 1 else [None] * len(named)
@@ -143,10 +142,10 @@ def _scored(captioned: pd.DataFrame, known: pd.DataFrame, kind: str) -> pd.DataF
 
 
 def _ratio(
-    group: str, metric: str, top: np.ndarray, bottom: np.ndarray, drawn: np.ndarray | None, level: float
+    group: str, metric: str, top: np.ndarray, bottom: np.ndarray, weights: np.ndarray | None, level: float
 ) -> dict:
     n = int((bottom > 0).sum())
-    if drawn is None or not n:
+    if weights is None or not n:
         return bootstrap.row(group, metric, np.nan, n=0, status="no clips")
-    value, resampled = draws.ratio(top, bottom, drawn)
+    value, resampled = draws.ratio(top, bottom, weights)
     return bootstrap.row(group, metric, value, resampled, n=n, level=level)

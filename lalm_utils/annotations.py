@@ -1,8 +1,7 @@
-"""What a benchmark says is true of a clip beyond the right option: its type, its text, its labels.
+"""Ground truth about clips beyond the right option: type, text, labels of what sounds.
 
 In: items. Out: their type and text for oracle runs and measures, and which labels a text names. MMAU, MMAR and
-SAKURA tell at most the modality; the embedded benchmark tells what its generator put into the clip. This module
-knows no model and no reply.
+SAKURA say at most the modality; the embedded benchmark says what its generator put into the clip.
 """
 
 from __future__ import annotations
@@ -12,13 +11,17 @@ from collections.abc import Callable, Collection, Sequence
 from lalm_utils.items import MODALITIES, Item
 from lalm_utils.refusals import tidy, words
 
-KINDS = {"sound": "caption", "music": "music caption", "speech": "transcript"}  # of text, by a clip's type
+TEXT_KINDS = {
+    "sound": "caption",
+    "music": "music caption",
+    "speech": "transcript",
+}  # of text, by a clip's type
 
 
 def clip_type(item: Item) -> str:
-    """What the clip is: the generator's type if it tells one, else the modality, which may be a mix."""
-    told = item.truth.get("type")
-    return told if told in MODALITIES else item.modality
+    """What the clip is: its annotated type if there is one, else the modality, which may be a mix."""
+    annotation = item.annotations.get("type")
+    return annotation if annotation in MODALITIES else item.modality
 
 
 def type_of(item: Item) -> str:
@@ -33,56 +36,58 @@ def type_of(item: Item) -> str:
 
 
 def text_of(item: Item) -> tuple[str, str]:
-    """(kind, text) that the benchmark tells: the transcript of speech, else the caption.
+    """(kind, text) by the benchmark: the transcript of speech, else the caption.
 
     Speech that is not transcribed, as of another language, may have a caption. ValueError if there is neither.
     """
     kind = type_of(item)
-    transcript, caption = (str(item.truth.get(key) or "").strip() for key in ("transcript", "caption"))
+    transcript, caption = (str(item.annotations.get(key) or "").strip() for key in ("transcript", "caption"))
     if kind == "speech" and transcript:
-        return KINDS[kind], transcript
+        return TEXT_KINDS[kind], transcript
     if caption:
-        return KINDS["music" if kind == "music" else "sound"], caption
+        return TEXT_KINDS["music" if kind == "music" else "sound"], caption
     raise ValueError(
-        f"item {item.id!r} of {item.benchmark}: its truth holds no {KINDS[kind]}, only "
-        f"{', '.join(sorted(item.truth)) or 'nothing'}; let the model write the text, or take a benchmark that "
+        f"item {item.id!r} of {item.benchmark}: its truth holds no {TEXT_KINDS[kind]}, only "
+        f"{', '.join(sorted(item.annotations)) or 'nothing'}; let the model write the text, or take a benchmark that "
         "tells it, such as mini"
     )
 
 
 def labels_of(item: Item) -> tuple[str, ...]:
     """The labels of what sounds in the clip, in order, one per occurrence; () where the benchmark is silent."""
-    content = item.truth.get("content")
+    content = item.annotations.get("content")
     return tuple(map(str, content)) if isinstance(content, list | tuple) else ()
 
 
-def told(items: Sequence[Item]) -> set[str]:
-    """What the benchmark tells of every item: a subset of {"type", "text"}."""
-    return {name for name, of in {"type": type_of, "text": text_of}.items() if _all(items, of)}
+def available(items: Sequence[Item]) -> set[str]:
+    """What the benchmark annotates in every item: a subset of {"type", "text"}."""
+    return {name for name, read in {"type": type_of, "text": text_of}.items() if _in_all(items, read)}
 
 
-def _all(items: Sequence[Item], of: Callable[[Item], object]) -> bool:
+def _in_all(items: Sequence[Item], read: Callable[[Item], object]) -> bool:
     try:
-        return bool([of(item) for item in items])
+        return bool([read(item) for item in items])
     except ValueError:
         return False
 
 
-def named(text: str, labels: Collection[str]) -> set[str]:
+def labels_in(text: str, labels: Collection[str]) -> set[str]:
     """The labels that occur in a text as whole words, whatever their case, articles and punctuation.
 
     Where labels overlap the longer one counts: "a muted trumpet" does not name "trumpet". Numbers are the same in
     words and digits. A denial is not seen: "no rain" names "rain".
     """
-    keys = {label: tuple(_folded(label)) for label in labels}
+    keys = {label: tuple(_words(label)) for label in labels}
     longest_first = sorted(set(filter(None, keys.values())), key=len, reverse=True)
-    said, found, place = _folded(text), set(), 0
-    while place < len(said):
-        here = next((key for key in longest_first if tuple(said[place : place + len(key)]) == key), None)
-        found.add(here)
-        place += len(here or (1,))
-    return {label for label, key in keys.items() if key in found}
+    text_words, matches, start = _words(text), set(), 0
+    while start < len(text_words):
+        match = next(
+            (key for key in longest_first if tuple(text_words[start : start + len(key)]) == key), None
+        )
+        matches.add(match)
+        start += len(match or (1,))
+    return {label for label, key in keys.items() if key in matches}
 
 
-def _folded(text: str) -> list[str]:
+def _words(text: str) -> list[str]:
     return [word.text for word in words(tidy(text), numbers=True)]

@@ -2,7 +2,7 @@
 
 In: the path of any file libsndfile decodes (WAV, FLAC, Ogg, MP3; any rate, width and number of channels).
 Out: a `Clip` of float32 samples at `RATE`, resampled here because models take arrays at face value.
-It does not know items, models or windows longer than one clip. Everything it refuses is an `AudioError`.
+Everything that is refused is an `AudioError`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import soxr
 RATE = 16_000  # Hz, what Whisper-type encoders hear
 MIN_SECONDS = 0.1  # shorter clips give an audio tower no token, and the model answers from the text alone
 FULL_SCALE_LIMIT = 8.0  # float files may overshoot 1.0; integers stored as floats are far beyond this
-_STREAMED = 0x7F000000  # bytes; what encoders that do not know the length yet promise is above
+_STREAM_LENGTH = 0x7F000000  # bytes; what encoders that do not know the length yet promise is above
 RATES = (1_000, 768_000)  # Hz; beyond them a header is damaged, and 30 s take gigabytes
-_AT_ONCE = 8_000_000  # samples of all channels that are decoded in one go; 30 s in stereo at 96 kHz are fewer
+_BLOCK_SAMPLES = 8_000_000  # samples of all channels in one block; 30 s in stereo at 96 kHz are fewer
 _MARGIN = 0.25  # seconds decoded past the cut, so that the resampler's edge lies behind it
 
 
@@ -60,13 +60,13 @@ def read_clip(path: str | Path, *, max_seconds: float = 30.0) -> Clip:
     """
     if not max_seconds >= MIN_SECONDS:
         raise AudioError(f"max_seconds = {max_seconds}: a clip is at least {MIN_SECONDS} s long")
-    with _opened(path) as file:
-        seconds = _checked_seconds(path, file)
-        wanted = int(min(file.frames, (max_seconds + _MARGIN) * file.samplerate))
-        mono, rate = _decoded(path, file, wanted), file.samplerate
+    with _open(path) as file:
+        seconds = _header_seconds(path, file)
+        n_frames = int(min(file.frames, (max_seconds + _MARGIN) * file.samplerate))
+        mono, rate = _decode(path, file, n_frames), file.samplerate
     samples = mono if rate == RATE else soxr.resample(mono, rate, RATE)
-    kept = int(min(len(samples), round(min(seconds, max_seconds) * RATE)))
-    samples = np.ascontiguousarray(np.clip(samples[:kept], -1.0, 1.0), dtype=np.float32)
+    length = int(min(len(samples), round(min(seconds, max_seconds) * RATE)))
+    samples = np.ascontiguousarray(np.clip(samples[:length], -1.0, 1.0), dtype=np.float32)
     return Clip(
         samples=samples, seconds=seconds, truncated=seconds > max_seconds, sha256=content_hash(samples)
     )
@@ -74,8 +74,8 @@ def read_clip(path: str | Path, *, max_seconds: float = 30.0) -> Clip:
 
 def check_clip(path: str | Path) -> float:
     """Seconds of a file by its header; AudioError if it is missing, unreadable, empty or under 0.1 s."""
-    with _opened(path) as file:
-        return _checked_seconds(path, file)
+    with _open(path) as file:
+        return _header_seconds(path, file)
 
 
 def write_clip(path: str | Path, samples: np.ndarray) -> None:
@@ -113,11 +113,11 @@ def _pcm16(samples: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(samples.astype(np.float64) * 32768), -32768, 32767).astype("<i2")
 
 
-def _opened(path: str | Path) -> soundfile.SoundFile:
+def _open(path: str | Path) -> soundfile.SoundFile:
     try:
         if not Path(path).is_file():
-            there = Path(path).exists()
-            fault = "a folder, pipe or device, no such file as a clip is" if there else "no such file"
+            exists = Path(path).exists()
+            fault = "a folder, pipe or device, no such file as a clip is" if exists else "no such file"
             raise MissingClip(f"{path}: {fault}; put the clip there or correct the path")
         return soundfile.SoundFile(path)
     except AudioError:
@@ -128,10 +128,10 @@ def _opened(path: str | Path) -> soundfile.SoundFile:
         ) from error
 
 
-def _checked_seconds(path: str | Path, file: soundfile.SoundFile) -> float:
+def _header_seconds(path: str | Path, file: soundfile.SoundFile) -> float:
     if file.frames <= 0:
         raise AudioError(f"{path}: empty, the file holds no samples; fetch or make the clip again")
-    _check_promised_length(path, file)
+    _check_length(path, file)
     if not RATES[0] <= file.samplerate <= RATES[1]:
         raise AudioError(
             f"{path}: damaged, a rate of {file.samplerate:,} Hz; {RATES[0]:,} to {RATES[1]:,} can be; fetch the "
@@ -146,41 +146,43 @@ def _checked_seconds(path: str | Path, file: soundfile.SoundFile) -> float:
     return seconds
 
 
-def _check_promised_length(path: str | Path, file: soundfile.SoundFile) -> None:
+def _check_length(path: str | Path, file: soundfile.SoundFile) -> None:
     """A WAV that was cut while being copied plays as if it were whole; only libsndfile's log tells."""
-    told = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
-    promised, there = map(int, told.groups()) if told else (0, 0)
-    if 0.99 * promised > there and promised < _STREAMED:
+    match = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+    promised, present = map(int, match.groups()) if match else (0, 0)
+    if 0.99 * promised > present and promised < _STREAM_LENGTH:
         raise AudioError(
-            f"{path}: damaged, {there} of {promised} bytes of samples are there; fetch the clip again"
+            f"{path}: damaged, {present} of {promised} bytes of samples are there; fetch the clip again"
         )
 
 
-def _decoded(path: str | Path, file: soundfile.SoundFile, wanted: int) -> np.ndarray:
-    """(wanted,) float32, the mean of the channels; as many as the header says, which are finite and on a scale of 1.
+def _decode(path: str | Path, file: soundfile.SoundFile, n_frames: int) -> np.ndarray:
+    """(n_frames,) float32, the mean of the channels; as many as the header says, which are finite and on a scale of 1.
 
     Mixed block by block: a header may promise a thousand channels, or samples that are not there.
     """
-    mixed, got, bad, peak = [], 0, 0, 0.0
-    for frames in _blocks(path, file, wanted):
-        got, bad = got + len(frames), bad + frames.size - int(np.isfinite(frames).sum())
+    mono, total, bad, peak = [], 0, 0, 0.0
+    for frames in _blocks(path, file, n_frames):
+        total, bad = total + len(frames), bad + frames.size - int(np.isfinite(frames).sum())
         peak = max(peak, float(np.abs(frames).max()))
-        mixed.append(frames.mean(axis=1, dtype=np.float32))
-    if not got or got < wanted - MIN_SECONDS * file.samplerate:
-        raise AudioError(f"{path}: damaged, {got} of {wanted} samples could be decoded; fetch the clip again")
-    _refuse_unfinite(path, bad, got * file.channels)
+        mono.append(frames.mean(axis=1, dtype=np.float32))
+    if not total or total < n_frames - MIN_SECONDS * file.samplerate:
+        raise AudioError(
+            f"{path}: damaged, {total} of {n_frames} samples could be decoded; fetch the clip again"
+        )
+    _refuse_nonfinite(path, bad, total * file.channels)
     if peak > FULL_SCALE_LIMIT:
         raise AudioError(
             f"{path}: samples reach {peak:g} where full scale is 1; divide them by their full scale"
         )
-    return np.concatenate(mixed)
+    return np.concatenate(mono)
 
 
-def _blocks(path: str | Path, file: soundfile.SoundFile, wanted: int) -> Iterator[np.ndarray]:
-    left = wanted
+def _blocks(path: str | Path, file: soundfile.SoundFile, n_frames: int) -> Iterator[np.ndarray]:
+    left = n_frames
     while left > 0:
         try:
-            frames = file.read(min(left, _AT_ONCE // file.channels), dtype="float32", always_2d=True)
+            frames = file.read(min(left, _BLOCK_SAMPLES // file.channels), dtype="float32", always_2d=True)
         except (RuntimeError, MemoryError, ValueError) as error:
             raise AudioError(
                 f"{path}: damaged, decoding broke off ({error}); fetch the clip again"
@@ -191,7 +193,7 @@ def _blocks(path: str | Path, file: soundfile.SoundFile, wanted: int) -> Iterato
         yield frames
 
 
-def _refuse_unfinite(path: str | Path, bad: int, size: int) -> None:
+def _refuse_nonfinite(path: str | Path, bad: int, size: int) -> None:
     if bad:
         raise AudioError(f"{path}: {bad} of {size} samples are NaN or infinite; none may be; export it again")
 
@@ -207,7 +209,7 @@ def _check_samples(path: str | Path, samples: np.ndarray) -> None:
         )
     if samples.dtype == np.int16:
         return
-    _refuse_unfinite(path, samples.size - int(np.isfinite(samples).sum()), samples.size)
+    _refuse_nonfinite(path, samples.size - int(np.isfinite(samples).sum()), samples.size)
     peak = float(np.abs(samples).max())
     if peak > 1:
         raise AudioError(

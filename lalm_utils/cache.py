@@ -1,7 +1,7 @@
 """The user's cache: where built things live, and how each is built once.
 
 In: a folder name and a function that fills a folder. Out: a folder that is whole, built now or earlier.
-It does not know what is built: the base model and the benchmark both come through here.
+The base model and the benchmark both come through here.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 def cache_dir() -> Path:
     """$LALM_UTILS_CACHE itself, else `lalm_utils` in the platform's cache folder. May not exist yet."""
-    if chosen := os.environ.get("LALM_UTILS_CACHE"):
-        return Path(chosen).expanduser().absolute()
+    if override := os.environ.get("LALM_UTILS_CACHE"):
+        return Path(override).expanduser().absolute()
     return _platform_cache() / "lalm_utils"
 
 

@@ -1,7 +1,7 @@
-"""Chains of thought as texts: where the steps end, whether the asked form was kept, what their length goes with.
+"""Chains of thought as texts: where the steps end, whether a reply keeps the form, what its length goes with.
 
 In: outcome tables of methods that ask for steps. Out: tidy tables. Everything here is about the wording of the
-replies: whether a model follows its own steps is another question (faithfulness), and is not answered here.
+replies; whether a model follows its own steps (faithfulness) is another question.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import pandas as pd
 from lalm_utils import bootstrap, draws
 from lalm_utils.outcomes import Outcome
 
-ANSWERED = (Outcome.CORRECT, Outcome.WRONG)
-_LINE = re.compile(r"[\s*_#>-]*(?P<more>final\s+)?answer[\s*_]*:[\s*_]*(?P<said>.*)", re.IGNORECASE)
+WITH_CHOICE = (Outcome.CORRECT, Outcome.WRONG)
+_LINE = re.compile(r"[\s*_#>-]*(?P<final>final\s+)?answer[\s*_]*:[\s*_]*(?P<answer>.*)", re.IGNORECASE)
 _WITHIN = re.compile(r"[\s*_]*\b(?:final\s+)?answer[\s*_]*:", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """A reply's steps, and whether it kept the form: steps, then one last line "Answer: ..." """
+    """A reply's steps, and whether it keeps the form: steps, then one last line "Answer: ..." """
 
     steps: str
-    kept: bool
+    keeps_form: bool
 
     @property
     def words(self) -> int:
@@ -35,30 +35,32 @@ class Chain:
 
 
 def split(reply: str) -> Chain:
-    """Part a reply before its first "Answer:"; without one all of it is steps.
+    """Split a reply before its first "Answer:"; without one all of it is steps.
 
     The form is kept if exactly one line starts with "Answer:", it is the last, something follows on it, and
     steps come before it. Emphasis and capitals do not matter.
     """
     lines = [line for line in reply.splitlines() if line.strip()]
-    answers = [(place, found) for place, line in enumerate(lines) if (found := _LINE.match(line))]
+    answers = [(number, match) for number, line in enumerate(lines) if (match := _LINE.match(line))]
     steps = "\n".join(lines[: answers[0][0]] if answers else lines)
     within = _WITHIN.search(steps)
     steps = (steps[: within.start()] if within else steps).strip()
     if len(answers) != 1 or within or not steps:
-        return Chain(steps=steps, kept=False)
-    ((place, line),) = answers
-    last = place == len(lines) - 1
-    return Chain(steps=steps, kept=bool(last and line["said"].strip() and not line["more"]))
+        return Chain(steps=steps, keeps_form=False)
+    ((number, line),) = answers
+    last = number == len(lines) - 1
+    return Chain(steps=steps, keeps_form=bool(last and line["answer"].strip() and not line["final"]))
 
 
-def described(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of an outcome table that have a reply, with `steps`, `words` and `kept` beside them."""
+def with_steps(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of an outcome table that have a reply, with `steps`, `words` and `keeps_form` beside them."""
     replied = table[table["outcome"] != Outcome.FAILED]
     parts = [split(reply) for reply in replied["reply"]]
     return replied.assign(
-        steps=[part.steps for part in parts], words=[part.words for part in parts], kept=[p.kept for p in parts]
-    )  # fmt: skip
+        steps=[part.steps for part in parts],
+        words=[part.words for part in parts],
+        keeps_form=[part.keeps_form for part in parts],
+    )
 
 
 def forms(runs: Mapping[str, pd.DataFrame], *, level: float = 0.95) -> pd.DataFrame:
@@ -69,8 +71,8 @@ def forms(runs: Mapping[str, pd.DataFrame], *, level: float = 0.95) -> pd.DataFr
     """
     rows = []
     for method, table in runs.items():
-        part = described(table)
-        hits = {"form kept": part["kept"].astype(bool), "unreadable": part["outcome"] == Outcome.UNREADABLE,
+        part = with_steps(table)
+        hits = {"form kept": part["keeps_form"].astype(bool), "unreadable": part["outcome"] == Outcome.UNREADABLE,
                 "cut": part["finish"] == "length"}  # fmt: skip
         for metric, hit in hits.items():
             k, n = int(hit.sum()), len(part)
@@ -83,7 +85,7 @@ def lengths(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     rows = [
         (method, outcome, words, n)
         for method, table in runs.items()
-        for (outcome, words), n in described(table).groupby(["outcome", "words"]).size().items()
+        for (outcome, words), n in with_steps(table).groupby(["outcome", "words"]).size().items()
     ]
     return pd.DataFrame(rows, columns=["method", "outcome", "words", "n"])
 
@@ -103,32 +105,32 @@ def predictors(
     bootstrap.check(n_boot=n_boot, level=level)
     rows = []
     for method, table in runs.items():
-        part = described(table[table["outcome"].isin(ANSWERED)])
+        part = with_steps(table[table["outcome"].isin(WITH_CHOICE)])
         right, n = (part["outcome"] == Outcome.CORRECT).to_numpy(bool), len(part)
-        made = {"auroc_words": (_auroc, "words"), "accuracy_form": (_difference, "kept")}
-        for metric, (measure, column) in made.items():
+        measures = {"auroc_words": (_auroc, "words"), "accuracy_form": (_difference, "keeps_form")}
+        for metric, (measure, column) in measures.items():
             value, resampled = np.nan, None
             if n:
-                drawn = draws.weights(part["modality"], n_boot=n_boot, seed=seed)
-                value, resampled = measure(part[column].to_numpy(float), right, drawn)
+                weights = draws.weights(part["modality"], n_boot=n_boot, seed=seed)
+                value, resampled = measure(part[column].to_numpy(float), right, weights)
             status = "" if np.isfinite(value) else "one of the two kinds is missing"
             rows.append(bootstrap.row(method, metric, value, resampled, n=n, level=level, status=status))
     return bootstrap.tidy(rows, [])
 
 
-def _auroc(score: np.ndarray, right: np.ndarray, drawn: np.ndarray) -> tuple[float, np.ndarray]:
+def _auroc(score: np.ndarray, right: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:
     """Of all pairs of a right and a wrong reply, the share in which the right one's score is higher."""
     above, below = score[right][:, None], score[~right][None, :]
     wins = (above > below) + 0.5 * (above == below)
     with np.errstate(divide="ignore", invalid="ignore"):
-        pairs = drawn[:, right].sum(1) * drawn[:, ~right].sum(1)
-        resampled = ((drawn[:, right] @ wins) * drawn[:, ~right]).sum(1) / pairs
+        pairs = weights[:, right].sum(1) * weights[:, ~right].sum(1)
+        resampled = ((weights[:, right] @ wins) * weights[:, ~right]).sum(1) / pairs
         value = np.divide(wins.sum(), wins.size)
     return float(value), resampled
 
 
-def _difference(kept: np.ndarray, right: np.ndarray, drawn: np.ndarray) -> tuple[float, np.ndarray]:
-    """Share right where `kept` is 1 minus where it is 0."""
-    kept = kept.astype(int)
-    (with_form, d1), (without, d0) = (draws.ratio(right * k, k, drawn) for k in (kept, 1 - kept))
+def _difference(form: np.ndarray, right: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:
+    """Share right where `form` is 1 minus where it is 0."""
+    form = form.astype(int)
+    (with_form, d1), (without, d0) = (draws.ratio(right * k, k, weights) for k in (form, 1 - form))
     return with_form - without, d1 - d0

@@ -23,7 +23,7 @@ FIELDS = ("id", "audio_id", "question", "choices", "answer", "task")
 BENCHMARKS = ("mini", "mmau", "mmar", "sakura")
 MODALITIES = ("sound", "music", "speech")
 LEVELS = ("", "easy", "medium", "hard")
-SORTS = {
+UNANSWERABLE_KINDS = {
     "silence": "inaudible",
     "masked": "inaudible",
     "option_removed": "ungrounded",
@@ -56,9 +56,11 @@ class Item:
     task: str = ""  # MMAU's and MMAR's sub-category
     level: str = ""  # "easy", "medium", "hard" or ""
     answerable: bool = True  # False only if the benchmark says so
-    reason: str = ""  # why it is unanswerable, a key of SORTS; "" if answerable or not told
+    reason: str = ""  # why it is unanswerable, a key of UNANSWERABLE_KINDS; "" if answerable or not said
     novel: bool = False  # its content never occurs in mini's train split
-    truth: Mapping[str, Any] = field(default_factory=dict)  # the generator's; SAKURA: the label
+    annotations: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # ground truth of the clip; SAKURA: its label
 
     def __post_init__(self) -> None:
         if rule := _broken_rule(self):
@@ -71,9 +73,9 @@ class Item:
         return right / len(self.options)
 
     @property
-    def sort(self) -> str:
-        """An unanswerable item's sort, "inaudible" or "ungrounded"; "" if answerable or not told."""
-        return SORTS.get(self.reason, "")
+    def kind(self) -> str:
+        """An unanswerable item's kind, "inaudible" or "ungrounded"; "" if answerable or the benchmark does not say."""
+        return UNANSWERABLE_KINDS.get(self.reason, "")
 
 
 def sample(items: Sequence[Item], n: int, *, seed: int = 0) -> list[Item]:
@@ -89,14 +91,14 @@ def sample(items: Sequence[Item], n: int, *, seed: int = 0) -> list[Item]:
     for item in sorted(items, key=lambda item: hashlib.sha256(f"{seed}/{item.id}".encode()).digest()):
         ranked.setdefault(item.modality, []).append(item)
     turns = zip_longest(*(ranked[modality] for modality in sorted(ranked)))
-    taken = {item.id for item in [item for item in chain.from_iterable(turns) if item][:n]}
-    return [item for item in items if item.id in taken]
+    ids = {item.id for item in [item for item in chain.from_iterable(turns) if item][:n]}
+    return [item for item in items if item.id in ids]
 
 
 def from_record(record: Mapping[str, Any], root: str | Path, *, benchmark: str | None = None) -> Item:
     """The item that a record in MMAU's schema describes; its clip lies under `root`, or will.
 
-    Beyond MMAU's fields it reads answerable, unanswerable_reason, novel, truth and seconds (kept in `truth`).
+    Beyond MMAU's fields it reads answerable, unanswerable_reason, novel, truth and seconds (both in `annotations`).
     `benchmark` defaults to the record's dataset if that is one of ours, else "mmau", which names its sources
     there. MMAR alone: an empty last choice is left out and logged, as four official items end with one.
     Raises BenchmarkError.
@@ -132,7 +134,7 @@ def to_record(item: Item, root: str | Path | None = None) -> dict[str, Any]:
         raise BenchmarkError(
             f"item {item.id!r}: clip {item.clip} lies outside {folder}; give a root above it"
         )
-    truth = dict(item.truth)
+    truth = dict(item.annotations)
     extras = {"unanswerable_reason": item.reason, "seconds": truth.pop("seconds", None), "truth": truth}
     withheld = item.gold is None and item.answerable
     return {
@@ -175,7 +177,7 @@ def _fields(record: Mapping[str, Any], root: Path) -> dict[str, Any]:
         "answerable": answerable,
         "reason": _label(record, "unanswerable_reason"),
         "novel": record.get("novel", False),
-        "truth": _truth(record),
+        "annotations": _annotations(record),
     }
 
 
@@ -200,14 +202,14 @@ def _index(answer: Any, options: tuple[str, ...]) -> int:
     answer = _text(answer, "answer")
     if answer in options:
         return options.index(answer)
-    alike = [option for option in options if _folded(option) == _folded(answer)]
-    if len(set(alike)) != 1:
-        which = "more than one" if alike else "no"
+    matches = [option for option in options if _normalise(option) == _normalise(answer)]
+    if len(set(matches)) != 1:
+        which = "more than one" if matches else "no"
         raise BenchmarkError(f"answer {short_repr(answer)} is {which} option of {short_repr(list(options))}")
-    return options.index(alike[0])
+    return options.index(matches[0])
 
 
-def _folded(text: str) -> str:
+def _normalise(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
@@ -227,7 +229,7 @@ def _label(record: Mapping[str, Any], key: str) -> str:
     return ", ".join(value.strip() for value in values)
 
 
-def _truth(record: Mapping[str, Any]) -> dict[str, Any]:
+def _annotations(record: Mapping[str, Any]) -> dict[str, Any]:
     truth, seconds = record.get("truth") or {}, record.get("seconds")
     if not isinstance(truth, Mapping):
         raise BenchmarkError(f"truth {short_repr(truth)} is no object")
@@ -273,8 +275,8 @@ def _broken_rule(item: Item) -> str:
         return f"number of options is {len(item.options)}; there must be 2 to {MAX_OPTIONS}"
     if item.gold is not None and not (item.answerable and item.gold in range(len(item.options))):
         return f"gold {short_repr(item.gold)}; an index of the options, or None, which an unanswerable item must have"
-    if item.reason and (item.answerable or item.reason not in SORTS):
-        return f"reason {short_repr(item.reason)}; none if answerable, otherwise one of {', '.join(SORTS)}"
+    if item.reason and (item.answerable or item.reason not in UNANSWERABLE_KINDS):
+        return f"reason {short_repr(item.reason)}; none if answerable, otherwise one of {', '.join(UNANSWERABLE_KINDS)}"
     if item.level not in LEVELS:
         return f"level {short_repr(item.level)}; easy, medium, hard or empty"
     if not isinstance(item.novel, bool):

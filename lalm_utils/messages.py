@@ -1,7 +1,7 @@
 """Values in messages, short enough to read.
 
 In: any value, however large. Out: its repr, cut. An error names the value that it is about, and a value may be a
-list of a million texts or a text of a megabyte. It knows nothing of what values mean.
+list of a million texts or a text of a megabyte.
 """
 
 from __future__ import annotations

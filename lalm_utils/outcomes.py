@@ -208,7 +208,7 @@ def _row(item: Item, reply: Reply) -> dict:
     return {
         "benchmark": item.benchmark, "split": item.split, "item": item.id, "modality": item.modality,
         "category": item.category, "task": item.task, "level": item.level, "novel": item.novel,
-        "answerable": item.answerable, "sort": item.sort, "reason": item.reason,
+        "answerable": item.answerable, "sort": item.kind, "reason": item.reason,
         "n_options": len(item.options), "chance": item.chance, "gold": item.gold,
         "reply": reply.text, "choice": graded.choice, "outcome": graded.outcome.value,
         "finish": reply.finish, "error": reply.error, "truncated": reply.truncated,

@@ -25,17 +25,17 @@ def is_interactive() -> bool:
 
     LALM_UTILS_PROGRESS=1 or 0 overrides it.
     """
-    if chosen := os.environ.get(OVERRIDE):
-        return chosen != "0"
+    if override := os.environ.get(OVERRIDE):
+        return override != "0"
     if any(name in os.environ for name in LIVE_NOTEBOOK) and "ipykernel" in sys.modules:
         return True
     return sys.stderr is not None and sys.stderr.isatty()
 
 
 def bar(label: str, *, total: int, done: int = 0, unit: str = "prompt", show: bool | None = None) -> tqdm:
-    """A bar at `done` of `total`, a context manager with `update(steps)`; shown if work is left and watched.
+    """A bar at `done` of `total`, a context manager with `update(steps)`; shown if work is left and somebody watches.
 
-    `show` overrides whether anybody is taken to watch.
+    `show` overrides that.
     """
     visible = (is_interactive() if show is None else show) and done < total
     return tqdm(total=total, initial=done, desc=label, unit=unit, disable=not visible)

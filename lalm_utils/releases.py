@@ -24,9 +24,9 @@ from typing import Any
 from lalm_utils.benchmarks import MINI_SPLITS, generator_version, planned_items
 from lalm_utils.items import Item
 
-KNOWN = Path(__file__).with_name("releases.json")
+TABLE = Path(__file__).with_name("releases.json")
 SHORT = 8  # hex digits of a digest in releases.json: two of 3,000 items meet by chance once in 1,000
-KIN = 0.5  # share of ids that are a release's, from which on unknown items are a version of it
+SAME_IDS = 0.5  # share of ids that are a release's, from which on unknown items are a version of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,16 +55,16 @@ class Whole:
 def identify(items: Sequence[Item]) -> Release:
     """The release that `items` are, are a part of, or have something in common with."""
     digests = [digest(item) for item in items]
-    total, named = content_hash(digests), _named(items, digests)
-    of: dict[Whole, list[str]] = {}
-    for each in digests:
-        if each in named:
-            of.setdefault(named[each], []).append(each)
-    parts = [_part(whole, some) for whole, some in of.items()]
-    if sum(map(len, of.values())) == len(items):
+    total, releases = content_hash(digests), _releases_of(items, digests)
+    members: dict[Whole, list[str]] = {}
+    for item_digest in digests:
+        if item_digest in releases:
+            members.setdefault(releases[item_digest], []).append(item_digest)
+    parts = [_part(whole, some) for whole, some in members.items()]
+    if sum(map(len, members.values())) == len(items):
         return Release(name=" and ".join(parts), sha256=total, known=True)
     common = f" ({len(items):,} items, among them {' and '.join(parts)})" if parts else ""
-    return Release(name=f"{_kind(items, digests)}, {total[:12]}{common}", sha256=total, known=False)
+    return Release(name=f"{_unknown_name(items, digests)}, {total[:12]}{common}", sha256=total, known=False)
 
 
 def digest(item: Item) -> str:
@@ -78,29 +78,19 @@ def content_hash(digests: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
 
 
-def entry(items: Sequence[Item]) -> dict[str, Any]:
-    """What releases.json holds of a release: its hash, and the short digests of its items and of their ids."""
-    digests = sorted(map(digest, items))
-    return {
-        "sha256": content_hash(digests),
-        "items": "".join(each[:SHORT] for each in digests),
-        "ids": "".join(sorted(_of_id(item.id) for item in items)),
-    }
-
-
-def _of_id(name: str) -> str:
+def _id_digest(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:SHORT]
 
 
-def _kind(items: Sequence[Item], digests: Sequence[str]) -> str:
+def _unknown_name(items: Sequence[Item], digests: Sequence[str]) -> str:
     """What unknown items are called: an earlier time's, another version of a release whose ids they have, or so."""
-    short = {each[:SHORT] for each in digests}
-    for name, revised in _known()["earlier"].items():
+    short = {full[:SHORT] for full in digests}
+    for name, revised in _table()["earlier"].items():
         if short & _split(revised):
             return name
-    ids = {_of_id(item.id) for item in items}
-    for name, release in _known()["releases"].items():
-        if len(ids & _split(release["ids"])) > KIN * len(ids):
+    ids = {_id_digest(item.id) for item in items}
+    for name, release in _table()["releases"].items():
+        if len(ids & _split(release["ids"])) > SAME_IDS * len(ids):
             return f"another version of {name}"
     return "unknown release"
 
@@ -111,18 +101,18 @@ def _part(whole: Whole, digests: Sequence[str]) -> str:
     return f"{len(digests):,} of the {whole.size:,} items of {whole.name}"
 
 
-def _named(items: Sequence[Item], digests: Sequence[str]) -> dict[str, Whole]:
+def _releases_of(items: Sequence[Item], digests: Sequence[str]) -> dict[str, Whole]:
     """The release that each known digest is of."""
     published, planned = _published(), {}
     if any(item.id.rpartition("-")[0] in MINI_SPLITS for item in items):
         planned = _planned()
-    return {each: published[each[:SHORT]] for each in digests if each[:SHORT] in published} | planned
+    return {full: published[full[:SHORT]] for full in digests if full[:SHORT] in published} | planned
 
 
 @cache
-def _known() -> dict[str, dict[str, Any]]:
+def _table() -> dict[str, dict[str, Any]]:
     """releases.json: `releases` by name; and, by the name of an `earlier` time, items that were revised since."""
-    return json.loads(KNOWN.read_text(encoding="utf-8"))
+    return json.loads(TABLE.read_text(encoding="utf-8"))
 
 
 def _split(text: str) -> frozenset[str]:
@@ -132,11 +122,11 @@ def _split(text: str) -> frozenset[str]:
 @cache
 def _published() -> dict[str, Whole]:
     """By the first digits of an item's digest."""
-    found = {}
-    for name, release in _known()["releases"].items():
+    published: dict[str, Whole] = {}
+    for name, release in _table()["releases"].items():
         short = _split(release["items"])
-        found |= dict.fromkeys(short, Whole(name=name, sha256=release["sha256"], size=len(short)))
-    return found
+        published |= dict.fromkeys(short, Whole(name=name, sha256=release["sha256"], size=len(short)))
+    return published
 
 
 @cache

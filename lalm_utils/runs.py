@@ -1,6 +1,6 @@
-"""One run: a model asked about items by a method, through the store, graded into an outcome table.
+"""One run: a model answers items by a method, through the store, and the replies are graded into an outcome table.
 
-In: a model, items, the name of a method. Out: the table of `outcomes`. The notebooks' one line for "ask".
+In: a model, items, the name of a method. Out: the table of `outcomes`. The one call that notebooks make.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def ask(
     (default: the method). `exemplars` replaces the worked examples of a few-shot method (`prompts.render`).
     Replies already stored are not asked for again.
     """
-    asked = [prompts.render(item, method, audio=audio, exemplars=exemplars) for item in items]
-    replies = store.ask(model, asked, max_new_tokens=MAX_NEW_TOKENS[method], seed=seed)
-    first = [several[0] for several in replies]
-    return outcomes.table(items, first, model=model.name, method=label or method, seed=seed)
+    questions = [prompts.render(item, method, audio=audio, exemplars=exemplars) for item in items]
+    replies = store.ask(model, questions, max_new_tokens=MAX_NEW_TOKENS[method], seed=seed)
+    greedy = [reply for (reply,) in replies]
+    return outcomes.table(items, greedy, model=model.name, method=label or method, seed=seed)
 
 
 def with_clips(items: Sequence[Item], clips: Sequence[Path]) -> list[Item]:
@@ -60,17 +60,17 @@ def with_clips(items: Sequence[Item], clips: Sequence[Path]) -> list[Item]:
     return [replace(item, clip=clip) for item, clip in zip(items, clips, strict=True)]
 
 
-def swapped(items: Sequence[Item]) -> list[Item]:
+def swap_clips(items: Sequence[Item]) -> list[Item]:
     """Each question with another clip, its gold option unchanged.
 
     The clip is the next item's of the same modality that has another one (items may share a recording), or of
     any modality where there is none. Raises ValueError if all items share one clip.
     """
-    return with_clips(items, [_another_clip(items, place) for place in range(len(items))])
+    return with_clips(items, [_another_clip(items, index) for index in range(len(items))])
 
 
-def _another_clip(items: Sequence[Item], place: int) -> Path:
-    item, following = items[place], [*items[place + 1 :], *items[:place]]
+def _another_clip(items: Sequence[Item], index: int) -> Path:
+    item, following = items[index], [*items[index + 1 :], *items[:index]]
     for modality in (item.modality, None):
         for other in following:
             if other.clip != item.clip and modality in (other.modality, None):
@@ -81,7 +81,7 @@ def _another_clip(items: Sequence[Item], place: int) -> Path:
     )
 
 
-def silenced(items: Sequence[Item]) -> list[Item]:
+def with_silence(items: Sequence[Item]) -> list[Item]:
     """Each question with digital silence as long as its clip (to 0.1 s), kept in the user's cache."""
     folder = cache_dir() / "silence"
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from hostile import Case
 from hostile_audio import Runs
 
 from lalm_utils.engine import weights
-from lalm_utils.load_model import load_model
+from lalm_utils.load_model import load_model, resolve
 from lalm_utils.reply_file import APPLICATION, SCHEMA
 from lalm_utils.store import Store
 
@@ -42,7 +42,7 @@ def merged(path: Path) -> int:
 
 def found(folder: Path) -> str:
     """The fingerprint of a model's folder, or of an adapter's and its base's, whose weights are whole."""
-    there = weights.find(folder)
+    there = weights.find(folder, resolve=resolve)
     weights.refuse_damaged(there)
     return weights.fingerprint(there, "float32")
 

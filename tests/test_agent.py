@@ -18,7 +18,7 @@ from lalm_utils.store import Store
 
 TYPES = ("sound", "music", "speech")
 WRITTEN = {"sound": "a bell rings", "music": "a piano plays", "speech": "hello there"}
-TRUTHS = {
+ANNOTATIONS = {
     "sound": {"caption": "the sound of a bell", "content": ["bell"]},
     "music": {"caption": "a flute plays", "content": ["flute"]},
     "speech": {"transcript": "Hello, you."},
@@ -34,17 +34,17 @@ def store(tmp_path) -> Store:
 @pytest.fixture
 def three(tmp_path) -> list[Item]:
     """One item a type, its id, its clip with a tone of its own."""
-    return [make(tmp_path, kind, number, truth=TRUTHS[kind]) for number, kind in enumerate(TYPES)]
+    return [make(tmp_path, kind, number, annotations=ANNOTATIONS[kind]) for number, kind in enumerate(TYPES)]
 
 
 def make(folder: Path, modality: str, number: int = 0, *, name: str = "", **fields) -> Item:
     clip = folder / f"{name or modality}.wav"
     tone = np.sin(2 * np.pi * (200 + 50 * number) * np.arange(RATE // 4) / RATE)
     write_clip(clip, (0.5 * tone).astype(np.float32))
-    told = {"gold": 0, "options": ("bell", "rain")} | fields
+    settings = {"gold": 0, "options": ("bell", "rain")} | fields
     return Item(
         id=name or modality, benchmark="mini", split="test", modality=modality, question=f"What is {clip.stem}?",
-        clip=clip, **told,
+        clip=clip, **settings,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lalm_utils import agent
-from lalm_utils.agent_measures import caption_content, normalised, routing, routing_rates, word_error_rate
+from lalm_utils.agent_measures import caption_content, normalise, routing, routing_rates, word_error_rate
 
 KINDS = {"sound": "caption", "music": "music caption", "speech": "transcript"}
 EMPTY = {
@@ -95,7 +95,7 @@ def test_routing_rates_leave_failed_items_out_and_have_intervals():
     ],
 )
 def test_normalisation_drops_case_and_punctuation_and_nothing_else(text, expected):
-    assert normalised(text) == expected
+    assert normalise(text) == expected
 
 
 def test_word_error_rate_is_edits_of_all_clips_over_words_of_all_transcripts():

@@ -12,10 +12,10 @@ from lalm_utils.mini.benchmark import record
 from lalm_utils.mini.plan import plan
 
 
-def item(modality: str = "sound", **told) -> Item:
+def item(modality: str = "sound", **values) -> Item:
     return Item(
         id="q0", benchmark="mmau", split="test", modality=modality, question="What is it?",
-        options=("bell", "rain"), gold=0, clip=Path("/clips/q0.wav"), truth=told,
+        options=("bell", "rain"), gold=0, clip=Path("/clips/q0.wav"), annotations=values,
     )  # fmt: skip
 
 
@@ -82,22 +82,26 @@ def test_a_benchmark_without_the_text_is_told_what_to_do(one, message):
 
 
 @pytest.mark.parametrize(
-    ("case", "asked", "expected"),
+    ("case", "items", "expected"),
     [
-        ("all told", [item("sound", caption="a bell"), item("speech", transcript="x")], {"type", "text"}),
+        (
+            "all annotated",
+            [item("sound", caption="a bell"), item("speech", transcript="x")],
+            {"type", "text"},
+        ),
         ("one item without a text", [item("sound", caption="a bell"), item("music")], {"type"}),
         ("a mix", [item("mix-sound-music", caption="a bell")], set()),
     ],
 )
-def test_what_is_told_is_told_of_every_item(case, asked, expected):
-    assert annotations.told(asked) == expected, case
+def test_what_is_available_is_annotated_in_every_item(case, items, expected):
+    assert annotations.available(items) == expected, case
 
 
 def test_the_embedded_benchmark_tells_type_and_text_of_every_item():
     planned = plan("test", size=180)
     items = [from_record(record(one, 1.0), "/clips", benchmark="mini") for one in planned]
     assert {one.task for one in items} >= {"Language", "Spoken word", "Event count", "Tempo"}
-    assert annotations.told(items) == {"type", "text"}
+    assert annotations.available(items) == {"type", "text"}
     assert [annotations.type_of(one) for one in items] == [one.modality for one in items]
     assert all(annotations.labels_of(one) for one in items if one.modality != "speech")
 
@@ -131,19 +135,19 @@ LABELS = ("trumpet", "muted trumpet", "dog bark", "rain", "bell")
     ],
 )
 def test_labels_are_named_word_for_word(case, text, expected):
-    assert annotations.named(text, LABELS) == expected, case
+    assert annotations.labels_in(text, LABELS) == expected, case
 
 
 @pytest.mark.parametrize("labels", [["dog", "dog bark"], ["dog bark", "dog"]])
 def test_the_longer_of_two_labels_that_begin_alike_is_named(labels):
-    assert annotations.named("a dog bark", labels) == {"dog bark"}
-    assert annotations.named("a dog, a dog bark", labels) == {"dog", "dog bark"}
+    assert annotations.labels_in("a dog bark", labels) == {"dog bark"}
+    assert annotations.labels_in("a dog, a dog bark", labels) == {"dog", "dog bark"}
 
 
 def test_numbers_are_the_same_in_words_and_digits():
-    assert annotations.named("heard three times", ["2", "3"]) == {"3"}
-    assert annotations.named("heard 3 times", ["two", "three"]) == {"three"}
+    assert annotations.labels_in("heard three times", ["2", "3"]) == {"3"}
+    assert annotations.labels_in("heard 3 times", ["two", "three"]) == {"three"}
 
 
 def test_labels_of_equal_words_are_named_together_and_empty_ones_never():
-    assert annotations.named("a dog", ["Dog", "the dog", "...", ""]) == {"Dog", "the dog"}
+    assert annotations.labels_in("a dog", ["Dog", "the dog", "...", ""]) == {"Dog", "the dog"}

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
+import types
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+from records import a_folder, a_record, numbered, official
 
 from lalm_utils import benchmarks
+from lalm_utils.audio import RATE, read_clip
 from lalm_utils.benchmarks import SAKURA_COLUMNS, load, read_records, split_options
 from lalm_utils.items import BenchmarkError
 
@@ -68,7 +75,7 @@ def a_track(root: Path, *rows: dict, track: str = "Animal", columns: tuple[str, 
     return root
 
 
-def asked(path: Path, **options):
+def load_questions(path: Path, **options):
     return load(path, need_clips=False, **options)
 
 
@@ -90,12 +97,12 @@ LAYOUTS = [
 
 @pytest.mark.parametrize("case, name, text, benchmark", LAYOUTS, ids=[row[0] for row in LAYOUTS])
 def test_a_question_file_is_told_by_its_content(tmp_path, case, name, text, benchmark):
-    (item,) = asked(written(tmp_path / name, text))
+    (item,) = load_questions(written(tmp_path / name, text))
     assert item.benchmark == benchmark
 
 
 def test_mmau_fields_find_their_place(tmp_path):
-    (item,) = asked(written(tmp_path / "q.json", [MMAU]))
+    (item,) = load_questions(written(tmp_path / "q.json", [MMAU]))
     assert (item.id, item.split, item.modality, item.level) == ("a1", "test-mini", "sound", "hard")
     assert (item.category, item.task, item.options, item.gold) == (
         "Reasoning",
@@ -107,7 +114,7 @@ def test_mmau_fields_find_their_place(tmp_path):
 
 
 def test_mmar_fields_find_their_place(tmp_path):
-    (item,) = asked(written(tmp_path / "q.jsonl", lines(MMAR)))
+    (item,) = load_questions(written(tmp_path / "q.jsonl", lines(MMAR)))
     assert (item.id, item.split, item.modality, item.level) == ("r1", "test", "mix-music-speech", "")
     assert (item.category, item.task, item.gold) == ("Semantic Layer", "Content Analysis", 2)
     assert item.clip == tmp_path.resolve() / "audio" / "r1.wav"
@@ -115,7 +122,7 @@ def test_mmar_fields_find_their_place(tmp_path):
 
 def test_a_line_separator_inside_a_text_does_not_end_the_line(tmp_path):
     question = "Who\u2028sings\x85now?"
-    (item,) = asked(written(tmp_path / "q.jsonl", lines({**MMAR, "question": question})))
+    (item,) = load_questions(written(tmp_path / "q.jsonl", lines({**MMAR, "question": question})))
     assert item.question == question
 
 
@@ -124,14 +131,14 @@ WITHHELD = [("null", None), ("empty", "")]
 
 @pytest.mark.parametrize("case, answer", WITHHELD, ids=[row[0] for row in WITHHELD])
 def test_a_withheld_answer_leaves_an_item_that_can_be_asked_but_not_graded(tmp_path, case, answer):
-    (item,) = asked(written(tmp_path / "q.json", [{**MMAU, "answer": answer}]))
+    (item,) = load_questions(written(tmp_path / "q.json", [{**MMAU, "answer": answer}]))
     assert (item.gold, item.answerable) == (None, True)
 
 
 def test_an_unanswerable_item_says_so_itself(tmp_path):
     record = {**MMAU, "answer": None, "answerable": False, "unanswerable_reason": "silence"}
-    (item,) = asked(written(tmp_path / "q.json", [record]))
-    assert (item.gold, item.answerable, item.sort) == (None, False, "inaudible")
+    (item,) = load_questions(written(tmp_path / "q.json", [record]))
+    assert (item.gold, item.answerable, item.kind) == (None, False, "inaudible")
 
 
 # ---- folders and splits ----------------------------------------------------------------------------
@@ -140,14 +147,14 @@ def test_an_unanswerable_item_says_so_itself(tmp_path):
 def test_a_folder_stands_for_its_only_question_file(tmp_path):
     written(tmp_path / "q.json", [MMAU])
     written(tmp_path / "evaluation.py", "print()")
-    assert [item.id for item in asked(tmp_path)] == ["a1"]
+    assert [item.id for item in load_questions(tmp_path)] == ["a1"]
 
 
 def test_a_manifest_beside_the_questions_is_no_rival(tmp_path):
     written(tmp_path / "items.json", [MMAU])
     written(tmp_path / "manifest.json", json.dumps({"items.json": "0" * 64}, indent=1))
     written(tmp_path / "manifest_on_one_line.json", {"items.json": "0" * 64})
-    assert [item.id for item in asked(tmp_path)] == ["a1"]
+    assert [item.id for item in load_questions(tmp_path)] == ["a1"]
 
 
 def test_two_question_files_in_a_folder_are_not_chosen_between(tmp_path):
@@ -155,31 +162,33 @@ def test_two_question_files_in_a_folder_are_not_chosen_between(tmp_path):
     written(tmp_path / "b.json", "[ damaged")
     written(tmp_path / "c.jsonl", lines(MMAR))
     with pytest.raises(BenchmarkError, match=r"found a\.json, b\.json, c\.jsonl; give the file's own path"):
-        asked(tmp_path)
+        load_questions(tmp_path)
 
 
 def test_a_folder_without_questions_says_what_is_expected(tmp_path):
     with pytest.raises(BenchmarkError, match=r"one question file .* or SAKURA's .* found none"):
-        asked(tmp_path)
+        load_questions(tmp_path)
 
 
 def test_a_split_chooses_its_items(tmp_path):
     file = written(tmp_path / "q.json", [MMAU, {**MMAU, "id": "a2", "split": "test"}])
-    assert [item.id for item in asked(file)] == ["a1", "a2"]
-    assert [item.id for item in asked(file, split="test")] == ["a2"]
+    assert [item.id for item in load_questions(file)] == ["a1", "a2"]
+    assert [item.id for item in load_questions(file, split="test")] == ["a2"]
 
 
 def test_a_split_that_is_not_there_is_refused_with_those_that_are(tmp_path):
     file = written(tmp_path / "q.json", [MMAU, {**MMAU, "id": "a2", "split": "test"}])
     with pytest.raises(BenchmarkError, match="no item of split 'dev'; it holds test, test-mini; choose one"):
-        asked(file, split="dev")
+        load_questions(file, split="dev")
 
 
 # ---- MMAR's stray choices --------------------------------------------------------------------------
 
 
 def test_an_empty_last_choice_of_mmar_is_left_out_and_said(tmp_path, caplog):
-    (item,) = asked(written(tmp_path / "q.jsonl", lines({**MMAR, "choices": [*MMAR["choices"], ""]})))
+    (item,) = load_questions(
+        written(tmp_path / "q.jsonl", lines({**MMAR, "choices": [*MMAR["choices"], ""]}))
+    )
     assert item.options == ("A man", "A woman", "Both")
     assert caplog.messages == ["item 'r1' of MMAR: the last choice is empty and left out"]
 
@@ -194,7 +203,7 @@ STRAY = [
 @pytest.mark.parametrize("case, record", STRAY, ids=[row[0] for row in STRAY])
 def test_an_empty_choice_anywhere_else_is_an_error(tmp_path, case, record):
     with pytest.raises(BenchmarkError, match="option '' is blank"):
-        asked(written(tmp_path / "q.jsonl", lines(record)))
+        load_questions(written(tmp_path / "q.jsonl", lines(record)))
 
 
 # ---- files that are refused ------------------------------------------------------------------------
@@ -256,23 +265,23 @@ REFUSED = [
 def test_a_file_that_holds_no_items_is_refused_by_name(tmp_path, case, content, message):
     file = written(tmp_path / "q.json", content)
     with pytest.raises(BenchmarkError, match=message) as caught:
-        asked(file)
+        load_questions(file)
     assert str(caught.value).startswith(str(file))
 
 
 def test_a_file_beyond_the_limit_is_not_read(tmp_path, monkeypatch):
     file = written(tmp_path / "q.json", [MMAU])
     monkeypatch.setattr(benchmarks, "MAX_BYTES", file.stat().st_size)
-    assert len(asked(file)) == 1
+    assert len(load_questions(file)) == 1
     monkeypatch.setattr(benchmarks, "MAX_BYTES", 100)
     with pytest.raises(BenchmarkError, match=r"\d+ bytes; a question file has at most 100; split it"):
-        asked(file)
+        load_questions(file)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "no/where.json", "x" * 5000, "null\0byte"])
 def test_a_path_that_is_not_there_is_no_benchmark(tmp_path, name):
     with pytest.raises(BenchmarkError, match=r'no such file or folder; give "mini"|cannot be opened'):
-        asked(tmp_path / name)
+        load_questions(tmp_path / name)
 
 
 # ---- SAKURA ----------------------------------------------------------------------------------------
@@ -280,15 +289,17 @@ def test_a_path_that_is_not_there_is_no_benchmark(tmp_path, name):
 
 @pytest.mark.parametrize("where", [".", "data", "data/Animal", "data/Animal/metadata.csv"])
 def test_sakura_is_found_from_its_root_its_data_or_one_track(tmp_path, where):
-    (item,) = asked(a_track(tmp_path, SAKURA) / where)
+    (item,) = load_questions(a_track(tmp_path, SAKURA) / where)
     assert (item.id, item.benchmark, item.split) == ("Animal/dog1.wav/single", "sakura", "single")
     assert (item.question, item.options, item.gold) == ("Which animal?", ("cat", "dog"), 1)
     assert item.clip == tmp_path.resolve() / "data" / "Animal" / "audio" / "dog1.wav"
-    assert (item.category, item.truth) == ("Animal", {"label": "dog"})
+    assert (item.category, item.annotations) == ("Animal", {"label": "dog"})
 
 
 def test_the_second_hop_is_another_item_about_the_same_clip(tmp_path):
-    (single,), (multi,) = (asked(a_track(tmp_path, SAKURA), split=hop) for hop in ("single", "multi"))
+    (single,), (multi,) = (
+        load_questions(a_track(tmp_path, SAKURA), split=hop) for hop in ("single", "multi")
+    )
     assert single.clip == multi.clip
     assert (multi.id, multi.split) == ("Animal/dog1.wav/multi", "multi")
     assert (multi.options, multi.gold) == (("It barks, loudly.", "It mews."), 0)
@@ -296,13 +307,13 @@ def test_the_second_hop_is_another_item_about_the_same_clip(tmp_path):
 
 @pytest.mark.parametrize("track, modality", benchmarks.TRACKS.items())
 def test_a_track_decides_the_modality(tmp_path, track, modality):
-    (item,) = asked(a_track(tmp_path, SAKURA, track=track))
+    (item,) = load_questions(a_track(tmp_path, SAKURA, track=track))
     assert item.modality == modality
 
 
 def test_the_same_file_name_in_two_tracks_is_no_duplicate(tmp_path):
     a_track(tmp_path, SAKURA, track="Emotion")
-    assert len({item.id for item in asked(a_track(tmp_path, SAKURA))}) == 2
+    assert len({item.id for item in load_questions(a_track(tmp_path, SAKURA))}) == 2
 
 
 INSTRUCTIONS = [
@@ -333,7 +344,7 @@ ANSWERS = [
 
 @pytest.mark.parametrize("case, answer, gold", ANSWERS, ids=[row[0] for row in ANSWERS])
 def test_an_answer_with_its_letter_finds_its_option(tmp_path, case, answer, gold):
-    (item,) = asked(a_track(tmp_path, {**SAKURA, "single_answer": answer}))
+    (item,) = load_questions(a_track(tmp_path, {**SAKURA, "single_answer": answer}))
     assert item.gold == gold
 
 
@@ -362,7 +373,7 @@ ROWS = [
 def test_a_row_that_breaks_a_rule_is_refused_by_file_line_and_item(tmp_path, case, changes, message):
     a_track(tmp_path, {**SAKURA, "file": "first.wav"}, {**SAKURA, **changes})
     with pytest.raises(BenchmarkError, match=message) as caught:
-        asked(tmp_path)
+        load_questions(tmp_path)
     text = str(caught.value)
     name = changes.get("file", SAKURA["file"]).strip()
     assert text.startswith(f"{tmp_path}/data/Animal/metadata.csv, line 3, item 'Animal/{name}/single'")
@@ -389,7 +400,7 @@ TABLES = [
 def test_a_table_that_holds_no_rows_is_refused_by_name(tmp_path, case, content, message):
     file = written(tmp_path / "data" / "Animal" / "metadata.csv", content)
     with pytest.raises(BenchmarkError, match=message) as caught:
-        asked(tmp_path)
+        load_questions(tmp_path)
     assert str(caught.value).startswith(str(file))
 
 
@@ -397,19 +408,202 @@ def test_an_unknown_track_has_no_modality(tmp_path):
     with pytest.raises(
         BenchmarkError, match="unknown track 'Weather'; there are Animal, Emotion, Gender, Language"
     ):
-        asked(a_track(tmp_path, SAKURA, track="Weather"))
+        load_questions(a_track(tmp_path, SAKURA, track="Weather"))
 
 
 def test_sakura_has_two_hops_only(tmp_path):
     with pytest.raises(BenchmarkError, match="SAKURA has no split 'test'; choose one of single, multi"):
-        asked(a_track(tmp_path, SAKURA), split="test")
+        load_questions(a_track(tmp_path, SAKURA), split="test")
 
 
 def test_the_label_may_be_missing(tmp_path):
-    (item,) = asked(a_track(tmp_path, SAKURA, columns=SAKURA_COLUMNS))
-    assert item.truth == {}
+    (item,) = load_questions(a_track(tmp_path, SAKURA, columns=SAKURA_COLUMNS))
+    assert item.annotations == {}
 
 
 def test_the_folder_that_clips_may_not_leave_is_the_benchmarks(tmp_path):
     root, records = read_records(a_track(tmp_path, SAKURA))
     assert (root, records[0][0]) == (tmp_path, f"{tmp_path}/data/Animal/metadata.csv, line 2")
+
+
+# ---- official files ------------------------------------------------------------------------------
+
+
+def test_mmau_loads_whole():
+    items = load(official("mmau"), need_clips=False)
+    assert Counter(item.modality for item in items) == {"sound": 333, "music": 334, "speech": 333}
+    assert Counter(len(item.options) for item in items) == {4: 948, 2: 27, 5: 24, 8: 1}
+    assert sum(len(set(item.options)) < len(item.options) for item in items) == 27
+    assert (
+        sum(item.chance > 1 / len(item.options) for item in items) == 16
+    )  # the gold is among the duplicates
+    assert Counter(item.level for item in items) == {"easy": 224, "medium": 540, "hard": 236}
+    assert {item.category for item in items} == {"Reasoning", "Information Extraction"}
+    assert {(item.benchmark, item.split, item.answerable) for item in items} == {("mmau", "test-mini", True)}
+
+
+def test_every_gold_of_mmau_and_mmar_is_the_files_answer():
+    rows = json.loads((official("mmau") / "mmau-test-mini.json").read_text(encoding="utf-8"))
+    lines = (official("mmar") / "MMAR-meta.jsonl").read_text(encoding="utf-8")
+    rows += [json.loads(line) for line in lines.splitlines()]
+    items = load(official("mmau"), need_clips=False) + load(official("mmar"), need_clips=False)
+    assert [item.id for item in items] == [row["id"] for row in rows]
+    assert [item.options[item.gold] for item in items] == [row["answer"].strip() for row in rows]
+    assert [item.gold for item in items] == [row["choices"].index(row["answer"]) for row in rows]
+
+
+def test_mmar_loads_whole_with_its_mixes():
+    items = load(official("mmar"), need_clips=False)
+    assert Counter(item.modality for item in items) == {
+        "speech": 294,
+        "music": 206,
+        "sound": 165,
+        "mix-sound-speech": 218,
+        "mix-music-speech": 82,
+        "mix-sound-music-speech": 24,
+        "mix-sound-music": 11,
+    }
+    assert {(item.benchmark, item.split) for item in items} == {("mmar", "test")}
+    assert items[0].task == "Professional Knowledge and Reasoning"
+
+
+def test_mmars_four_empty_last_choices_are_left_out_and_said(caplog):
+    options = Counter(len(item.options) for item in load(official("mmar"), need_clips=False))
+    assert options == {4: 815 + 3, 2: 171 + 1, 3: 10 - 1, 6: 1}
+    assert [record.getMessage().split("the ")[1] for record in caplog.records] == [
+        "last choice is empty and left out"
+    ] * 4
+
+
+@pytest.mark.parametrize("hop", ["single", "multi"])
+def test_sakura_loads_whole_with_clips_that_can_be_read(hop):
+    items = load(official("sakura"), split=hop)
+    assert Counter(item.category for item in items) == dict.fromkeys(
+        ("Animal", "Emotion", "Gender", "Language"), 120
+    )
+    assert {(item.category == "Animal", item.modality) for item in items} == {
+        (True, "sound"),
+        (False, "speech"),
+    }
+    assert Counter(len(item.options) for item in items) == {4: 360, 2: 120}
+    assert not any("(a)" in text for item in items for text in (item.question, *item.options))
+    assert {item.split for item in items} == {hop}
+    assert all(item.clip.is_absolute() for item in items)
+    assert read_clip(items[0].clip).seconds > 0.1
+
+
+def test_sakuras_single_hop_gold_is_the_clips_label():
+    items = load(official("sakura"), need_clips=False)
+    wrong = [
+        item.id for item in items if item.options[item.gold].lower() != item.annotations["label"].lower()
+    ]
+    assert wrong == []
+
+
+# ---- clips ---------------------------------------------------------------------------------------
+
+
+def test_clips_that_are_there_pass(tmp_path):
+    items = load(a_folder(tmp_path, numbered(3)))
+    assert [item.clip for item in items] == [tmp_path.resolve() / "clips" / f"{i}.wav" for i in range(3)]
+
+
+def test_missing_and_unreadable_clips_are_listed_in_one_error(tmp_path):
+    folder = a_folder(tmp_path, numbered(9))
+    for i in range(2, 8):
+        (folder / "clips" / f"{i}.wav").unlink()
+    (folder / "clips" / "1.wav").write_text("no audio")
+    with pytest.raises(BenchmarkError) as caught:
+        load(folder)
+    message = str(caught.value)
+    assert f"{folder}: 7 of 9 items have a missing or unreadable clip, the first 5" in message
+    assert message.count("\n  item ") == 5
+    assert "item '1': " in message
+    assert "1.wav: not readable as audio" in message
+    assert "2.wav: no such file" in message
+    assert "need_clips=False" in message
+
+
+def test_a_clip_under_a_tenth_of_a_second_is_an_error(tmp_path):
+    folder = a_folder(tmp_path, numbered(1))
+    soundfile.write(folder / "clips" / "0.wav", np.zeros(1000), RATE)
+    with pytest.raises(BenchmarkError, match=r"1 of 1 items .*\n.*s long; a clip needs at least 0\.1 s"):
+        load(folder)
+
+
+def test_a_name_too_long_for_the_disk_is_a_missing_clip(tmp_path):
+    folder = a_folder(tmp_path, [a_record(audio_id="x" * 300 + ".wav")], clips=False)
+    with pytest.raises(BenchmarkError, match="1 of 1 items have a missing or unreadable clip"):
+        load(folder)
+
+
+def test_questions_load_without_audio_when_asked(tmp_path):
+    assert len(load(a_folder(tmp_path, numbered(3), clips=False), need_clips=False)) == 3
+
+
+def test_only_the_clips_of_the_sample_are_needed(tmp_path):
+    folder = a_folder(tmp_path, numbered(5))
+    chosen = load(folder, n=2)
+    for i in set("01234") - {item.id for item in chosen}:
+        (folder / "clips" / f"{i}.wav").unlink()
+    assert load(folder, n=2) == chosen
+
+
+# ---- what else load refuses ----------------------------------------------------------------------
+
+
+def test_an_id_that_stands_twice_is_an_error(tmp_path):
+    folder = a_folder(tmp_path, [*numbered(3), a_record(id="1")])
+    with pytest.raises(BenchmarkError, match="item '1': duplicate id, 1 such; an id names one item"):
+        load(folder)
+
+
+def test_ids_that_differ_by_spaces_alone_are_duplicates(tmp_path):
+    folder = a_folder(tmp_path, [a_record(id="1"), a_record(id=" 1")])
+    with pytest.raises(BenchmarkError, match="item '1': duplicate id"):
+        load(folder)
+
+
+@pytest.mark.parametrize("n", [0, -3, 1.5, "10", True])
+def test_a_sample_size_that_is_no_positive_integer_is_refused(tmp_path, n):
+    with pytest.raises(BenchmarkError, match="a sample has at least 1 item; give an integer, or None"):
+        load(a_folder(tmp_path, numbered(3)), n=n)
+
+
+def test_numpys_integers_are_integers(tmp_path):
+    assert len(load(a_folder(tmp_path, numbered(3)), n=np.int64(2))) == 2
+
+
+@pytest.fixture
+def fake_mini(monkeypatch, tmp_path):
+    """Stands in for the embedded benchmark: remembers which split was asked for."""
+    splits = []
+
+    def ensure(split):
+        splits.append(split)
+        return a_folder(tmp_path, numbered(5, split=split, dataset="mini"), clips=False)
+
+    package, module = types.ModuleType("lalm_utils.mini"), types.ModuleType("lalm_utils.mini.benchmark")
+    module.ensure = ensure
+    package.benchmark = module
+    monkeypatch.setitem(sys.modules, "lalm_utils.mini", package)
+    monkeypatch.setitem(sys.modules, "lalm_utils.mini.benchmark", module)
+    return splits
+
+
+def test_mini_is_the_embedded_benchmark_and_its_test_split_the_default(fake_mini):
+    assert len(load("mini", need_clips=False)) == 5
+    assert len(load("mini", split="idk", n=2, need_clips=False)) == 2
+    assert fake_mini == ["test", "idk"]
+
+
+def test_minis_clips_are_checked_like_any_others(fake_mini):
+    with pytest.raises(BenchmarkError, match="mini: 5 of 5 items have a missing or unreadable clip"):
+        load("mini")
+
+
+def test_a_folder_called_mini_is_reached_by_a_path(tmp_path, monkeypatch):
+    (tmp_path / "mini").mkdir()
+    a_folder(tmp_path / "mini", numbered(2))
+    monkeypatch.chdir(tmp_path)
+    assert len(load("./mini")) == 2

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lalm_utils.chains import described, forms, lengths, predictors, split
+from lalm_utils.chains import forms, lengths, predictors, split, with_steps
 
 
 @pytest.mark.parametrize(
-    ("case", "reply", "steps", "kept"),
+    ("case", "reply", "steps", "keeps_form"),
     [
         ("as asked", "I hear a dog.\nAnswer: dog", "I hear a dog.", True),
         ("an empty line between", "I hear a dog.\n\nAnswer: dog\n", "I hear a dog.", True),
@@ -31,9 +31,9 @@ from lalm_utils.chains import described, forms, lengths, predictors, split
         ("blank", " \n ", "", False),
     ],
 )
-def test_a_chain_is_parted_before_its_first_answer(case, reply, steps, kept):
+def test_a_chain_is_split_before_its_first_answer(case, reply, steps, keeps_form):
     chain = split(reply)
-    assert (chain.steps, chain.kept) == (steps, kept), case
+    assert (chain.steps, chain.keeps_form) == (steps, keeps_form), case
     assert chain.words == len(steps.split()), case
 
 
@@ -45,15 +45,15 @@ def table(*rows: tuple[str, str], modality: str = "sound", finish: str = "stop")
     ])  # fmt: skip
 
 
-def chain(words: int, *, kept: bool = True) -> str:
-    return "x " * words + ("\nAnswer: dog" if kept else "")
+def chain(words: int, *, keeps_form: bool = True) -> str:
+    return "x " * words + ("\nAnswer: dog" if keeps_form else "")
 
 
 def test_failed_calls_are_no_replies():
-    rows = described(table(("correct", chain(3)), ("failed", "")))
+    rows = with_steps(table(("correct", chain(3)), ("failed", "")))
     assert rows["item"].tolist() == ["q0"]
-    assert (rows["words"].tolist(), rows["kept"].tolist()) == ([3], [True])
-    assert described(table(("failed", ""))).empty
+    assert (rows["words"].tolist(), rows["keeps_form"].tolist()) == ([3], [True])
+    assert with_steps(table(("failed", ""))).empty
 
 
 def test_forms_are_shares_of_replies():
@@ -118,7 +118,7 @@ def test_form_is_a_difference_of_accuracies():
         ("correct", chain(2)),
         ("correct", chain(2)),
         ("wrong", chain(2)),
-        ("wrong", chain(2, kept=False)),
+        ("wrong", chain(2, keeps_form=False)),
     ]
     found = value(predictors({"mcot": table(*rows)}), "accuracy_form")
     assert found["value"] == pytest.approx(2 / 3)

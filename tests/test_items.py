@@ -1,75 +1,20 @@
-"""Items keep their rules, load whole from real files, sample evenly, and come back from records."""
+"""Items keep their rules, are sampled evenly, and come back from records."""
 
 from __future__ import annotations
 
 import json
-import sys
-import types
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from records import a_folder, a_record, an_item, official
 
-from lalm_utils.audio import RATE, read_clip, write_clip
+from lalm_utils.audio import RATE, write_clip
 from lalm_utils.benchmarks import load
-from lalm_utils.items import BenchmarkError, Item, from_record, sample, to_record
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-
-
-def official(name: str) -> Path:
-    if not (SHARED / name).exists():
-        pytest.skip(f"needs the official files of {name} in {SHARED}")
-    return SHARED / name
-
-
-def an_item(**changes) -> Item:
-    fields = {
-        "id": "1",
-        "benchmark": "mini",
-        "split": "test",
-        "modality": "sound",
-        "question": "What barks?",
-        "options": ("A dog", "A cat", "A cow", "A hen"),
-        "gold": 0,
-        "clip": Path("/data/clips/1.wav"),
-    }
-    return Item(**{**fields, **changes})
-
-
-def a_record(**changes) -> dict:
-    fields = {
-        "id": "1",
-        "audio_id": "./clips/1.wav",
-        "question": "What barks?",
-        "choices": ["A dog", "A cat", "A cow", "A hen"],
-        "answer": "A cat",
-        "dataset": "AudioSet",
-        "task": "sound",
-        "split": "test-mini",
-        "category": "Reasoning",
-        "sub-category": "Acoustic Source Inference",
-        "difficulty": "easy",
-    }
-    return {**fields, **changes}
-
-
-def a_folder(tmp_path: Path, records: list[dict], *, clips: bool = True) -> Path:
-    """An MMAU folder with a tone for every record."""
-    (tmp_path / "questions.json").write_text(json.dumps(records), encoding="utf-8")
-    (tmp_path / "clips").mkdir(exist_ok=True)
-    for record in records if clips else ():
-        write_clip(tmp_path / record["audio_id"], np.full(RATE, 0.1))
-    return tmp_path
-
-
-def numbered(count: int, **changes) -> list[dict]:
-    return [a_record(id=f"{i}", audio_id=f"./clips/{i}.wav", **changes) for i in range(count)]
-
+from lalm_utils.items import BenchmarkError, from_record, sample, to_record
 
 # ---- the noun ------------------------------------------------------------------------------------
 
@@ -88,7 +33,7 @@ def test_chance_is_the_share_of_options_that_are_right(case, item, chance):
     assert item.chance == chance
 
 
-SORTS = [
+KINDS = [
     ("silence", "inaudible"),
     ("masked", "inaudible"),
     ("option_removed", "ungrounded"),
@@ -97,13 +42,13 @@ SORTS = [
 ]
 
 
-@pytest.mark.parametrize("reason, sort", SORTS)
-def test_an_unanswerable_items_reason_tells_its_sort(reason, sort):
-    assert an_item(gold=None, answerable=False, reason=reason).sort == sort
+@pytest.mark.parametrize("reason, kind", KINDS)
+def test_an_unanswerable_items_reason_tells_its_kind(reason, kind):
+    assert an_item(gold=None, answerable=False, reason=reason).kind == kind
 
 
-def test_an_answerable_item_is_of_no_sort():
-    assert an_item().sort == ""
+def test_an_answerable_item_is_of_no_kind():
+    assert an_item().kind == ""
 
 
 def test_an_item_is_frozen():
@@ -143,187 +88,6 @@ BROKEN = [
 def test_an_item_that_breaks_a_rule_cannot_be_made(case, changes, message):
     with pytest.raises(BenchmarkError, match=message):
         an_item(**changes)
-
-
-# ---- official files ------------------------------------------------------------------------------
-
-
-def test_mmau_loads_whole():
-    items = load(official("mmau"), need_clips=False)
-    assert Counter(item.modality for item in items) == {"sound": 333, "music": 334, "speech": 333}
-    assert Counter(len(item.options) for item in items) == {4: 948, 2: 27, 5: 24, 8: 1}
-    assert sum(len(set(item.options)) < len(item.options) for item in items) == 27
-    assert (
-        sum(item.chance > 1 / len(item.options) for item in items) == 16
-    )  # the gold is among the duplicates
-    assert Counter(item.level for item in items) == {"easy": 224, "medium": 540, "hard": 236}
-    assert {item.category for item in items} == {"Reasoning", "Information Extraction"}
-    assert {(item.benchmark, item.split, item.answerable) for item in items} == {("mmau", "test-mini", True)}
-
-
-def test_every_gold_of_mmau_and_mmar_is_the_files_answer():
-    rows = json.loads((official("mmau") / "mmau-test-mini.json").read_text(encoding="utf-8"))
-    lines = (official("mmar") / "MMAR-meta.jsonl").read_text(encoding="utf-8")
-    rows += [json.loads(line) for line in lines.splitlines()]
-    items = load(official("mmau"), need_clips=False) + load(official("mmar"), need_clips=False)
-    assert [item.id for item in items] == [row["id"] for row in rows]
-    assert [item.options[item.gold] for item in items] == [row["answer"].strip() for row in rows]
-    assert [item.gold for item in items] == [row["choices"].index(row["answer"]) for row in rows]
-
-
-def test_mmar_loads_whole_with_its_mixes():
-    items = load(official("mmar"), need_clips=False)
-    assert Counter(item.modality for item in items) == {
-        "speech": 294,
-        "music": 206,
-        "sound": 165,
-        "mix-sound-speech": 218,
-        "mix-music-speech": 82,
-        "mix-sound-music-speech": 24,
-        "mix-sound-music": 11,
-    }
-    assert {(item.benchmark, item.split) for item in items} == {("mmar", "test")}
-    assert items[0].task == "Professional Knowledge and Reasoning"
-
-
-def test_mmars_four_empty_last_choices_are_left_out_and_said(caplog):
-    options = Counter(len(item.options) for item in load(official("mmar"), need_clips=False))
-    assert options == {4: 815 + 3, 2: 171 + 1, 3: 10 - 1, 6: 1}
-    assert [record.getMessage().split("the ")[1] for record in caplog.records] == [
-        "last choice is empty and left out"
-    ] * 4
-
-
-@pytest.mark.parametrize("hop", ["single", "multi"])
-def test_sakura_loads_whole_with_clips_that_can_be_read(hop):
-    items = load(official("sakura"), split=hop)
-    assert Counter(item.category for item in items) == dict.fromkeys(
-        ("Animal", "Emotion", "Gender", "Language"), 120
-    )
-    assert {(item.category == "Animal", item.modality) for item in items} == {
-        (True, "sound"),
-        (False, "speech"),
-    }
-    assert Counter(len(item.options) for item in items) == {4: 360, 2: 120}
-    assert not any("(a)" in text for item in items for text in (item.question, *item.options))
-    assert {item.split for item in items} == {hop}
-    assert all(item.clip.is_absolute() for item in items)
-    assert read_clip(items[0].clip).seconds > 0.1
-
-
-def test_sakuras_single_hop_gold_is_the_clips_label():
-    items = load(official("sakura"), need_clips=False)
-    wrong = [item.id for item in items if item.options[item.gold].lower() != item.truth["label"].lower()]
-    assert wrong == []
-
-
-# ---- clips ---------------------------------------------------------------------------------------
-
-
-def test_clips_that_are_there_pass(tmp_path):
-    items = load(a_folder(tmp_path, numbered(3)))
-    assert [item.clip for item in items] == [tmp_path.resolve() / "clips" / f"{i}.wav" for i in range(3)]
-
-
-def test_missing_and_unreadable_clips_are_listed_in_one_error(tmp_path):
-    folder = a_folder(tmp_path, numbered(9))
-    for i in range(2, 8):
-        (folder / "clips" / f"{i}.wav").unlink()
-    (folder / "clips" / "1.wav").write_text("no audio")
-    with pytest.raises(BenchmarkError) as caught:
-        load(folder)
-    message = str(caught.value)
-    assert f"{folder}: 7 of 9 items have a missing or unreadable clip, the first 5" in message
-    assert message.count("\n  item ") == 5
-    assert "item '1': " in message
-    assert "1.wav: not readable as audio" in message
-    assert "2.wav: no such file" in message
-    assert "need_clips=False" in message
-
-
-def test_a_clip_under_a_tenth_of_a_second_is_an_error(tmp_path):
-    folder = a_folder(tmp_path, numbered(1))
-    soundfile.write(folder / "clips" / "0.wav", np.zeros(1000), RATE)
-    with pytest.raises(BenchmarkError, match=r"1 of 1 items .*\n.*s long; a clip needs at least 0\.1 s"):
-        load(folder)
-
-
-def test_a_name_too_long_for_the_disk_is_a_missing_clip(tmp_path):
-    folder = a_folder(tmp_path, [a_record(audio_id="x" * 300 + ".wav")], clips=False)
-    with pytest.raises(BenchmarkError, match="1 of 1 items have a missing or unreadable clip"):
-        load(folder)
-
-
-def test_questions_load_without_audio_when_asked(tmp_path):
-    assert len(load(a_folder(tmp_path, numbered(3), clips=False), need_clips=False)) == 3
-
-
-def test_only_the_clips_of_the_sample_are_needed(tmp_path):
-    folder = a_folder(tmp_path, numbered(5))
-    chosen = load(folder, n=2)
-    for i in set("01234") - {item.id for item in chosen}:
-        (folder / "clips" / f"{i}.wav").unlink()
-    assert load(folder, n=2) == chosen
-
-
-# ---- what else load refuses ----------------------------------------------------------------------
-
-
-def test_an_id_that_stands_twice_is_an_error(tmp_path):
-    folder = a_folder(tmp_path, [*numbered(3), a_record(id="1")])
-    with pytest.raises(BenchmarkError, match="item '1': duplicate id, 1 such; an id names one item"):
-        load(folder)
-
-
-def test_ids_that_differ_by_spaces_alone_are_duplicates(tmp_path):
-    folder = a_folder(tmp_path, [a_record(id="1"), a_record(id=" 1")])
-    with pytest.raises(BenchmarkError, match="item '1': duplicate id"):
-        load(folder)
-
-
-@pytest.mark.parametrize("n", [0, -3, 1.5, "10", True])
-def test_a_sample_size_that_is_no_positive_integer_is_refused(tmp_path, n):
-    with pytest.raises(BenchmarkError, match="a sample has at least 1 item; give an integer, or None"):
-        load(a_folder(tmp_path, numbered(3)), n=n)
-
-
-def test_numpys_integers_are_integers(tmp_path):
-    assert len(load(a_folder(tmp_path, numbered(3)), n=np.int64(2))) == 2
-
-
-@pytest.fixture
-def fake_mini(monkeypatch, tmp_path):
-    """Stands in for the embedded benchmark: remembers which split was asked for."""
-    splits = []
-
-    def ensure(split):
-        splits.append(split)
-        return a_folder(tmp_path, numbered(5, split=split, dataset="mini"), clips=False)
-
-    package, module = types.ModuleType("lalm_utils.mini"), types.ModuleType("lalm_utils.mini.benchmark")
-    module.ensure = ensure
-    package.benchmark = module
-    monkeypatch.setitem(sys.modules, "lalm_utils.mini", package)
-    monkeypatch.setitem(sys.modules, "lalm_utils.mini.benchmark", module)
-    return splits
-
-
-def test_mini_is_the_embedded_benchmark_and_its_test_split_the_default(fake_mini):
-    assert len(load("mini", need_clips=False)) == 5
-    assert len(load("mini", split="idk", n=2, need_clips=False)) == 2
-    assert fake_mini == ["test", "idk"]
-
-
-def test_minis_clips_are_checked_like_any_others(fake_mini):
-    with pytest.raises(BenchmarkError, match="mini: 5 of 5 items have a missing or unreadable clip"):
-        load("mini")
-
-
-def test_a_folder_called_mini_is_reached_by_a_path(tmp_path, monkeypatch):
-    (tmp_path / "mini").mkdir()
-    a_folder(tmp_path / "mini", numbered(2))
-    monkeypatch.chdir(tmp_path)
-    assert len(load("./mini")) == 2
 
 
 # ---- sampling ------------------------------------------------------------------------------------
@@ -381,9 +145,9 @@ ROUND_TRIPS = [
     ("unanswerable", {"gold": None, "answerable": False, "reason": "masked"}),
     ("unanswerable for no reason told", {"gold": None, "answerable": False}),
     ("novel", {"novel": True, "level": "hard", "category": "perception", "task": "count"}),
-    ("with truth", {"truth": {"caption": "a dog barks", "seconds": 3.5}}),
+    ("with annotations", {"annotations": {"caption": "a dog barks", "seconds": 3.5}}),
     ("of MMAR", {"benchmark": "mmar", "modality": "mix-sound-music-speech"}),
-    ("of SAKURA", {"benchmark": "sakura", "split": "multi", "truth": {"label": "dog"}}),
+    ("of SAKURA", {"benchmark": "sakura", "split": "multi", "annotations": {"label": "dog"}}),
     ("unicode", {"question": "Où\u2028? ½", "options": ("é", "e\u0301x"), "gold": 1}),
 ]
 
@@ -434,14 +198,14 @@ def test_a_records_benchmark_is_told_by_its_dataset(case, changes, said, benchma
 def test_the_generators_extra_fields_are_kept():
     extras = {"answer": None, "answerable": False, "unanswerable_reason": "wrong_category", "novel": True}
     item = from_record(a_record(**extras, seconds=4.2, truth={"type": "music"}), "/data")
-    assert (item.gold, item.answerable, item.reason, item.sort) == (
+    assert (item.gold, item.answerable, item.reason, item.kind) == (
         None,
         False,
         "wrong_category",
         "ungrounded",
     )
     assert item.novel is True
-    assert item.truth == {"type": "music", "seconds": 4.2}
+    assert item.annotations == {"type": "music", "seconds": 4.2}
 
 
 ANSWERS = [

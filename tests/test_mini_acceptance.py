@@ -63,7 +63,7 @@ def test_the_model_card_tells_every_measured_claim():
 def test_the_model_hears_what_it_answers(model, store):
     asked = benchmarks.load("mini", split="dev", n=FEW)
     plain = runs.ask(model, asked, store=store)
-    silent = runs.ask(model, runs.silenced(asked), store=store, label="silence")
+    silent = runs.ask(model, runs.with_silence(asked), store=store, label="silence")
     assert (plain["outcome"] != "unreadable").mean() >= 0.9
     assert accuracy(plain) >= plain["chance"].mean() + 0.1
     assert accuracy(plain) >= accuracy(silent) + 0.1

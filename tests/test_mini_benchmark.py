@@ -223,8 +223,8 @@ def test_a_split_loads_as_items_with_readable_clips(small, own_cache, split):
             planned.reason,
             planned.novel,
         )
-        assert item.truth["rationale"] == planned.draft.rationale
-        assert item.truth["seconds"] == pytest.approx(read_clip(item.clip).seconds, abs=1e-3)
+        assert item.annotations["rationale"] == planned.draft.rationale
+        assert item.annotations["seconds"] == pytest.approx(read_clip(item.clip).seconds, abs=1e-3)
 
 
 def test_the_default_split_is_test(small, own_cache):
@@ -233,7 +233,7 @@ def test_the_default_split_is_test(small, own_cache):
 
 def test_unanswerable_items_tell_their_sort(small, own_cache):
     loaded = benchmarks.load("mini", split="unanswerable")
-    sorts = {item.reason: item.sort for item in loaded}
+    sorts = {item.reason: item.kind for item in loaded}
     assert sorts == {"silence": "inaudible", "masked": "inaudible", "option_removed": "ungrounded",
                      "wrong_category": "ungrounded"}  # fmt: skip
     assert all(item.gold is None and not item.answerable for item in loaded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import random
@@ -13,7 +14,6 @@ import pytest
 from questions import write_benchmark
 
 from lalm_utils import benchmarks, items, releases
-from lalm_utils.mini import benchmark
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 OFFICIAL = {
@@ -32,18 +32,24 @@ def official(name: str) -> list[items.Item]:
 
 
 def known_releases() -> dict[str, dict[str, str]]:
-    return json.loads(releases.KNOWN.read_text())["releases"]
+    return json.loads(releases.TABLE.read_text())["releases"]
 
 
 def of_mini(split: str = "test") -> list[items.Item]:
-    return benchmark.planned(split)
+    return benchmarks.planned_items(split)
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_an_official_file_is_named_and_is_what_the_package_knows(name):
     asked = official(name)
     known = known_releases()
-    assert releases.entry(asked) == known[name]
+    digests = sorted(map(releases.digest, asked))
+    ids = sorted(hashlib.sha256(item.id.encode()).hexdigest()[: releases.SHORT] for item in asked)
+    assert known[name] == {
+        "sha256": releases.content_hash(digests),
+        "items": "".join(full[: releases.SHORT] for full in digests),
+        "ids": "".join(ids),
+    }
     found = releases.identify(asked)
     assert (found.name, found.sha256, found.known) == (name, known[name]["sha256"], True)
 
@@ -153,7 +159,7 @@ def test_a_changed_copy_is_not_the_release(name, change):
 
 
 def test_a_part_of_a_release_says_so():
-    asked, name = of_mini("idk"), f"mini idk of generator {benchmark.digest()}"
+    asked, name = of_mini("idk"), f"mini idk of generator {benchmarks.generator_version()}"
     assert releases.identify(asked).name == name
     found = releases.identify(items.sample(asked, 12))
     assert (found.name, found.known) == (f"12 of the 900 items of {name}", True)
@@ -161,7 +167,7 @@ def test_a_part_of_a_release_says_so():
 
 def test_items_of_two_splits_are_named_as_both():
     found = releases.identify([*of_mini("dev"), *of_mini("unanswerable")[:5]])
-    generator = benchmark.digest()
+    generator = benchmarks.generator_version()
     assert found.name == (
         f"mini dev of generator {generator} and 5 of the 160 items of mini unanswerable of generator {generator}"
     )

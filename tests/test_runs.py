@@ -204,14 +204,14 @@ def named(*modalities_and_clips: tuple[str, str]) -> list[Item]:
     ],
 )
 def test_a_swapped_clip_is_another_one_of_the_modality_if_there_is_one(case, items, expected):
-    swapped = runs.swapped(named(*items))
+    swapped = runs.swap_clips(named(*items))
     assert "".join(one.clip.stem for one in swapped) == expected, case
 
 
 def test_no_item_of_a_large_run_keeps_its_clip_and_each_clip_is_used_once():
     rng = np.random.default_rng(0)
     items = named(*[(str(rng.choice(["sound", "music", "speech"])), f"c{i}") for i in range(300)])
-    swapped = runs.swapped(items)
+    swapped = runs.swap_clips(items)
     modality = {one.clip: one.modality for one in items}
     assert all(one.clip != mine.clip for one, mine in zip(swapped, items))
     assert all(modality[one.clip] == one.modality for one in swapped)
@@ -221,7 +221,7 @@ def test_no_item_of_a_large_run_keeps_its_clip_and_each_clip_is_used_once():
 
 def test_two_splits_may_use_the_same_ids():
     first, second = named(("sound", "a"), ("sound", "b")), named(("sound", "c"), ("sound", "d"))
-    assert [one.clip.stem for one in runs.swapped([*first, *second])] == ["b", "c", "d", "a"]
+    assert [one.clip.stem for one in runs.swap_clips([*first, *second])] == ["b", "c", "d", "a"]
 
 
 def test_items_that_all_share_one_clip_cannot_be_swapped():
@@ -229,12 +229,12 @@ def test_items_that_all_share_one_clip_cannot_be_swapped():
         r"item 'q0': all 2 items have the clip /a\.wav, and none can be swapped; take items with at least two"
     )
     with pytest.raises(ValueError, match=message):
-        runs.swapped(named(("sound", "a"), ("music", "a")))
+        runs.swap_clips(named(("sound", "a"), ("music", "a")))
 
 
 def test_silence_is_digital_and_as_long_as_the_clip(monkeypatch, tmp_path, four):
     monkeypatch.setenv("LALM_UTILS_CACHE", str(tmp_path / "cache"))
-    silent = runs.silenced(four)
+    silent = runs.with_silence(four)
     for one, mine in zip(silent, four):
         samples, rate = soundfile.read(one.clip)
         assert rate == 16_000
@@ -242,5 +242,5 @@ def test_silence_is_digital_and_as_long_as_the_clip(monkeypatch, tmp_path, four)
         assert len(samples) == pytest.approx(soundfile.info(mine.clip).frames, abs=800)
         assert replace(one, clip=mine.clip) == mine
     assert len({one.clip for one in silent}) == 4
-    assert runs.silenced(four) == silent
+    assert runs.with_silence(four) == silent
     assert len(list((tmp_path / "cache" / "silence").iterdir())) == 4

@@ -105,7 +105,7 @@ def test_a_server_that_does_not_count_is_taken_with_a_warning(server, caplog, na
     server.default = counting(clip, text)
     with caplog.at_level(logging.WARNING):
         assert load(server).description["prompt_tokens"] == "not told"
-    assert "it cannot be told whether clips reach the model; compare with runs.silenced" in caplog.text
+    assert "it cannot be told whether clips reach the model; compare with runs.with_silence" in caplog.text
 
 
 def test_a_server_that_takes_no_question_without_a_clip_is_taken_with_a_warning(server, caplog):

@@ -81,9 +81,10 @@ class Weights:
 
 def local_folder(name: str | Path, *, revision: str | None = None, near: Path | None = None) -> Path:
     """The folder of that name, of which there are no revisions; `load_model.resolve` knows other names too."""
-    for folder in (near / name if near else None, Path(name).expanduser()):
-        if folder and folder.is_dir():
-            return folder
+    for folder in (near / name, name) if near else (name,):
+        with suppress(OSError, RuntimeError, ValueError):  # too long for a path, or the home of nobody
+            if (path := Path(folder).expanduser()).is_dir():
+                return path
     raise ModelError(f"{name}: no such folder. Correct the path.")
 
 

@@ -99,7 +99,7 @@ def _heard(model: Model, test: Sequence[Item], plain: pd.DataFrame, store: Store
     rows = [
         _row("control accuracy", "no audio", base["value"], base["low"], base["high"], base["n"], "", None)
     ]
-    for name, other in {"silence": runs.silenced(test), "another clip": runs.swapped(test)}.items():
+    for name, other in {"silence": runs.with_silence(test), "another clip": runs.swap_clips(test)}.items():
         table = runs.ask(model, other, "plain", store=store, label=name)
         r = tables.values(metrics.evaluate(table), "accuracy").iloc[-1]
         met = abs(r["value"] - base["value"]) <= 0.05

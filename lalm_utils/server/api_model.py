@@ -49,7 +49,7 @@ class ApiModel:
     models ("created") are left out, since vLLM's is the time of the request.
 
     A first question tells whether the model replies, and whether its prompt is longer with a clip than without
-    (`trial`). Whether it makes use of what it hears is not checked: compare with `runs.silenced`.
+    (`trial`). Whether it makes use of what it hears is not checked: compare with `runs.with_silence`.
     """
 
     def __init__(

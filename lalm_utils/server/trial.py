@@ -6,7 +6,7 @@ transformers behind vLLM give nothing else.
 
 Equal replies to a sound and to silence would prove nothing, since a model that hears may say the same of both. That
 a prompt has more tokens with a clip than without does not prove that the model makes use of it, either, but where
-it has no more, the clip was dropped. Whether a model hears is told by `runs.silenced` and `runs.swapped`.
+it has no more, the clip was dropped. Whether a model hears is told by `runs.with_silence` and `runs.swap_clips`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def try_out(
     if with_clip is None or without_clip is None:
         log.warning(
             "%s: the server does not count the tokens of prompts, so it cannot be told whether clips reach the "
-            "model; compare with runs.silenced",
+            "model; compare with runs.with_silence",
             fields["model"],
         )
         return {}
