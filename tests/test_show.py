@@ -15,7 +15,8 @@ import soundfile
 
 from lalm_utils import releases, show
 from lalm_utils.audio import RATE, write_clip
-from lalm_utils.mini.benchmark import digest, planned
+from lalm_utils.items import from_record
+from lalm_utils.mini.benchmark import generator_version, planned_records
 from lalm_utils.outcomes import OutcomeError
 from lalm_utils.plots import figures
 
@@ -102,7 +103,8 @@ def test_provenance_says_what_made_the_numbers():
     model = SimpleNamespace(
         name="mini", fingerprint="abcdef0123456789", description={"dtype": "bfloat16", "threads": 2}
     )
-    asked = [item for item in planned("test") if item.modality != "music"][:3]
+    records = [record for record in planned_records("test") if record["task"] != "music"][:3]
+    asked = [from_record(record, "/clips", benchmark="mini") for record in records]
     counts = Counter(item.modality for item in asked)
     (row,) = show.provenance(model, asked, 7).reset_index().to_dict("records")
     assert row == {
@@ -112,7 +114,7 @@ def test_provenance_says_what_made_the_numbers():
         "threads": "2",
         "benchmark": "mini",
         "split": "test",
-        "release": f"3 of the 999 items of mini test of generator {digest()}",
+        "release": f"3 of the 999 items of mini test of generator {generator_version()}",
         "content": releases.identify(asked).sha256[:12],
         "items": 3,
         "by modality": ", ".join(f"{name} {n}" for name, n in counts.items()),
