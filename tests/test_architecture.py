@@ -30,9 +30,6 @@ WAYS = {
 # What proper may use of mini, by module.
 DOORS = {"mini.benchmark": {"ensure", "planned_records", "generator_version"}, "mini.model": {"mini_dir"}}
 
-# Known violations, to be emptied as they are removed.
-UNMERGED = {"server.api_model -> engine.batches"}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Import:
@@ -158,7 +155,7 @@ def reachable(start: str, targets: Mapping[str, set[str]]) -> set[str]:
 
 @pytest.mark.parametrize("violations", [arrows_up, side_doors, circles])
 def test_the_package_keeps_its_architecture(violations):
-    assert violations(read_imports(sources())) - UNMERGED == set()
+    assert violations(read_imports(sources())) == set()
 
 
 def test_every_room_of_the_table_holds_modules():
