@@ -357,12 +357,14 @@ def refusal_by_kind(
     return pd.DataFrame(rows, columns=["group", "kind", "metric", "value", "low", "high", "n"])
 
 
-def cut_clips(table: pd.DataFrame, *, exclude: Collection[str] = ()) -> pd.DataFrame:
-    """By modality and overall: group, n, cut (items whose clip was cut, column truncated), accuracy, and
+def cut_clips(
+    table: pd.DataFrame, *, exclude: Collection[str] = (), by: str | None = "modality"
+) -> pd.DataFrame:
+    """By group (a value of column `by`) and overall: group, n, cut (items whose clip was cut, column truncated), accuracy, and
     accuracy_without (of the others; NaN if there are none). Raises OutcomeError as outcomes.scorable does.
     """
     rows = []
-    for group, part in outcomes.groups(outcomes.scorable(table, exclude=exclude)):
+    for group, part in outcomes.groups(outcomes.scorable(table, exclude=exclude), by):
         cut = part["truncated"].astype(bool)
         shares = [accuracy(Counts(cells=_cells(some))) for some in (part, part[~cut])]
         rows.append((group, len(part), int(cut.sum()), *shares))
