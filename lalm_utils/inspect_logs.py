@@ -26,6 +26,8 @@ _CONVERT = "write it anew with `inspect log convert --to json`"
 def read_zip(file: Path) -> tuple[list[Located], list[str]]:
     """The records and notes of an `.eval` log. Raises BenchmarkError."""
     try:
+        if file.stat().st_size > MAX_BYTES:
+            raise BenchmarkError(f"{file}: {file.stat().st_size:,} bytes; at most {MAX_BYTES:,}; split it")
         with zipfile.ZipFile(file) as archive:
             infos = {info.filename: info for info in archive.infolist()}
             names = sorted(filter(_SAMPLE.fullmatch, infos))

@@ -360,8 +360,9 @@ def refusal_by_kind(
 def cut_clips(
     table: pd.DataFrame, *, exclude: Collection[str] = (), by: str | None = "modality"
 ) -> pd.DataFrame:
-    """By group (a value of column `by`) and overall: group, n, cut (items whose clip was cut, column truncated), accuracy, and
-    accuracy_without (of the others; NaN if there are none). Raises OutcomeError as outcomes.scorable does.
+    """By group (a value of column `by`) and overall: group, n, cut (items whose clip was cut, column truncated),
+    accuracy, and accuracy_without (of the others; NaN if there are none). Raises OutcomeError as outcomes.scorable
+    does.
     """
     rows = []
     for group, part in outcomes.groups(outcomes.scorable(table, exclude=exclude), by):

@@ -101,7 +101,7 @@ def _records(path: Path) -> tuple[str, list[Located], list[str]]:
     """The layout, the records in MMAU's schema, and notes."""
     if path.suffix in tool_logs.TABLES:
         return "VLMEvalKit", tool_logs.table_records(tool_logs.read_table(path)), []
-    if zipfile.is_zipfile(path):
+    if path.is_file() and zipfile.is_zipfile(path):
         return "inspect_ai", *inspect_logs.read_zip(path)
     text = benchmarks.read_text(path)
     if text.lstrip().partition("\n")[0].strip() == "{":  # one object over many lines

@@ -125,6 +125,8 @@ def table_records(located: Sequence[Located]) -> list[Located]:
             )
         choices = [str(row[letter]) for letter in letters]
         reply = row["prediction"]
+        if isinstance(reply, int | float) and reply == reply:  # a cell of a workbook that holds a number
+            reply = str(reply)
         failed = isinstance(reply, str) and reply.startswith(FAILED)
         clip = next((row[key] for key in ("audio_path", "audio", "video") if row.get(key)), None)
         records.append((position, {
@@ -164,15 +166,17 @@ def _workbook(path: Path) -> list[Located]:
         raise BenchmarkError(
             f"{path}: a workbook needs the package openpyxl, which is not installed; save the table as .tsv"
         ) from None
-    with zipfile.ZipFile(path) as archive:
-        size = sum(info.file_size for info in archive.infolist())
-    if size > benchmarks.MAX_BYTES:
-        raise BenchmarkError(
-            f"{path}: unpacks to {size:,} bytes, at most {benchmarks.MAX_BYTES:,}; save it as .tsv"
-        )
     try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+        if size > benchmarks.MAX_BYTES:
+            raise BenchmarkError(
+                f"{path}: unpacks to {size:,} bytes, at most {benchmarks.MAX_BYTES:,}; split it"
+            )
         sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]
         header, *rows = sheet.iter_rows(values_only=True)
+    except BenchmarkError:
+        raise
     except (ValueError, KeyError, OSError, IndexError, zipfile.BadZipFile) as error:
         raise BenchmarkError(f"{path}: no workbook with a table ({error}); save the table as .tsv") from error
     names = [str(name) for name in header]

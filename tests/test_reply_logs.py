@@ -1,4 +1,4 @@
-"""Replies made elsewhere in every layout, each from a small file of ours in exactly that layout; options that decline."""
+"""Replies made elsewhere, each layout from a small file of ours in exactly that layout; options that decline."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from records import a_record, an_item, official
 
 from lalm_utils import benchmarks, declining, metrics, outcomes, reply_logs
 from lalm_utils.__main__ import main
 from lalm_utils.cli import predictions, rules
 from lalm_utils.cli.score import as_text, score
 from lalm_utils.items import BenchmarkError, from_record
-from records import a_record, an_item, official
 
 SH_FILES = (
     "qwen25omni3B_basic", "qwen25omni3B_selective", "qwen25omni_basic", "qwen25omni_basicnoidk",
@@ -75,8 +75,8 @@ def test_sh_bench_pairs_by_question_with_and_without_the_option_that_declines(tm
         "bystander", "synth", "speech", "sh-bench"]  # fmt: skip
     assert rows[["gold", "declining", "choice", "n_options"]].values.tolist()[0] == [0, 1, 1, 4]
     assert metrics.rgi_excess(table(before), rows) == pytest.approx(
-        -math.inf
-    )  # one right answer given up, no wrong one
+        math.log10(1 / 2)
+    )  # one of two, one of one
     assert set(rows["item"]) == set(table(before)["item"])
     assert rows["item"][0].startswith("office_1-")
 
@@ -89,17 +89,17 @@ def test_an_options_own_probabilities_are_taken_and_what_is_dropped_or_missing_i
     assert [each.probabilities for each in log.predictions[:3]] == [
         (0.4, 0.3, 0.2, 0.1), (0.4, 0.3, 0.2), (0.9, 0.05, 0.02, 0.02)]  # fmt: skip
     assert [math.isnan(p) for p in log.predictions[3].probabilities] == [False, False, True, True]
-    assert [note.split(";")[0] for note in log.notes] == [
-        "option probabilities: 2 items have more than options", "option probabilities: 1 items have fewer than options"]  # fmt: skip
-    with pytest.raises(
-        BenchmarkError, match="element 1: logp .* holds no probabilities; numbers from 0 to 1"
-    ):
+    assert [note.split(";")[0].removeprefix("option probabilities: ") for note in log.notes] == [
+        "2 items have more than options", "1 items have fewer than options"]  # fmt: skip
+    with pytest.raises(BenchmarkError, match=r"element 1: logp .* holds no probabilities; numbers from 0"):
         reply_logs.read(write(tmp_path / "r.json", [sh(logp=[-0.1, -2.3])]))
 
 
 def test_sh_bench_loads_as_a_benchmark(tmp_path):
-    items = benchmarks.load(write(tmp_path / "sh.json", [sh(), sh("Who?", idk_at=None)]), need_clips=False)
-    assert [(item.declining, item.benchmark, item.category) for item in items] == [(1, "sh-bench", "main"), (None, "sh-bench", "main")]  # fmt: skip
+    path = write(tmp_path / "sh.json", [sh(), sh("Who?", idk_at=None)])
+    items = benchmarks.load(path, need_clips=False)
+    assert [item.declining for item in items] == [1, None]
+    assert {(item.benchmark, item.category, item.task) for item in items} == {("sh-bench", "main", "real")}
     assert items[0].clip == tmp_path / "real/Office/office_1.wav"
 
 
@@ -166,11 +166,12 @@ def eval_log(path: Path, samples: list[dict] = SAMPLES, **more) -> Path:
 
 
 LOGS = [
-    ("lmms-eval, the document in the submission", "lmms-eval", lambda folder: write(folder / "s_samples_mmau.jsonl", "\n".join(
-        json.dumps(lmms(i, reply, submission={**DOCUMENT, "audio_id": f"{i}.wav"}, resps=[[reply]]))
-        for i, reply in enumerate(["A", "I don't know.", ""])))),
-    ("lmms-eval, the prompt alone", "lmms-eval", lambda folder: write(folder / "s_samples_mmau.jsonl", "\n".join(
-        json.dumps(lmms(i, reply)) for i, reply in enumerate(["A", "I don't know.", ""])))),
+    ("lmms-eval, the document in the submission", "lmms-eval", lambda folder: write(
+        folder / "s_samples_mmau.jsonl", "\n".join(json.dumps(lmms(i, reply, submission=DOCUMENT | {
+            "audio_id": f"{i}.wav"}, resps=[[reply]])) for i, reply in enumerate(["A", "I don't know.", ""])))),
+    ("lmms-eval, the prompt alone", "lmms-eval", lambda folder: write(
+        folder / "s_samples_mmau.jsonl", "\n".join(
+            json.dumps(lmms(i, reply)) for i, reply in enumerate(["A", "I don't know.", ""])))),
     ("inspect_ai, json", "inspect_ai", lambda folder: write(folder / "log.json", json.dumps(INSPECT, indent=2))),
     ("inspect_ai, json on one line", "inspect_ai", lambda folder: write(folder / "log.json", INSPECT)),
     ("inspect_ai, eval", "inspect_ai", lambda folder: eval_log(folder / "log.eval")),
@@ -244,12 +245,14 @@ REFUSED = [
     ("log-likelihoods", "r.jsonl", lmms(0, "A", filtered_resps=[["-1.5", "True"], ["-2.5", "False"]]),
      "not one reply, but .*log-likelihoods of options are no replies"),
     ("a prompt without options", "r.jsonl", lmms(0, "A", prompt="What barks?"), "no lines A., B. ... below a question"),
-    ("choices that are no list", "r.jsonl", lmms(0, "A", doc=DOCUMENT | {"choices": "dog|cat"}), "choices 'dog|cat' are no"),
-    ("inspect_ai without choices", "r.json", INSPECT | {"samples": [sample(1, "A", choices=None)]}, "sample 1: no choices"),
+    ("choices that are no list", "r.jsonl", lmms(0, "A", doc=DOCUMENT | {"choices": "dog|cat"}),
+     "choices 'dog|cat' are no list"),
+    ("inspect_ai without choices", "r.json", INSPECT | {"samples": [sample(1, "A", choices=None)]},
+     "sample 1: no choices"),
     ("two right options", "r.json", INSPECT | {"samples": [sample(1, "A", target=["A", "B"])]}, "one right option"),
     ("samples that are none", "r.json", INSPECT | {"samples": "?"}, "no list of samples"),
     ("another table", "r.csv", "id,text\r\n1,a\r\n", "line 2: no table of VLMEvalKit.*found id, text"),
-    ("a gap in the options", "r.csv", TABLE.replace("A dog,A cat,A hen", "A dog,,A hen").replace("A cat", "", 1), "without a gap"),
+    ("a gap in the options", "r.csv", TABLE.replace("A dog,A cat,A hen", "A dog,,A hen"), "without a gap"),
     ("a table with a short row", "r.csv", TABLE + "1,2\r\n", "more or fewer fields than line 1"),
     ("a table of one line", "r.tsv", "question\tA", "no row below the first line"),
 ]  # fmt: skip
@@ -265,11 +268,11 @@ def test_what_cannot_be_scored_is_refused_by_name(tmp_path, case, name, content,
 
 ARCHIVES = [
     ("another zip", lambda path: archive(path, {"a.txt": "x"}), "so no log of inspect_ai; it holds a.txt"),
-    ("in chunks", lambda path: archive(path, {"samples/1_epoch_1/sample.json": {}}), "in chunks .* inspect log convert"),
+    ("in chunks", lambda path: archive(path, {"samples/1_epoch_1/sample.json": {}}), "in chunks .*inspect log convert"),
     ("a path that escapes", lambda path: archive(path, {"samples/../../evil.json": {}}), "a zip without samples/"),
-    ("a sample that is a list", lambda path: eval_log(path, **{"samples/1_epoch_1.json": []}), "a list, but an item is"),
+    ("a sample that is a list", lambda path: eval_log(path, **{"samples/1_epoch_1.json": []}), "a list, but an item"),
     ("a sample that is no JSON", lambda path: eval_log(path, **{"samples/1_epoch_1.json": "{"}), "not JSON at line 1"),
-    ("too large unpacked", lambda path: archive(path, {"samples/1.json": " " * 20_001}), "20,001 bytes of samples; at most"),
+    ("too large unpacked", lambda path: archive(path, {"samples/1.json": " " * 20_001}), "20,001 bytes of samples"),
     ("a damaged zip", lambda path: path.write_bytes(eval_log(path).read_bytes().replace(b"\x00", b"\x01", 40)), "zip"),
 ]  # fmt: skip
 
@@ -287,7 +290,8 @@ def test_an_archive_is_read_within_bounds_and_never_unpacked(tmp_path, monkeypat
 def test_a_gzipped_file_is_bounded_and_must_be_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmarks, "MAX_BYTES", 5_000)
     path = tmp_path / "r.json.gz"
-    for content, message in [(gzip.compress(b" " * 5_001), "unpacks to over 5,000 bytes"), (gzip.compress(b"[]" * 99)[:-9], "not gzip throughout")]:  # fmt: skip
+    bomb, cut = gzip.compress(b" " * 5_001), gzip.compress(b"[]" * 99)[:-9]
+    for content, message in [(bomb, "unpacks to over 5,000 bytes"), (cut, "not gzip throughout")]:
         path.write_bytes(content)
         with pytest.raises(BenchmarkError, match=message):
             reply_logs.read(path)
@@ -295,11 +299,13 @@ def test_a_gzipped_file_is_bounded_and_must_be_whole(tmp_path, monkeypatch):
 
 # ---- an option that declines
 
-DECLINE = ["I do not have an answer", "I don’t know", "I do not have the information to answer the question", "Unanswerable",
-           "None of the above", "None of these.", "Cannot be determined", "Not enough information in the clip", "Not sure",
-           "It is impossible to tell", "The answer is not among the options", "No correct answer", "Not mentioned"]  # fmt: skip
-ANSWER = ["None of the speakers", "Not a dog", "The man does not know her", "They don't know", "Nobody", "Unclear speech",
-          "Cannot answer because there are three melodies", "I don't care", "No", "He cannot be heard", "No answering machine"]  # fmt: skip
+DECLINE = """I do not have an answer; I don’t know; I do not have the information to answer the question; Unanswerable;
+None of the above; None of these.; Cannot be determined; Not enough information in the clip; Not sure; Not mentioned;
+It is impossible to tell; The answer is not among the options; No correct answer""".split(";")
+ANSWER = """None of the speakers; Not a dog; The man does not know her; They don't know; Nobody; Unclear speech;
+I don't care; Cannot answer because there are three melodies; No; He cannot be heard; No answering machine""".split(
+    ";"
+)
 
 
 @pytest.mark.parametrize("text, expected", [*[(t, True) for t in DECLINE], *[(t, False) for t in ANSWER]])

@@ -52,9 +52,9 @@ def score(
     sources, missing (ids) and bootstrap (its settings). Where the file says which clips were cut, each has
     clips: n, cut, accuracy and accuracy_without the cut ones, all of items with a reply. With `official`, each
     has official: what submissions.compare says of the predictions. With `by_rules`, each has rules, and "overall"
-    parting (rules.compare). Where an option that declines was chosen, "overall" has declining (rules.readings); `declining` is
-    that option's text, if neither the files nor its wording tell. "overall" also has notes by source, of what the
-    files lack or hold too much of. A bound of an interval is null where it is
+    parting (rules.compare). Where an option that declines was chosen, "overall" has declining
+    (rules.readings); `declining` is that option's text, if neither the files nor its wording tell. "overall" also has
+    notes by source, of what the files lack or hold too much of. A bound of an interval is null where it is
     infinite. Raises PredictionError, and OutcomeError for unequal sets of items or other questions under one id.
     """
     sources = {"predictions": Path(path)} | ({"before": Path(before)} if before is not None else {})
