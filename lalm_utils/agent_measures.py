@@ -16,7 +16,7 @@ import pandas as pd
 from lalm_utils import annotations, bootstrap, draws
 from lalm_utils.agent import FAILED, UNREADABLE
 from lalm_utils.items import MODALITIES
-from lalm_utils.refusals import tidy
+from lalm_utils.wording import tidy
 
 CAPTIONED = ("sound", "music")
 LEFT_OUT = "clips_left_out"  # their text was not written, or by the prompt of another type
