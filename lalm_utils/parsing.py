@@ -21,15 +21,16 @@ has no start; all after a start that has no end), what stands outside response t
   "three" is "3", "twice" is "2 times", and a unit that all share may be left out, except in a mere mention.
 * The last commitment wins, also over a refusal before it; a refusal overturns what was committed before it ("B. I
   don't know"). But who will not say what is said already has said it: that refusal overturns no answer.
-* Commitments are sought among the last 200 phrases of each kind, options of over 200 words only where they are all
-  that is said, and a reply of over 500,000 characters is unreadable, which bounds the time that a reply can take.
+* Commitments are sought among the last 200 phrases of each kind in the last 20,000 characters, options of over 200
+  words only where they are all that is said, and a reply of over 500,000 characters is unreadable, which bounds the
+  time that a reply can take.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -65,7 +66,7 @@ RULES = {  # in the order in which they apply
 }
 MAX_REPLY = 500_000  # characters; a model that thinks in 100,000 tokens writes fewer
 MAX_OPTIONS = 1000
-_RECENT = 200
+_RECENT, _LATE = 200, 20_000  # phrases and characters, from the end, in which commitments are sought
 _REFUSAL = -2  # stands where a claim declines; CLASH where it names two options or none on offer
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
@@ -75,7 +76,8 @@ class Reading:
     """What a reply says.
 
     choice: an index, None unless kind is "option". refusal: which kind of refusal, None unless kind is "refusal".
-    evidence: the words that say so. rule: the one of RULES that decided.
+    evidence: the words that say so; the whole reply where markup stands between them. rule: the one of
+    RULES that decided.
     """
 
     choice: int | None
@@ -100,14 +102,15 @@ def read(reply: str, options: Sequence[str], *, declining: int | None = None, cu
     known = prepare(tuple(options))
     text = text if text in known.raw else _undress(text)
     page, claim = _first_turn(_Page(text=_addressed(text, known), options=known, cut=cut))
-    evidence = text[claim.start : claim.end].strip()
+    evidence = page.text[claim.start : claim.end].strip()
+    evidence = evidence if evidence in text else text.strip()
     if declining is not None and claim.choice == known.first([declining]):
         kind = NONE_FITS if main_kind(find_refusals(known.texts[declining])) == NONE_FITS else CANNOT_TELL
         return Reading(choice=None, kind=REFUSED, evidence=evidence, refusal=kind, rule=claim.rule)
     if claim.choice >= 0:
         return Reading(choice=claim.choice, kind=OPTION, evidence=evidence, rule=claim.rule)
     if claim.choice == _REFUSAL:
-        reason = main_kind([*page.refusals, *find_refusals(mask(text, _thoughts(text), " "))])
+        reason = main_kind([*page.refusals, *find_refusals(_without(text, _thoughts(text), "\n"))])
         return Reading(choice=None, kind=REFUSED, evidence=evidence, refusal=reason, rule=claim.rule)
     return Reading(choice=None, kind=UNREADABLE, evidence=evidence, rule=claim.rule)
 
@@ -178,13 +181,27 @@ class _Claim(NamedTuple):
 
 
 def _addressed(text: str, options: Options) -> str:
-    """The text with blanks for what is not addressed to the asker, for markup, and for a sum before its result."""
+    """The text without what is not addressed to the asker, without markup, and without a sum before its result."""
     if text in options.raw:
         return text
-    text = mask(text, _thoughts(text), " ")
-    text = mask(text, _outside_response(text), " ")
-    text = mask(text, [found.span() for found in CUES.MARKUP.finditer(text)], " ")
-    return mask(text, [found.span() for found in CUES.SUM.finditer(text)], " ") if options.numeric else text
+    text = _without(text, _thoughts(text), "\n")
+    text = _without(text, _outside_response(text), "\n")
+    text = _without(text, [found.span() for found in CUES.MARKUP.finditer(text)], " ")
+    return (
+        _without(text, [found.span() for found in CUES.SUM.finditer(text)], " ") if options.numeric else text
+    )
+
+
+def _without(text: str, spans: Iterable[tuple[int, int]], blank: str) -> str:
+    """The text with one blank for each of the (start, end) spans, which may overlap."""
+    pieces: list[str] = []
+    last = 0
+    for start, end in sorted(spans):
+        pieces += [text[last:start], blank] if start >= last else []
+        last = max(last, end)
+    return re.sub(
+        r"(\s{50})\s+", r"\1", "".join([*pieces, text[last:]])
+    )  # patterns take the square of such a run
 
 
 def _thoughts(text: str) -> list[tuple[int, int]]:
@@ -248,9 +265,9 @@ class _Page:
         found = sorted(
             [*_by_letter(self), *_by_text(self)], key=lambda mention: (mention.start, -mention.end)
         )
-        courtesy = (
-            [] if self.options.courteous else [part.span() for part in CUES.COURTESY.finditer(self.text)]
-        )
+        if self.options.courteous or all(mention.kind == "letter" for mention in found):
+            return found
+        courtesy = [part.span() for part in CUES.COURTESY.finditer(self.text)]
         return [mention for mention in found if not _within(courtesy, mention.start)] if courtesy else found
 
     @cached_property
@@ -273,6 +290,10 @@ class _Page:
     def refusals(self) -> list[Refusal]:
         names = [(m.start, m.end) for m in self.mentions if m.kind == "text"]
         return [refusal for refusal in find_refusals(self.text, names) if not self._denies_option(refusal)]
+
+    @cached_property
+    def refusal_spans(self) -> list[tuple[int, int]]:
+        return [(refusal.start, refusal.end) for refusal in self.refusals]
 
     def _denies_option(self, refusal: Refusal) -> bool:
         """Whether what "does not mention ..." misses is an option: a denial, no refusal."""
@@ -436,11 +457,7 @@ def _overturning(page: _Page, explicit: list[_Claim]) -> list[Refusal]:
 
 def _within_refusal(page: _Page, start: int) -> bool:
     """Whether start lies in a refusing clause, as "answer" does in "I'm not sure the answer is a dog"."""
-    return (
-        _within([(refusal.start, refusal.end) for refusal in page.refusals], start)
-        if page.refusals
-        else False
-    )
+    return _within(page.refusal_spans, start)
 
 
 def _behind_but(page: _Page, refusal: Refusal) -> _Claim | None:
@@ -571,7 +588,7 @@ def _outright(page: _Page, start: int) -> _Claim | None:
 
 
 def _recent(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
-    return list(pattern.finditer(text))[-_RECENT:]
+    return list(pattern.finditer(text, max(0, len(text) - _LATE)))[-_RECENT:]
 
 
 def _explicit(page: _Page) -> Iterator[_Claim]:

@@ -326,7 +326,8 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 _PHRASE = re.compile("|".join(f"(?P<p{i}>{phrase.pattern})" for i, phrase in enumerate(PHRASES)))
-# _PHRASE is slow on long replies; a line without any of these stems holds no refusal.
+# _PHRASE is slow on long replies; a sentence without any of these stems or signs holds no refusal.
+_SIGN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _STEM = _pattern(
     r"""
     idk|i\.d\.k|know|dunno|n't|cant|dont|not|unable|beats me|n\s?/\s?a\b|impossible|none|insuff|no \w+ |no (?:idea|
@@ -335,7 +336,7 @@ _STEM = _pattern(
     privacy|confident|missing|forgot|all |every |each |against|appropriate|improper|unethical|require|need|private|
     personal|sensitive|no lo s|no s[eé]|no (?:puedo|hay|tengo|debo|voy|se)|descono|imposible|privacidad|ningun|je ne|
     je l'|ne pe|ne pu|ne do|ne va|n'|aucun|pas |wei(?:ß|ss)|kann|konnte|können|darf|lässt|kein|nicht|datensch|non lo|
-    não|знаю|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]
+    não|знаю
     """
 )
 _OTHERS_WORDS = _pattern(
@@ -399,17 +400,18 @@ def is_declining(option: str) -> bool:
 
 
 def _clauses(visible: str) -> Iterator[Refusal]:
-    for line in re.finditer(r"[^\n]+", visible):
-        if not _STEM.search(visible, line.start(), line.end()):
+    for sentence in re.finditer(r"(?:[^\n.!?]|[.!?](?!\s))+[.!?]*", visible):
+        start, end = sentence.span()
+        if not (_STEM.search(visible, start, end) or _SIGN.search(visible, start, end)):
             continue
-        for phrase in _PHRASE.finditer(visible, line.start(), line.end()):
+        for phrase in _PHRASE.finditer(visible, start, end):
             name, kind, strength, _ = PHRASES[int(phrase.lastgroup[1:])]
-            before = visible[max(line.start(), phrase.start() - 60) : phrase.start()]
-            instructed = "idk" in phrase[0] and _CONDITION.match(visible, phrase.end())
-            foreign = name == "does not mention" and not _SUBJECT.search(before)
-            if _OTHERS_WORDS.search(before) or instructed or foreign:
+            before = visible[max(start, phrase.start() - 60) : phrase.start()]
+            instruction = "idk" in phrase[0] and _CONDITION.match(visible, phrase.end())
+            unrelated = name == "does not mention" and not _SUBJECT.search(before)
+            if _OTHERS_WORDS.search(before) or instruction or unrelated:
                 continue
-            limit = min(line.end(), phrase.end() + 300)
+            limit = min(end, phrase.end() + 300)
             ending = _ABSENCE_END if strength == ABSENCE else _CLAUSE_END
             stop = ending.search(visible, phrase.end(), limit)
             yield Refusal(phrase.start(), stop.start() if stop else limit, kind, strength)
