@@ -105,7 +105,11 @@ def read(reply: str, options: Sequence[str], *, declining: int | None = None, cu
     evidence = page.text[claim.start : claim.end].strip()
     evidence = evidence if evidence in text else text.strip()
     if declining is not None and claim.choice == known.first([declining]):
-        kind = NONE_FITS if main_kind(find_refusals(known.texts[declining])) == NONE_FITS else CANNOT_TELL
+        kind = (
+            NONE_FITS
+            if known.folded[declining].startswith(("none", "no correct", "no right"))
+            else CANNOT_TELL
+        )
         return Reading(choice=None, kind=REFUSED, evidence=evidence, refusal=kind, rule=claim.rule)
     if claim.choice >= 0:
         return Reading(choice=claim.choice, kind=OPTION, evidence=evidence, rule=claim.rule)

@@ -52,9 +52,10 @@ _PARTS = parts(
         definitely|definitively|confidently|accurately|clearly|exactly|directly|personally|sorry|explicitly|
         specifically|ever|yet|properly|precisely|unfortunately)\s+){0,2}
     WE = \b(?:i|we)
-    SENTENCE = (?:^|(?<=[.!?\n>{*\"])|(?<=[.!?\n>{*\":]\s)|(?<=sorry,\s)|(?<=but\s)|(?<=so\s))
+    SIGN = (?=[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])
+    SENTENCE = (?<![a-z0-9'])(?:^|(?<=[.!?\n>{*\"])|(?<=[.!?\n>{*\":]\s)|(?<=sorry,\s)|(?<=but\s)|(?<=so\s))
     OPENING =
-        (?:^|(?<=[.!?;:,\n(>{*\"-])|(?<=[.!?;:,\n(>{*\"-]\s)|(?<=\bbut\s)|(?<=\bso\s)|(?<=\band\s)|(?<=sorry\s))
+        (?<![a-z0-9'])(?:^|(?<=[.!?;:,\n(>{*\"-])|(?<=[.!?;:,\n(>{*\"-]\s)|(?<=\bbut\s)|(?<=\bso\s)|(?<=\band\s)|(?<=sorry\s))
     DO_NOT = (?:do not|don't|dont|did not|didn't)
     NOT = (?:\s+not|n't|\s+never)
     UNABLE =
@@ -85,7 +86,7 @@ _PARTS = parts(
         and|but)\b))
     LINE_END = (?=[\s.!\"')*\]}]*(?:$|[\n,;<]))
     CLIP =
-        (?:(?:sound|wav|mp3|media)\s+files?|attachments?|(?:audio|recording|clip)(?:\s+(?:file|clip|input|recording|
+        \b(?:(?:sound|wav|mp3|media)\s+files?|attachments?|(?:audio|recording|clip)(?:\s+(?:file|clip|input|recording|
         sample))?)
     ARRIVED =
         (?:provided|attached|given|uploaded|received|included|available|shared|found|supplied|present|sent|loaded)
@@ -165,14 +166,14 @@ PHRASES = _phrases(
         \byou(?:'ve| have)?\s+(?:\w+\s+)?(?:forgot|forgotten|not|n't)\s+(?:to\s+)?(?:attach|upload|provide|include|
         send|attached|uploaded|provided|included|sent)\w*\s+(?:(?:any|an|the|your)\s+)?{CLIP}
     no_audio, firm: no audio, other languages
-        (?:没有|沒有|未|并未)(?:提供|收到|上传|上傳|附上?|接收到)[^。.,\n]{0,6}(?:音频|音頻|录音|錄音|音訊|音檔)|
-        (?:音频|音頻|录音|錄音|音訊|音檔)(?:并)?(?:未|没有|
-        沒有)(?:被)?(?:提供|上传|上傳)|音声(?:ファイル)?が?(?:提供|添付|アップロード)されて|
-        音声(?:ファイル)?がありません|(?:오디오|음성)(?: 파일)?[이가]? ?(?:제공|첨부|
-        업로드)되지|(?:오디오|음성)(?: 파일)?[이가] 없|(?:kein|keine)\s+(?:audio\w*|aufnahme|tonaufnahme|
-        datei)\s+(?:\w+\s+)?(?:bereitgestellt|angehängt|übermittelt|vorhanden|erhalten)|no se (?:ha )?(?:proporcion|
-        adjunt|recib)\w+\s+(?:ningún\s+|el\s+)?(?:audio|archivo)|no hay (?:ningún\s+)?audio|
-        aucun\s+(?:fichier\s+)?audio\b[^.\n]{0,15}(?:fourni|joint|reçu)|(?:pas d'audio|l'audio n'a pas été fourni)
+        {SIGN}(?:(?:没有|沒有|未|并未)(?:提供|收到|上传|上傳|附上?|接收到)[^。.,\n]{0,6}(?:音频|音頻|录音|錄音|音訊|
+        音檔)|(?:音频|音頻|录音|錄音|音訊|音檔)(?:并)?(?:未|没有|沒有)(?:被)?(?:提供|上传|上傳)|
+        音声(?:ファイル)?が?(?:提供|添付|アップロード)されて|音声(?:ファイル)?がありません|(?:오디오|
+        음성)(?: 파일)?[이가]? ?(?:제공|첨부|업로드)되지|(?:오디오|음성)(?: 파일)?[이가] 없)|\b(?:(?:kein|
+        keine)\s+(?:audio\w*|aufnahme|tonaufnahme|datei)\s+(?:\w+\s+)?(?:bereitgestellt|angehängt|übermittelt|
+        vorhanden|erhalten)|no se (?:ha )?(?:proporcion|adjunt|recib)\w+\s+(?:ningún\s+|el\s+)?(?:audio|archivo)|
+        no hay (?:ningún\s+)?audio|aucun\s+(?:fichier\s+)?audio\b[^.\n]{0,15}(?:fourni|joint|reçu)|(?:pas d'audio|
+        l'audio n'a pas été fourni))
     will_not_say, firm: keeps back
         (?:{WE}(?:\s+{ADVERBS}|(?='))|{OPENING}){MAY_NOT}\s+{ADVERBS}(?:{KEEP_BACK}\b|{PASS_ON}(?:,?\s+(?:or|and|
         nor)\s+{PASS_ON}|,\s+{PASS_ON})*\s+(?:[\w',-]+\s+){0,5}?{SECRET}|shar(?:e|ing)(?:\s+or\s+access)?(?=\s*$|
@@ -196,14 +197,13 @@ PHRASES = _phrases(
         's|be)\s+(?:inappropriate|not appropriate|improper|unethical|not okay)\s+(?:for me\s+|of me\s+)?to\s+(?:say|
         share|answer|disclose|reveal|discuss|identify|give|provide|speculate)
     will_not_say, firm: will not say, other languages
-        (?:无法|無法|不能|不便|不可以|拒绝|拒絕)(?:透露|披露|分享|泄露|洩露)|(?:保护|保護|涉及|出于|出於|
-        尊重)[^。.\n]{0,8}(?:隐私|隱私)|(?:プライバシー|
-        個人情報)[^。\n]{0,14}(?:ため|できません|共有|開示)|(?:개인정보|개인 정보|사생활)[^.\n]{0,20}(?:없|않)|
-        (?:darf|kann|werde|
+        {SIGN}(?:(?:无法|無法|不能|不便|不可以|拒绝|拒絕)(?:透露|披露|分享|泄露|洩露)|(?:保护|保護|涉及|出于|出於|
+        尊重)[^。.\n]{0,8}(?:隐私|隱私)|(?:プライバシー|個人情報)[^。\n]{0,14}(?:ため|できません|共有|開示)|
+        (?:개인정보|개인 정보|사생활)[^.\n]{0,20}(?:없|않))|\b(?:(?:darf|kann|werde|
         möchte)\s+(?:ich\s+)?[^.\n]{0,40}\bnicht (?:preisgeben|verraten|weitergeben|offenlegen|nennen|teilen)|
         datenschutz\w*\s+(?:kann|darf)|no (?:puedo|debo|voy a) (?:revelar|compartir|divulgar)|por (?:motivos|
         razones) de privacidad|ne (?:peux|dois|vais) pas (?:divulguer|révéler|partager|communiquer)|
-        pour des raisons de confidentialité
+        pour des raisons de confidentialité)
     none_fits, firm: none fits
         \bnone(?:\s+of\s+(?:these|those|them|{OPTIONS}|the above)(?:\s+(?:given|listed|above|provided|here|offered|
         you (?:gave|provided|listed)|[a-h][\w, ]{0,16}\b[a-h]))?)?\s+{FITS}
@@ -217,19 +217,18 @@ PHRASES = _phrases(
         available|one of (?:the|these|those|your)|among (?:the|these|those|your|them|what))\b|
         \bnot\s+(?:\w+\s+)?(?:among|one of|in|listed in|listed among|part of)\s+{OPTIONS}\b
     none_fits, firm: all wrong
-        (?<!not )\b(?:all|every|each)\s+(?:of\s+)?(?:one of\s+)?(?:the\s+|these\s+)?(?:\w+\s+)?(?:options?|choices?|
+        \b(?<!not )(?:all|every|each)\s+(?:of\s+)?(?:one of\s+)?(?:the\s+|these\s+)?(?:\w+\s+)?(?:options?|choices?|
         answers?)\s+(?:is|are|seems?)\s+(?:\w+\s+)?(?:wrong|incorrect|false|inaccurate|invalid)\b
     none_fits, firm: matches none
         \b(?:(?:does|do|did)(?: not|n't)\s+(?:\w+\s+)?(?:seem to\s+)?(?:match|fit|correspond|align|belong|
         agree)(?:\s+(?:to|with|into))?\s+any\s+(?:of\s+)?(?:{OPTIONS}|them|these)|(?:match(?:es)?|fits?|
         corresponds? to|aligns? with|answer is) none of (?:{OPTIONS}|these|them))\b
     none_fits, firm: none fits, other languages
-        (?:以上|这些|這些|所有)?(?:选项|選項|答案)?(?:都|均)(?:不(?:对|對|正确|正確|符合|是)|没有|沒有)|(?:没有|沒有|
-        無)(?:一个|一個)?(?:正确|正確|合适|合適|
-        符合)的?(?:答案|选项|選項)|(?:該当|当てはまる)[^。\n]{0,8}(?:なし|ありません|ない)|どれも(?:違|正し|当て)|
-        (?:해당|맞는|정답)[^.\n]{0,8} ?없|
-        keine (?:der|dieser|von den) (?:\w+ )?(?:optionen|antworten|möglichkeiten)|ninguna de (?:las|
-        estas) (?:opciones|respuestas)|aucune (?:de ces|des) (?:options|réponses|propositions)
+        {SIGN}(?:(?:以上|这些|這些|所有)?(?:选项|選項|答案)?(?:都|均)(?:不(?:对|對|正确|正確|符合|是)|没有|沒有)|
+        (?:没有|沒有|無)(?:一个|一個)?(?:正确|正確|合适|合適|符合)的?(?:答案|选项|選項)|(?:該当|
+        当てはまる)[^。\n]{0,8}(?:なし|ありません|ない)|どれも(?:違|正し|当て)|(?:해당|맞는|정답)[^.\n]{0,8} ?없)|
+        \b(?:keine (?:der|dieser|von den) (?:\w+ )?(?:optionen|antworten|möglichkeiten)|ninguna de (?:las|
+        estas) (?:opciones|respuestas)|aucune (?:de ces|des) (?:options|réponses|propositions))
     cannot_tell, firm: abbreviation
         \bidk\b|\bi\.d\.k\b
     cannot_tell, firm: ignorance
@@ -275,24 +274,22 @@ PHRASES = _phrases(
     cannot_tell, firm: not applicable
         {SENTENCE}n\s?/\s?a\b{LINE_END}
     cannot_tell, firm: cannot tell, other languages
-        不知道|不清楚|不确定|不確定|(?:无法|無法|不能|没法|沒法|难以|難以)(?:确定|確定|判断|判斷|回答|识别|識別|辨|
-        听|聽|得知|知道|分析|推断|推斷|确认|確認|获取|獲取|选|選|访问|處理|
-        处理)|(?:听|聽)不(?:到|清|出)|(?:没有|沒有)(?:足够|足夠|相关|相關)的?(?:信息|資訊|資料)|
-        [分わ解]か?(?:りません|らない)|不明です|(?:判断|判別|特定|回答|断定|確認|
-        識別|決定)(?:することは|は|が)?(?:でき(?:ません|ない)|不可能)|答えられ(?:ません|ない)|聞(?:こえ|
-        き取れ)(?:ません|ない)|모르겠|모릅니다|몰라요|알 수 없|(?:판단|확인|
-        결정|식별|대답|답변|구분|특정)(?:할|하기) 수? ?(?:없|어렵)|들을 수 없|들리지 않|답할 수 없|
-        \bno (?:lo )?s[eé]\b|\bno puedo (?:determinar|
-        saber|decir|responder|escuchar|oír|identificar|distinguir|contestar)|\bno se puede (?:determinar|saber|
-        decir|responder|identificar)|\bno tengo (?:idea|suficiente)|\bno hay (?:suficiente )?información|
-        \bes imposible (?:determinar|saber|decir)|\bdesconozco\b|\bje ne sais pas\b|\bje l'ignore\b|\bne (?:peux|
-        peut|puis) pas (?:le )?(?:dire|déterminer|répondre|entendre|écouter|identifier|savoir|être déterminé)|
-        \bimpossible (?:de|à) (?:dire|déterminer|savoir|répondre|identifier)|\baucune idée\b|\bpas (?:assez|
-        suffisamment) d'informations?|\b(?:weiß|weiss) (?:ich )?(?:es |das )?(?:leider )?nicht\b|\bkeine ahnung\b|
-        \b(?:kann|konnte|können)\b[^.!?\n]{0,60}\bnicht (?:sagen|beurteilen|bestimmen|beantworten|hören|erkennen|
-        feststellen|bestimmt|beantwortet|beurteilt|festgestellt|erkannt|identifizieren|entscheiden)|
-        \blässt sich\b[^.!?\n]{0,40}\bnicht (?:bestimmen|sagen|feststellen|beantworten)|\bnicht genug informationen|
-        \bnon lo so\b|\bnão sei\b|\bне знаю\b
+        {SIGN}(?:不知道|不清楚|不确定|不確定|(?:无法|無法|不能|没法|沒法|难以|難以)(?:确定|確定|判断|判斷|回答|识别|
+        識別|辨|听|聽|得知|知道|分析|推断|推斷|确认|確認|获取|獲取|选|選|访问|處理|处理)|(?:听|聽)不(?:到|清|出)|
+        (?:没有|沒有)(?:足够|足夠|相关|相關)的?(?:信息|資訊|資料)|[分わ解]か?(?:りません|らない)|不明です|(?:判断|
+        判別|特定|回答|断定|確認|識別|決定)(?:することは|は|が)?(?:でき(?:ません|ない)|不可能)|答えられ(?:ません|
+        ない)|聞(?:こえ|き取れ)(?:ません|ない)|모르겠|모릅니다|몰라요|알 수 없|(?:판단|확인|결정|식별|대답|답변|구분|
+        특정)(?:할|하기) 수? ?(?:없|어렵)|들을 수 없|들리지 않|답할 수 없)|\b(?:no (?:lo )?s[eé]\b|
+        no puedo (?:determinar|saber|decir|responder|escuchar|oír|identificar|distinguir|contestar)|
+        no se puede (?:determinar|saber|decir|responder|identificar)|no tengo (?:idea|suficiente)|
+        no hay (?:suficiente )?información|es imposible (?:determinar|saber|decir)|desconozco\b|je ne sais pas\b|
+        je l'ignore\b|ne (?:peux|peut|puis) pas (?:le )?(?:dire|déterminer|répondre|entendre|écouter|identifier|
+        savoir|être déterminé)|impossible (?:de|à) (?:dire|déterminer|savoir|répondre|identifier)|aucune idée\b|
+        pas (?:assez|suffisamment) d'informations?|(?:weiß|weiss) (?:ich )?(?:es |das )?(?:leider )?nicht\b|
+        keine ahnung\b|(?:kann|konnte|können)\b[^.!?\n]{0,60}\bnicht (?:sagen|beurteilen|bestimmen|beantworten|hören|
+        erkennen|feststellen|bestimmt|beantwortet|beurteilt|festgestellt|erkannt|identifizieren|entscheiden)|
+        lässt sich\b[^.!?\n]{0,40}\bnicht (?:bestimmen|sagen|feststellen|beantworten)|nicht genug informationen|
+        non lo so\b|não sei\b|не знаю\b)
     cannot_tell, doubt: not sure
         (?:{WE}(?:'m| am|'re| are)\s+{ADVERBS}|{OPENING})(?:not|n't)\s+{ADVERBS}(?:(?:100\s?%|completely|entirely|
         totally|absolutely|very|too|so)\s+)?(?:sure|certain|confident|positive)\b
@@ -306,17 +303,17 @@ PHRASES = _phrases(
         \b(?:does|do|did|has|have){NOT}\s+{ADVERBS}{MENTION}(?:ed|d)?\b|\bfail(?:s|ed) to {MENTION}\b|
         \bnever\s+{MENTION}s?\b
     cannot_tell, absence: not mentioned
-        (?<!\bthat )(?<!\bwhich )(?<!\bwho )\b(?:is|was|are|were|'s|been){NOT}\s+{ADVERBS}{MENTIONED}\b|
+        (?:\b(?:is|was|are|were|been)|'s)(?<!that is)(?<!that was)(?<!which is)(?<!which was)(?<!who is)(?<!that's){NOT}\s+{ADVERBS}{MENTIONED}\b|
         {OPENING}not\s+{ADVERBS}{MENTIONED}\b|\b(?:unspecified|unstated|unmentioned)\b
     cannot_tell, absence: no information
         \bno\s+(?:\w+\s+)?(?:information|mention|indication|details?|reference|clues?|
         context)\b(?:[^.,;!?\n]{0,40}?\b(?:about|on|regarding|as to|concerning|to|of|in the|given|provided|
         available)\b)
     cannot_tell, absence: not mentioned, other languages
-        (?:未|没有|沒有|并未|並未)(?:明确|明確)?(?:提及|提到|说明|說明|指出|给出|給出)|(?:触れられて|言及されて|
-        述べられて)い(?:ません|ない)|언급(?:되지|하지|이) ?(?:않|없)|
-        \bnicht (?:erwähnt|genannt|angegeben)|\bno se (?:menciona|especifica|indica)|n'est pas (?:mentionné|précisé|
-        indiqué)|\bne (?:mentionne|précise) pas
+        {SIGN}(?:(?:未|没有|沒有|并未|並未)(?:明确|明確)?(?:提及|提到|说明|說明|指出|给出|給出)|(?:触れられて|
+        言及されて|述べられて)い(?:ません|ない)|언급(?:되지|하지|이) ?(?:않|없))|\b(?:nicht (?:erwähnt|genannt|
+        angegeben)|no se (?:menciona|especifica|indica)|n'est pas (?:mentionné|précisé|indiqué)|ne (?:mentionne|
+        précise) pas)
     """
 )
 

@@ -362,7 +362,9 @@ def released(file: str) -> list[tuple[str, list[str]]]:
     """Replies and options of one file of SH-Bench."""
     with gzip.open(SHARED / "sh_bench" / f"{file}.json.gz", "rt", encoding="utf-8") as lines:
         records = json.load(lines)
-    return [(record["pred"], ast.literal_eval(record["options"])) for record in records]
+    options = [record["options"] for record in records]
+    options = [ast.literal_eval(texts) if isinstance(texts, str) else texts for texts in options]
+    return [(record["pred"], texts) for record, texts in zip(records, options)]
 
 
 @pytest.fixture(scope="module")
@@ -465,8 +467,6 @@ def test_options_that_differ_only_in_case_are_told_apart():
         ("letters", "B. "),
         ("one word", "a"),
         ("lines", "\n"),
-        ("thoughts", "<think>dog</think> "),
-        ("half thoughts", "<plan></think>"),
         ("courtesies", "I'd be happy to help. Let me know. "),
         ("absences", "The audio does not mention it. "),
         ("privacy", "I can't share or access, "),
@@ -487,6 +487,15 @@ def test_a_long_reply_is_read_in_linear_time(case, phrase):
     short, long = (min(seconds(size) for _ in range(2)) for size in (10_000, 100_000))
     assert long < 25 * short + 0.05
     assert long < (0.2 if case == "prose" else 1.0)
+
+
+@pytest.mark.parametrize(
+    "phrase", ["<think>dog</think> ", "<plan></think>", "<answer>dog</answer>", "\nHuman: dog"]
+)
+def test_many_thoughts_and_turns_are_left_out_in_time(phrase):
+    start = time.process_time()
+    assert read(phrase * (100_000 // len(phrase)) + "</think>\nAnswer: (b)", ANIMALS).choice == 1
+    assert time.process_time() - start < 1.0
 
 
 @pytest.mark.parametrize(
