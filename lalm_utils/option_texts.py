@@ -92,6 +92,7 @@ def prepare(given: tuple[str, ...]) -> Options:
     if numeric and len({key[1:] for key in keys}) == 1 and keys[0][1:]:
         entries += [(key[:1], "value", i) for i, key in enumerate(keys)]
     aliases = _aliases(texts, keys, numeric)
+    aliases |= {_key(given, numeric): i for i, given in enumerate(raw) if given != texts[i]}
     entries += [(key, "text", choice) for key, choice in aliases.items()]
     options = Options(raw, texts, keys, aliases, {}, numeric)
     for key, kind, _ in sorted(entries, key=lambda entry: -len(entry[0])):

@@ -379,9 +379,7 @@ def _broken(page: _Page, run: list[Word], i: int, stop: int, choice: int) -> boo
     """Whether the words i to stop belong to a longer compound, or to two sentences (the option to one)."""
     compound = run[i].joined or (stop < len(run) and run[stop].joined)
     crosses = stop > i + 1 and CUES.SENTENCE_END.search(page.text, run[i].end, run[stop - 1].start + 1)
-    return compound or bool(
-        crosses and not CUES.SENTENCE_END.search(page.options.texts[choice].rstrip(".!?"))
-    )
+    return compound or bool(crosses and not CUES.SENTENCE_END.search(page.options.raw[choice].rstrip(".!?")))
 
 
 def _by_letter(page: _Page) -> Iterator[_Mention]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from lalm_utils.wording import expand, mask, parts, quotations, tidy
@@ -303,7 +304,8 @@ PHRASES = _phrases(
         \b(?:does|do|did|has|have){NOT}\s+{ADVERBS}{MENTION}(?:ed|d)?\b|\bfail(?:s|ed) to {MENTION}\b|
         \bnever\s+{MENTION}s?\b
     cannot_tell, absence: not mentioned
-        (?:\b(?:is|was|are|were|been)|'s)(?<!that is)(?<!that was)(?<!which is)(?<!which was)(?<!who is)(?<!that's){NOT}\s+{ADVERBS}{MENTIONED}\b|
+        (?:\b(?:is|was|are|were|been)|'s)(?<!that is)(?<!that was)(?<!which is)(?<!which was)(?<!who is)(?<!that's)
+        {NOT}\s+{ADVERBS}{MENTIONED}\b|
         {OPENING}not\s+{ADVERBS}{MENTIONED}\b|\b(?:unspecified|unstated|unmentioned)\b
     cannot_tell, absence: no information
         \bno\s+(?:\w+\s+)?(?:information|mention|indication|details?|reference|clues?|
@@ -322,8 +324,28 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(expand(text, _PARTS))
 
 
-_PHRASE = re.compile("|".join(f"(?P<p{i}>{phrase.pattern})" for i, phrase in enumerate(PHRASES)))
-# _PHRASE is slow on long replies; a sentence without any of these stems or signs holds no refusal.
+@lru_cache(maxsize=16)
+def _any_phrase(kinds: tuple[RefusalKind, ...]) -> re.Pattern[str]:
+    """All phrases of these kinds in one pattern; the group's number leads back to the phrase."""
+    return re.compile(
+        "|".join(f"(?P<p{i}>{row.pattern})" for i, row in enumerate(PHRASES) if row.kind in kinds)
+    )
+
+
+# The phrases are slow on long replies: a kind is sought only where one of its stems occurs, and no kind in a sentence
+# without any of the stems or signs below.
+_KIND_STEMS = {
+    NO_AUDIO: "audio recording clip file attach 音 录 錄 오디오 음성 aufnahme datei archivo",
+    WILL_NOT_SAY: "disclos divulg reveal shar privacy private confiden personal sensitive declin refus rather "
+    "prefer will won't comfortable allowed permitted identif protected classified someone anyone people person "
+    "speaker bystander party polic guideline principle rule programming appropriate improper unethical okay 透 "
+    "披 分享 泄 洩 隐 隱 プ 個 개인 사생활 preisgeben verraten weitergeben offenlegen nennen teilen "
+    "datenschutz revelar compartir divulg privacidad révéler partager communiquer",
+    NONE_FITS: "none option choice answer match fit list includ offer available one among alternativ "
+    "possibilit correspond align belong agree right correct suitable letter 选 選 答 正确 正確 該当 当て "
+    "どれも 해당 맞는 정답 antworten möglichkeiten opciones respuestas réponses propositions",
+    CANNOT_TELL: "",
+}
 _SIGN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _STEM = _pattern(
     r"""
@@ -397,11 +419,15 @@ def is_declining(option: str) -> bool:
 
 
 def _clauses(visible: str) -> Iterator[Refusal]:
+    kinds = tuple(
+        kind for kind, stems in _KIND_STEMS.items() if any(stem in visible for stem in stems.split() or [""])
+    )
+    phrases = _any_phrase(kinds)
     for sentence in re.finditer(r"(?:[^\n.!?]|[.!?](?!\s))+[.!?]*", visible):
         start, end = sentence.span()
         if not (_STEM.search(visible, start, end) or _SIGN.search(visible, start, end)):
             continue
-        for phrase in _PHRASE.finditer(visible, start, end):
+        for phrase in phrases.finditer(visible, start, end):
             name, kind, strength, _ = PHRASES[int(phrase.lastgroup[1:])]
             before = visible[max(start, phrase.start() - 60) : phrase.start()]
             instruction = "idk" in phrase[0] and _CONDITION.match(visible, phrase.end())
