@@ -60,7 +60,7 @@ _TABLE = parts(
     # Letters. A letter is bare where only what follows it tells it from an article or a pronoun.
     BARE =
         ([a-z])(?=[\"'*)\]}]*(?:\s*(?:$|[)\n<]|[.,;:!?/](?=[\s\"'*)}<]|$))|\s+[-(]|\s+(?:because|since|as|due|and|
-        or)\b|\s*[。\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]))
+        or)\b|\s*[。\u3041-\u3096\u30a1-\u30fa\u3400-\u9fff\uac00-\ud7af]))
     MARKED =
         (?<!\w)[(\[{]\s*([a-z])\s*[)\]}]|<(?-i:([A-Z]))>(?=\s*(?:$|\n))|\b(?:option|choice|letter|
         opción) +[\"'*(]*([a-z])(?=[\"'*]*(?:\s*$|\s*[^\w\s]|\s+(?:is|was|because|since|as|seems?|fits|matches|and|or|

@@ -117,7 +117,7 @@ def _without_labels(raw: tuple[str, ...]) -> tuple[str, ...]:
         ([chr(ord("a") + i) for i in range(len(raw))] if len(raw) < 27 else []),
         [str(i + 1) for i in range(len(raw))],
     )
-    if len(raw) < 2 or names not in (letters, numbers):
+    if not 2 <= len(raw) == len(names) or names not in (letters, numbers):
         return raw
     return tuple(text[label.end() :] for text, label in zip(raw, labels))
 

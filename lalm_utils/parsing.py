@@ -407,7 +407,8 @@ def _is_denied(page: _Page, mention: _Mention) -> bool:
     last = bisect_left(page.denials, (mention.start, 2)) - 1
     question = page.text[end : end + 1] == "?" and "?" not in page.text[mention.start : mention.end]
     before = last >= 0 and page.denials[last][1]
-    for following in page.mentions[page.rank(mention.end) :][:8]:  # "a dog and a cat are unlikely"
+    rank = page.rank(mention.end)
+    for following in page.mentions[rank : rank + 8]:  # "a dog and a cat are unlikely"
         if not CUES.JOIN.fullmatch(page.text, mention.end, following.start):
             break
         mention = following
@@ -688,7 +689,8 @@ def _concluding(page: _Page) -> Iterator[_Claim]:
         if claim and claim.choice >= 0:
             yield claim._replace(start=cue.start())
     for cue in _recent(CUES.TOTAL, page.text) if page.options.numeric else ():
-        near = page.mentions[page.rank(cue.end()) :][:1]
+        rank = page.rank(cue.end())
+        near = page.mentions[rank : rank + 1]
         if near and near[0].start == cue.end():
             yield _Claim(cue.start(), near[0].end, near[0].choice)
 
