@@ -242,7 +242,8 @@ def _first_turn(page: _Page) -> tuple[_Page, _Claim]:
     """
     for turn in list(CUES.TURN.finditer(page.text))[:4]:
         before = _Page(text=page.text[: turn.start()], options=page.options, cut=page.cut)
-        if not CUES.TURN.sub("", before.text).strip(" \n:*#"):
+        name = page.options.equal(turn[0].strip(" \n\t:*#"))  # an option may be called "Human"
+        if name is not None or not CUES.TURN.sub("", before.text).strip(" \n:*#"):
             continue
         claim = _decide(before)
         if (turn["other"] and not CUES.TURN.match(page.text)) or claim.rule in (
