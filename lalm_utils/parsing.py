@@ -214,7 +214,8 @@ def _thoughts(text: str) -> list[tuple[int, int]]:
     for tag in CUES.THOUGHT.finditer(text):
         name = (tag["name"] or tag["name2"] or "channel").lower()
         if tag["end"] or tag["end2"] or tag["final"]:
-            spans.append((starts.pop(name, 0), tag.end()))
+            spans.append((starts.get(name, 0), tag.end()))
+            starts = {open_: start for open_, start in starts.items() if name in starts and open_ != name}
         else:
             starts.setdefault(name, tag.start())
     if starts:
