@@ -88,7 +88,7 @@ def _mini_folder(split: str) -> Path:
     if split not in MINI_SPLITS:
         raise BenchmarkError(
             f"mini: no split {split!r}; choose one of {', '.join(MINI_SPLITS)} (train is generated on the fly by "
-            "lalm_utils.mini.plan.plan('train', size=...))"
+            "lalm_utils.mini.benchmark.plan.plan('train', size=...))"
         )
     from lalm_utils.mini import benchmark  # loads the generator's packages, for those who ask for it
 
@@ -99,15 +99,14 @@ def planned_items(split: str) -> list[Item]:
     """The items of a split of the embedded benchmark as planned: no clip is rendered."""
     from lalm_utils.mini import benchmark
 
-    records = [benchmark.record(item, 0.0) for item in benchmark.plan(split)]
-    return [from_record(record, Path.cwd()) for record in records]
+    return [from_record(record, Path.cwd()) for record in benchmark.planned_records(split)]
 
 
 def generator_version() -> str:
     """The version of the embedded benchmark's generator."""
     from lalm_utils.mini import benchmark
 
-    return benchmark.digest()
+    return benchmark.generator_version()
 
 
 def _read_items(path: Path, split: str | None) -> list[Item]:

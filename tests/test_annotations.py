@@ -8,8 +8,7 @@ import pytest
 
 from lalm_utils import annotations
 from lalm_utils.items import Item, from_record
-from lalm_utils.mini.benchmark import record
-from lalm_utils.mini.plan import plan
+from lalm_utils.mini.benchmark import planned_records
 
 
 def item(modality: str = "sound", **values) -> Item:
@@ -98,8 +97,7 @@ def test_what_is_available_is_annotated_in_every_item(case, items, expected):
 
 
 def test_the_embedded_benchmark_tells_type_and_text_of_every_item():
-    planned = plan("test", size=180)
-    items = [from_record(record(one, 1.0), "/clips", benchmark="mini") for one in planned]
+    items = [from_record(record, "/clips", benchmark="mini") for record in planned_records("test")]
     assert {one.task for one in items} >= {"Language", "Spoken word", "Event count", "Tempo"}
     assert annotations.available(items) == {"type", "text"}
     assert [annotations.type_of(one) for one in items] == [one.modality for one in items]

@@ -92,10 +92,10 @@ def words(place: Path, model: str | Path, file: Path, *more: str) -> list[str]:
 def write_dataset(place: Path, model: TransformersModel, file: Path) -> Path:
     """An IDK dataset of the items to learn from, every third of them to be refused."""
     items = k_of_n.splits(file)["idk"]
-    known = pd.DataFrame(
+    counts = pd.DataFrame(
         {"item": [i.id for i in items], "n": 2, "right": [2 * (n % 3 > 0) for n in range(len(items))]}
     )
-    return idk_data.save(place / "set.jsonl", idk_data.build(items, known, k=1), model=model, k=1, n=2)
+    return idk_data.save(place / "set.jsonl", idk_data.build(items, counts, k=1), model=model, k=1, n=2)
 
 
 def accelerate(logs: Path, step: int, line: list[str]) -> subprocess.CompletedProcess:
@@ -159,9 +159,9 @@ def test_a_launch_that_is_killed_is_finished_by_the_same_command(
 
 def test_the_test_items_are_not_learnt_from_unless_it_is_said(tmp_path, benchmark_file, caplog):
     parts = k_of_n.splits(benchmark_file)
-    learnt = finetune.training_items(str(benchmark_file), "idk", None, None, 0)
-    assert {item.id for item in learnt} == {item.id for item in parts["idk"]}
-    assert {item.clip for item in learnt}.isdisjoint({item.clip for item in parts["test"] + parts["dev"]})
+    items = finetune.training_items(str(benchmark_file), "idk", None, None, 0)
+    assert {item.id for item in items} == {item.id for item in parts["idk"]}
+    assert {item.clip for item in items}.isdisjoint({item.clip for item in parts["test"] + parts["dev"]})
     assert caplog.text == ""
     assert len(finetune.training_items(str(benchmark_file), "all", None, None, 0)) == 40
     assert "its test items too: report on another benchmark" in caplog.text
@@ -170,18 +170,18 @@ def test_the_test_items_are_not_learnt_from_unless_it_is_said(tmp_path, benchmar
 
 
 def test_samples_are_labelled_stored_and_written_beside_the_adapter(tmp_path, benchmark_file):
-    known = FakeModel(lambda text, sample: ("bell", "rain")[number_of(text) % 2] if sample < 2 else "thunder")
+    model = FakeModel(lambda text, sample: ("bell", "rain")[number_of(text) % 2] if sample < 2 else "thunder")
     items = finetune.training_items(str(benchmark_file), "idk", None, None, 0)
     job = finetune.SamplingJob(
-        model=known, items=items, methods=(k_of_n.METHOD,), n=3, temperature=k_of_n.TEMPERATURE, seed=0
+        model=model, items=items, methods=(k_of_n.METHOD,), n=3, temperature=k_of_n.TEMPERATURE, seed=0
     )
     call = {"store": tmp_path / "s.sqlite", "group": Group()}
     examples = finetune.make_dataset(job, tmp_path / "set.jsonl", k=3, **call)
     assert {example.target for example in examples} == {"IDK"}
-    assert len(known.asked) == 3 * len(items)
+    assert len(model.asked) == 3 * len(items)
     again = finetune.make_dataset(job, tmp_path / "set.jsonl", k=3, **call)
     assert again == examples == idk_data.load(tmp_path / "set.jsonl", items)[0]
-    assert len(known.asked) == 3 * len(items), "nothing is asked twice"
+    assert len(model.asked) == 3 * len(items), "nothing is asked twice"
     with pytest.raises(ValueError, match=r"set\.jsonl: holds another IDK dataset"):
         finetune.make_dataset(job, tmp_path / "set.jsonl", k=2, **call)
     assert idk_data.load(tmp_path / "set.jsonl", items)[0] == examples
@@ -232,7 +232,7 @@ def test_bad_input_ends_with_exit_code_2_and_a_reason(
 
 def test_a_dataset_of_test_items_is_refused(tmp_path, folder, model, benchmark_file, capsys):
     items = k_of_n.splits(benchmark_file)["test"]
-    known = pd.DataFrame({"item": [i.id for i in items], "n": 2, "right": 0})
-    file = idk_data.save(tmp_path / "set.jsonl", idk_data.build(items, known, k=1), model=model, k=1, n=2)
+    counts = pd.DataFrame({"item": [i.id for i in items], "n": 2, "right": 0})
+    file = idk_data.save(tmp_path / "set.jsonl", idk_data.build(items, counts, k=1), model=model, k=1, n=2)
     assert main(words(tmp_path / "place", folder, benchmark_file, "--dataset", str(file))) == 2
     assert "is not among those given" in capsys.readouterr().err

@@ -27,8 +27,14 @@ def clip(tmp_path_factory) -> Path:
 
 
 def make(clip: Path, name: str, modality: str = "sound", **fields) -> Item:
-    known = {"benchmark": "mmau", "split": "", "question": f"Question {name}?", "options": OPTIONS, "gold": 1}
-    return Item(**{**known, **fields}, id=name, modality=modality, clip=clip)
+    defaults = {
+        "benchmark": "mmau",
+        "split": "",
+        "question": f"Question {name}?",
+        "options": OPTIONS,
+        "gold": 1,
+    }
+    return Item(**{**defaults, **fields}, id=name, modality=modality, clip=clip)
 
 
 def several(clip: Path, count: int, modality: str = "sound", **fields) -> list[Item]:
@@ -54,8 +60,8 @@ def store(tmp_path):
 def test_samples_are_asked_for_plainly_and_each_is_graded(clip, store):
     replies = {"a": ["bell", "The answer is bell.", "dog", "IDK", "hm"], "b": ["dog"] * 5}
     model = scripted(replies)
-    asked = [make(clip, "a"), make(clip, "b", level="hard", task="Event", novel=True)]
-    samples = k_of_n.sample(model, asked, store=store, seed=3)
+    items = [make(clip, "a"), make(clip, "b", level="hard", task="Event", novel=True)]
+    samples = k_of_n.sample(model, items, store=store, seed=3)
     assert list(samples.columns) == [
         "item", "modality", "level", "task", "novel", "sample", "reply", "outcome",
     ]  # fmt: skip
@@ -72,7 +78,7 @@ def test_samples_are_asked_for_plainly_and_each_is_graded(clip, store):
     assert samples.iloc[5][["level", "task", "novel"]].to_list() == ["hard", "Event", True]
     (call,) = model.calls
     assert (call["n"], call["temperature"], call["seed"]) == (5, 1.0, 3)
-    assert call["texts"] == [prompts.render(item, "plain").turns[0].text for item in asked]
+    assert call["texts"] == [prompts.render(item, "plain").turns[0].text for item in items]
 
 
 def test_samples_in_the_store_are_not_drawn_again(clip, store):
@@ -104,13 +110,13 @@ def test_an_item_without_a_right_option_is_refused(clip, store):
 
 def test_right_samples_are_counted_and_refusals_are_not_right(clip, store):
     replies = {"a": ["bell"] * 5, "b": ["bell", "IDK", "IDK", "bell", "dog"], "c": ["IDK"] * 5}
-    known = k_of_n.count_correct(
+    counts = k_of_n.count_correct(
         k_of_n.sample(scripted(replies), [make(clip, name) for name in "abc"], store=store)
     )
-    assert list(known["item"]) == ["a", "b", "c"]
-    assert list(known["right"]) == [5, 2, 0]
-    assert set(known["n"]) == {5}
-    assert known.attrs["failed"] == []
+    assert list(counts["item"]) == ["a", "b", "c"]
+    assert list(counts["right"]) == [5, 2, 0]
+    assert set(counts["n"]) == {5}
+    assert counts.attrs["failed"] == []
 
 
 def test_an_item_with_a_failed_sample_is_left_out_and_named(clip, store, caplog):
@@ -118,12 +124,12 @@ def test_an_item_with_a_failed_sample_is_left_out_and_named(clip, store, caplog)
     samples = k_of_n.sample(scripted(replies), [make(clip, "a"), make(clip, "b")], store=store)
     assert list(samples["outcome"]) == ["correct"] * 4 + ["failed"] + ["correct"] * 5
     with caplog.at_level(logging.WARNING):
-        known = k_of_n.count_correct(samples)
-    assert list(known["item"]) == ["b"]
-    assert known.attrs["failed"] == ["a"]
+        counts = k_of_n.count_correct(samples)
+    assert list(counts["item"]) == ["b"]
+    assert counts.attrs["failed"] == ["a"]
     assert "1 of 2 items left out, as a sample of theirs failed: a" in caplog.text
     with pytest.raises(ValueError, match="1 of 2 items are not in the table of knowledge"):
-        idk_data.build([make(clip, "a"), make(clip, "b")], known, k=5)
+        idk_data.build([make(clip, "a"), make(clip, "b")], counts, k=5)
 
 
 def test_knowledge_of_nothing_and_of_unequal_samples_is_refused(clip, store):
@@ -146,11 +152,11 @@ LABELS = [
 
 @pytest.mark.parametrize("case, k, known", LABELS, ids=[row[0] for row in LABELS])
 def test_an_item_is_known_if_k_samples_were_right(clip, case, k, known):
-    asked = several(clip, 6)
-    built = idk_data.build(asked, table({item.id: right for right, item in enumerate(asked)}), k=k)
+    items = several(clip, 6)
+    built = idk_data.build(items, table({item.id: right for right, item in enumerate(items)}), k=k)
     assert [example.known for example in built] == known
     assert [example.target for example in built] == ["bell" if label else "IDK" for label in known]
-    assert [example.item for example in built] == asked
+    assert [example.item for example in built] == items
     assert idk_data.idk_share(built) == pytest.approx(known.count(False) / 6)
 
 
@@ -175,84 +181,84 @@ REFUSED = [
 
 @pytest.mark.parametrize("case, given, message", REFUSED, ids=[row[0] for row in REFUSED])
 def test_a_dataset_that_makes_no_sense_is_refused(clip, case, given, message):
-    asked = several(clip, 6)
-    call = {"items": asked, "counts": table({item.id: 3 for item in asked}), "k": 3} | given
+    items = several(clip, 6)
+    call = {"items": items, "counts": table({item.id: 3 for item in items}), "k": 3} | given
     with pytest.raises(ValueError, match=message):
         idk_data.build(**call)
 
 
 def mixed(clip: Path) -> tuple[list[Item], pd.DataFrame]:
     """Three modalities of 20 items, of which 2, 8 and 12 are known at K = 5."""
-    asked, parts = [], []
+    items, parts = [], []
     for modality, sure in {"sound": 2, "music": 8, "speech": 12}.items():
-        items = several(clip, 20, modality)
-        asked += items
-        right = {item.id: 5 if place < sure else place % 5 for place, item in enumerate(items)}
+        group = several(clip, 20, modality)
+        items += group
+        right = {item.id: 5 if place < sure else place % 5 for place, item in enumerate(group)}
         parts.append(table(right, modality=modality))
-    return asked, pd.concat(parts, ignore_index=True)
+    return items, pd.concat(parts, ignore_index=True)
 
 
-def counts(examples: list[Example]) -> dict[tuple[str, bool], int]:
+def label_counts(examples: list[Example]) -> dict[tuple[str, bool], int]:
     return pd.Series([(e.item.modality, e.known) for e in examples]).value_counts().to_dict()
 
 
 @pytest.mark.parametrize("balance, total", [(0.5, 44), (0.25, 29), (0.8, 47)])
 def test_balance_gives_the_share_wanted_with_as_many_items_as_there_are(clip, balance, total):
-    asked, known = mixed(clip)
-    built = idk_data.build(asked, known, k=5, balance=balance)
+    items, counts = mixed(clip)
+    built = idk_data.build(items, counts, k=5, balance=balance)
     assert len(built) == total
     assert idk_data.idk_share(built) == pytest.approx(balance, abs=0.5 / total)
-    assert [e.item for e in built] == [item for item in asked if item in [e.item for e in built]]
-    labels = dict(zip(known["item"], known["right"] >= 5))
+    assert [e.item for e in built] == [item for item in items if item in [e.item for e in built]]
+    labels = dict(zip(counts["item"], counts["right"] >= 5))
     assert all(labels[example.item.id] == example.known for example in built)
 
 
 def test_balance_loses_no_item_to_rounding(clip):
-    asked = several(clip, 13)
-    known = table({item.id: 5 if place < 3 else 0 for place, item in enumerate(asked)})
-    assert len(idk_data.build(asked, known, k=5, balance=0.7)) == 10
+    items = several(clip, 13)
+    counts = table({item.id: 5 if place < 3 else 0 for place, item in enumerate(items)})
+    assert len(idk_data.build(items, counts, k=5, balance=0.7)) == 10
 
 
 def test_a_limit_bounds_the_items_with_and_without_balance(clip):
-    asked, known = mixed(clip)
-    few = idk_data.build(asked, known, k=5, limit=12)
+    items, counts = mixed(clip)
+    few = idk_data.build(items, counts, k=5, limit=12)
     assert pd.Series([e.item.modality for e in few]).value_counts().to_dict() == {
         "sound": 4, "music": 4, "speech": 4,
     }  # fmt: skip
-    even = idk_data.build(asked, known, k=5, balance=0.5, limit=12)
+    even = idk_data.build(items, counts, k=5, balance=0.5, limit=12)
     assert (len(even), idk_data.idk_share(even)) == (12, 0.5)
-    assert len(idk_data.build(asked, known, k=5, limit=1000)) == 60
+    assert len(idk_data.build(items, counts, k=5, limit=1000)) == 60
 
 
 @pytest.mark.parametrize("settings", [{}, {"balance": 0.5}, {"limit": 30}])
 def test_shuffled_labels_keep_the_items_and_the_share_of_each_modality(clip, settings):
-    asked, known = mixed(clip)
-    true = idk_data.build(asked, known, k=5, **settings)
-    shuffled = idk_data.build(asked, known, k=5, shuffle=True, **settings)
+    items, counts = mixed(clip)
+    true = idk_data.build(items, counts, k=5, **settings)
+    shuffled = idk_data.build(items, counts, k=5, shuffle=True, **settings)
     assert [e.item for e in shuffled] == [e.item for e in true]
-    assert counts(shuffled) == counts(true)
+    assert label_counts(shuffled) == label_counts(true)
     assert [e.known for e in shuffled] != [e.known for e in true]
     assert all(e.target == ("bell" if e.known else "IDK") for e in shuffled)
 
 
 def test_a_dataset_depends_on_its_seed_alone(clip):
-    asked, known = mixed(clip)
+    items, counts = mixed(clip)
     call = {"k": 5, "balance": 0.5, "shuffle": True, "limit": 20}
-    assert idk_data.build(asked, known, **call) == idk_data.build(asked, known, **call)
-    reordered = idk_data.build(asked, known.iloc[::-1], **call)
-    assert reordered == idk_data.build(asked, known, **call)
-    assert idk_data.build(asked, known, seed=1, **call) != idk_data.build(asked, known, **call)
+    assert idk_data.build(items, counts, **call) == idk_data.build(items, counts, **call)
+    reordered = idk_data.build(items, counts.iloc[::-1], **call)
+    assert reordered == idk_data.build(items, counts, **call)
+    assert idk_data.build(items, counts, seed=1, **call) != idk_data.build(items, counts, **call)
 
 
 def test_the_share_labelled_idk_rises_with_k_in_every_group():
-    known = pd.concat(
+    counts = pd.concat(
         [
             table({f"s{i}": i for i in range(6)}, novel=("s0", "s1")),
             table({"m0": 5, "m1": 0}, modality="music"),
         ],
         ignore_index=True,
     )
-    shares = k_of_n.share_by_k(known)
+    shares = k_of_n.share_by_k(counts)
     assert list(dict.fromkeys(shares["group"])) == [
         "sound", "music", "overall", "known content", "novel content",
     ]  # fmt: skip
@@ -281,14 +287,14 @@ def test_the_papers_shares_stand_beside_ours():
 
 def test_a_dataset_is_the_same_after_saving_and_loading(clip, tmp_path):
     odd = make(clip, "odd", question="Which\u2028of \u00fc these?", options=("dog\x85", "bell", "rain"))
-    asked = [*several(clip, 4), odd]
-    built = idk_data.build(asked, table({item.id: 5 * (i % 2) for i, item in enumerate(asked)}), k=3)
+    items = [*several(clip, 4), odd]
+    built = idk_data.build(items, table({item.id: 5 * (i % 2) for i, item in enumerate(items)}), k=3)
     path = idk_data.save(tmp_path / "new" / "set.jsonl", built, model=FakeModel(), k=3, seed=7, balance=None)
-    loaded, made = idk_data.load(path, asked)
+    loaded, header = idk_data.load(path, items)
     assert loaded == built
-    assert (made["model"], made["fingerprint"], made["k"], made["n"]) == ("fake", "f" * 64, 3, 5)
-    assert (made["temperature"], made["seed"], made["balance"]) == (1.0, 7, None)
-    assert (made["examples"], made["idk_share"]) == (5, 0.6)
+    assert (header["model"], header["fingerprint"], header["k"], header["n"]) == ("fake", "f" * 64, 3, 5)
+    assert (header["temperature"], header["seed"], header["balance"]) == (1.0, 7, None)
+    assert (header["examples"], header["idk_share"]) == (5, 0.6)
     assert str(clip.parent) not in path.read_text(encoding="utf-8")
 
 
@@ -311,18 +317,18 @@ def broken(lines: list[str]) -> list[tuple[str, list[str], str]]:
 
 
 def test_a_file_that_is_damaged_or_of_other_items_is_refused_by_its_line(clip, tmp_path):
-    asked = several(clip, 2)
+    items = several(clip, 2)
     path = tmp_path / "set.jsonl"
-    built = idk_data.build(asked, table({item.id: 5 for item in asked}), k=3)
+    built = idk_data.build(items, table({item.id: 5 for item in items}), k=3)
     idk_data.save(path, built, model=FakeModel(), k=3)
     for case, lines, message in broken(path.read_text().splitlines()):
         path.write_text("\n".join(lines) + "\n")
         with pytest.raises(ValueError) as caught:
-            idk_data.load(path, asked)
+            idk_data.load(path, items)
         assert message in str(caught.value), case
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="no UTF-8 text"):
-        idk_data.load(path, asked)
+        idk_data.load(path, items)
 
 
 def mmau(folder: Path, count: int, **fields) -> Path:
@@ -341,7 +347,7 @@ def mmau(folder: Path, count: int, **fields) -> Path:
 
 def test_a_benchmark_without_splits_is_dealt_into_three_with_no_clip_in_two(tmp_path):
     parts = k_of_n.splits(mmau(tmp_path / "mmau", 60), test=12)
-    clips = {part: {item.clip for item in dealt} for part, dealt in parts.items()}
+    clips = {part: {item.clip for item in members} for part, members in parts.items()}
     assert not clips["idk"] & clips["test"]
     assert not clips["dev"] & (clips["idk"] | clips["test"])
     assert len(parts["test"]) == 12
@@ -351,12 +357,12 @@ def test_a_benchmark_without_splits_is_dealt_into_three_with_no_clip_in_two(tmp_
 
 
 def test_the_embedded_benchmark_has_these_splits(monkeypatch):
-    asked = []
+    items = []
     monkeypatch.setattr(
-        k_of_n.benchmarks, "load", lambda name, **how: asked.append((name, how)) or [how["split"]]
+        k_of_n.benchmarks, "load", lambda name, **how: items.append((name, how)) or [how["split"]]
     )
     assert k_of_n.splits("mini", idk=9, dev=3, seed=2) == {"idk": ["idk"], "dev": ["dev"], "test": ["test"]}
-    assert [(how["split"], how["n"], how["seed"]) for _, how in asked] == [
+    assert [(how["split"], how["n"], how["seed"]) for _, how in items] == [
         ("idk", 9, 2), ("dev", 3, 2), ("test", None, 2),
     ]  # fmt: skip
 

@@ -105,10 +105,10 @@ def test_only_the_answer_and_the_end_of_the_turn_carry_labels(either, examples):
     tokenizer = either.processor.tokenizer
     labels = data.batch(range(len(data)))["labels"]
     for row, example in zip(labels, examples):
-        learnt = row[row != IGNORED].tolist()
-        assert learnt == [*tokenizer(example.target).input_ids, either.parts.end_of_turn]
+        answer = row[row != IGNORED].tolist()
+        assert answer == [*tokenizer(example.target).input_ids, either.parts.end_of_turn]
         words = example.target if example.known else "[UNK]"
-        assert tokenizer.decode(learnt) == f"{words} <|im_end|>"
+        assert tokenizer.decode(answer) == f"{words} <|im_end|>"
         places = (row != IGNORED).nonzero()[:, 0]
         assert (places.diff() == 1).all(), "one stretch of labels, with nothing between"
 
@@ -270,17 +270,17 @@ def test_a_training_without_a_folder_has_one_in_the_cache(model, examples, tmp_p
     assert lora.train(model, examples, recipe=replace(FAST, seed=1)) != path
 
 
-def test_a_model_is_taught_one_modality_from_its_own_knowledge(model, examples, tmp_path, monkeypatch):
+def test_a_model_is_finetuned_on_one_modality_by_its_own_counts(model, examples, tmp_path, monkeypatch):
     monkeypatch.setenv("LALM_UTILS_CACHE", str(tmp_path / "cache"))
-    asked = [example.item for example in examples]
-    known = pd.DataFrame({"item": [i.id for i in asked], "n": 5, "right": [5 * e.known for e in examples]})
-    learnt = lora.finetune(model, asked, known, "music", recipe=FAST, k=5)
-    facts = lora_files.provenance(learnt.files.adapter)
+    items = [example.item for example in examples]
+    counts = pd.DataFrame({"item": [i.id for i in items], "n": 5, "right": [5 * e.known for e in examples]})
+    finetuned = lora.finetune(model, items, counts, "music", recipe=FAST, k=5)
+    facts = lora_files.provenance(finetuned.files.adapter)
     assert (facts["examples"], facts["idk_share"]) == (4, 0.25)
     expected = lora.train(model, [e for e in examples if e.item.modality == "music"], recipe=FAST)
-    assert learnt.files.adapter == expected
+    assert finetuned.files.adapter == expected
     with pytest.raises(ValueError, match="no item of modality 'speech' among the 8"):
-        lora.finetune(model, asked, known, "speech", recipe=FAST, k=5)
+        lora.finetune(model, items, counts, "speech", recipe=FAST, k=5)
 
 
 def test_a_folder_of_something_else_is_not_touched(model, examples, tmp_path):
@@ -370,8 +370,8 @@ def peft_logits(folder: Path, adapter: Path, model: TransformersModel, examples)
     wrapped = PeftModel.from_pretrained(whole, adapter).eval()
     rows = []
     for example in examples:
-        asked = model.ready(render(example.item, "idk"))
-        inputs = model.with_generic_engine().engine.tensors([asked], [asked.text])
+        prompt = model.ready(render(example.item, "idk"))
+        inputs = model.with_generic_engine().engine.tensors([prompt], [prompt.text])
         with torch.inference_mode():
             rows.append(wrapped(**inputs).logits[0, -1])
     return torch.stack(rows)
@@ -385,17 +385,17 @@ def adapter(model, examples, tmp_path_factory) -> Path:
 
 def test_scale_zero_is_the_base_and_one_is_what_peft_loads(either, folder, adapter, examples):
     base = first_logits(either, examples)
-    learnt = lora.load_adapter(either, adapter)
+    adapted = lora.load_adapter(either, adapter)
     zero = lora.load_adapter(either, adapter, scale=0)
     assert torch.equal(first_logits(zero, examples), base)
     assert zero.fingerprint == either.fingerprint
     expected = peft_logits(folder, adapter, either, examples)
-    torch.testing.assert_close(first_logits(learnt, examples), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(first_logits(adapted, examples), expected, atol=1e-4, rtol=1e-4)
     assert (expected - base).abs().max() > 0.5, "the adapter does something"
     assert torch.equal(first_logits(either, examples), base), "the base itself is as it was"
 
 
-def test_any_other_scale_multiplies_what_was_learnt(model, folder, adapter, examples, tmp_path):
+def test_any_other_scale_multiplies_the_update(model, folder, adapter, examples, tmp_path):
     doubled = tmp_path / "doubled"
     doubled.mkdir()
     (doubled / lora_files.WEIGHTS).write_bytes((adapter / lora_files.WEIGHTS).read_bytes())
@@ -517,7 +517,7 @@ def test_a_recipe_out_of_range_is_refused(case, settings, message):
         Recipe(**settings)
 
 
-def test_what_cannot_be_learnt_from_is_refused(model, examples, tmp_path):
+def test_examples_that_cannot_be_trained_on_are_refused(model, examples, tmp_path):
     with pytest.raises(ValueError, match=r"no examples to learn from: build them with idk_data.build"):
         lora.train(model, [], tmp_path / "a")
     with pytest.raises(ValueError, match="item 'item-0': target ' '; a reply has a text"):

@@ -9,8 +9,8 @@ from safetensors import safe_open
 
 from lalm_utils import benchmarks, metrics, runs, tables
 from lalm_utils.load_model import load_model
-from lalm_utils.mini import acceptance
 from lalm_utils.mini.model import WEIGHTS
+from lalm_utils.mini.training import acceptance
 from lalm_utils.store import Store
 
 FEW = 90
@@ -42,7 +42,7 @@ def test_the_committed_weights_are_small_half_precision_safetensors():
 def test_the_adapter_loads_with_peft_as_it_stands():
     from peft import PeftModel
 
-    from lalm_utils.mini.base import load_base
+    from lalm_utils.mini.model.base import load_base
 
     adapted = PeftModel.from_pretrained(load_base()[0], WEIGHTS)
     assert adapted.peft_config["default"].rank_pattern

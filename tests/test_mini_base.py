@@ -19,8 +19,8 @@ from transformers import AutoModelForMultimodalLM, AutoProcessor, Qwen2AudioEnco
 from transformers.models.qwen2_audio.modeling_qwen2_audio import Qwen2AudioEncoder
 
 from lalm_utils import cache
-from lalm_utils.mini import ct2, wheels
-from lalm_utils.mini.base import RECIPE, base_model_dir, load_base
+from lalm_utils.mini.model import ct2, wheels
+from lalm_utils.mini.model.base import RECIPE, base_model_dir, load_base
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from lalm_utils.mini import card
 from lalm_utils.mini.model import WEIGHTS
+from lalm_utils.mini.training import card
 
 ROWS = [
     {"claim": "accuracy", "group": "overall", "value": 0.5, "low": 0.4, "high": 0.6, "n": 90, "bound": "0.50 to 0.85",
@@ -26,35 +26,37 @@ def test_the_committed_card_shows_what_was_measured(tmp_path):
         shutil.copy(WEIGHTS / name, tmp_path)
     card.write(tmp_path)
     assert (tmp_path / "README.md").read_text() == (WEIGHTS / "README.md").read_text(), (
-        "run lalm_utils.mini.card"
+        "run lalm_utils.mini.training.card"
     )
 
 
 def test_a_missed_claim_says_so_and_one_without_a_bound_says_nothing():
-    lines = card.measured(ROWS).splitlines()
+    lines = card.claims_table(ROWS).splitlines()
     assert [line.rsplit("|", 2)[1].strip() for line in lines[2:]] == ["yes", "**missed**", ""]
     assert "| accuracy | overall | 0.500 [0.400, 0.600] | 90 | 0.50 to 0.85 | yes |" in lines
 
 
 def test_tasks_stand_in_a_table_of_their_own():
-    assert card.BY_TASK not in card.measured(ROWS)
-    assert card.by_task(ROWS).splitlines()[2:] == ["| Tempo | 1.000 [1.000, 1.000] | 3 | chance 0.250 |"]
+    assert card.BY_TASK not in card.claims_table(ROWS)
+    assert card.task_table(ROWS).splitlines()[2:] == ["| Tempo | 1.000 [1.000, 1.000] | 3 | chance 0.250 |"]
 
 
 def test_only_what_stands_between_the_markers_changes():
     text = "prose\n<!-- a -->\nold \\1 table\n<!-- end of a -->\nmore prose\n"
-    assert card.filled(text, {"a": r"new \g<1> table"}) == (
+    assert card.fill(text, {"a": r"new \g<1> table"}) == (
         "prose\n<!-- a -->\nnew \\g<1> table\n<!-- end of a -->\nmore prose\n"
     )
-    assert card.filled(text, {}) == text
+    assert card.fill(text, {}) == text
 
 
 def test_a_card_without_its_markers_is_refused():
     with pytest.raises(ValueError, match="no markers <!-- b -->"):
-        card.filled("<!-- a -->\n<!-- end of a -->\n", {"b": "table"})
+        card.fill("<!-- a -->\n<!-- end of a -->\n", {"b": "table"})
 
 
 def test_the_gates_name_run_stage_and_step():
     training = json.loads((WEIGHTS / "training.json").read_text())
-    assert len(card.gates(training).splitlines()) == 2 + sum(row["stage"] != "hear" for row in training)
-    assert card.hearing(training).count("\n") == 1 + len(training[0]["held_out"])
+    assert len(card.evaluation_table(training).splitlines()) == 2 + sum(
+        row["stage"] != "hear" for row in training
+    )
+    assert card.alignment_table(training).count("\n") == 1 + len(training[0]["held_out"])

@@ -12,10 +12,11 @@ import pytest
 
 from lalm_utils import parsing, prompts
 from lalm_utils.items import Item
-from lalm_utils.mini import chat, instruct, tasks_music, tasks_sound, tasks_speech
-from lalm_utils.mini.draw import Dealer
-from lalm_utils.mini.instruct import FORMS, reshuffled
-from lalm_utils.mini.plan import MODALITIES, REASONS, Planned, plan, render, unanswerable
+from lalm_utils.mini.benchmark import tasks_music, tasks_sound, tasks_speech
+from lalm_utils.mini.benchmark.plan import MODALITIES, REASONS, PlannedItem, plan, render, unanswerable
+from lalm_utils.mini.benchmark.sampling import BalancedPositions
+from lalm_utils.mini.training import chat, instruct
+from lalm_utils.mini.training.instruct import FORMS, reshuffle
 
 WORDINGS = (
     *instruct.CHOOSE, *instruct.PERMIT, *instruct.REASON, *instruct.TYPE, *instruct.DESCRIBE, *instruct.TRANSCRIBE
@@ -24,7 +25,7 @@ METHODS = (prompts.PLAIN, prompts.IDK, prompts.STEPWISE, prompts.AUDIO_TYPE)
 
 
 @cache
-def answerable() -> tuple[Planned, ...]:
+def answerable() -> tuple[PlannedItem, ...]:
     """300 items of `train`: every task at every level."""
     items = tuple(plan("train", size=300))
     assert len({(item.task, item.level) for item in items}) == 90
@@ -32,10 +33,11 @@ def answerable() -> tuple[Planned, ...]:
 
 
 @cache
-def hopeless(count: int = 96) -> tuple[Planned, ...]:
-    kinds, dealer = tuple(MODALITIES), Dealer()
+def hopeless(count: int = 96) -> tuple[PlannedItem, ...]:
+    kinds, positions = tuple(MODALITIES), BalancedPositions()
     return tuple(
-        unanswerable(f"train-3-u{i:03d}", "train", kinds[i % 3], REASONS[i % 4], dealer) for i in range(count)
+        unanswerable(f"train-3-u{i:03d}", "train", kinds[i % 3], REASONS[i % 4], positions)
+        for i in range(count)
     )
 
 
@@ -95,7 +97,7 @@ def test_a_reply_is_read_as_the_right_option(form):
     for number, item in enumerate(answerable()):
         rng = np.random.default_rng(number)
         example = FORMS[form](item, rng)
-        _, options, gold = reshuffled(item, np.random.default_rng(number))
+        _, options, gold = reshuffle(item, np.random.default_rng(number))
         if example.reply == instruct.REFUSAL:
             continue  # the right option was taken out: see the test of that
         reading = parsing.read(example.reply, options)
@@ -106,8 +108,8 @@ def test_a_step_by_step_reply_reports_what_is_heard_and_then_answers():
     for number, item in enumerate(answerable()):
         example = FORMS["stepwise"](item, np.random.default_rng(number))
         heard, answer = example.reply.split("\nAnswer: ")
-        assert heard == item.draft.rationale
-        assert answer == item.draft.options[item.draft.gold]
+        assert heard == item.spec.rationale
+        assert answer == item.spec.options[item.spec.gold]
 
 
 @pytest.mark.parametrize("reason", REASONS)
@@ -117,7 +119,7 @@ def test_a_refusal_is_taught_on_unanswerable_clips_with_permission_and_read_as_o
     for number, item in enumerate(items):
         example = FORMS["permitted"](item, np.random.default_rng(number))
         assert example.reply == "IDK"
-        assert parsing.read(example.reply, item.draft.options).kind == "refusal"
+        assert parsing.read(example.reply, item.spec.options).kind == "refusal"
         assert any(wording in example.user for wording in instruct.PERMIT)
 
 
@@ -129,7 +131,7 @@ def listed(user: str) -> str:
 def test_an_answerable_item_is_refused_only_with_permission_and_its_right_option_taken_out():
     removed = 0
     for number, item in enumerate(answerable()):
-        gold = item.draft.options[item.draft.gold]
+        gold = item.spec.options[item.spec.gold]
         for form, make in FORMS.items():
             example = make(item, np.random.default_rng(number))
             if example.reply == instruct.REFUSAL:
@@ -148,10 +150,10 @@ def test_a_question_whose_options_are_not_heard_is_answered_by_one_of_them():
     for number, item in enumerate(answerable()):
         example = FORMS["unoffered"](item, np.random.default_rng(number))
         *heard, guess = example.reply.split("\nAnswer: ")
-        assert heard in ([], [item.draft.rationale])
+        assert heard in ([], [item.spec.rationale])
         steps += bool(heard)
         assert f"|{guess}|" in listed(example.user)
-        truth = {item.draft.options[item.draft.gold], *item.draft.truth.get("content", ())}
+        truth = {item.spec.options[item.spec.gold], *item.spec.truth.get("content", ())}
         assert guess not in truth
         assert not [label for label in truth if f"|{label}|" in listed(example.user)]
     assert 0.25 < steps / 300 < 0.45
@@ -160,10 +162,10 @@ def test_a_question_whose_options_are_not_heard_is_answered_by_one_of_them():
 def test_strange_options_hold_no_word_of_a_novel_label():
     novel = [item for split in ("idk", "test") for item in plan(split) if item.novel]
     words = {
-        word.casefold() for item in novel for label in item.draft.pool for word in re.findall(r"\w+", label)
+        word.casefold() for item in novel for label in item.spec.pool for word in re.findall(r"\w+", label)
     }
     words -= {
-        w.casefold() for item in answerable() for label in item.draft.pool for w in re.findall(r"\w+", label)
+        w.casefold() for item in answerable() for label in item.spec.pool for w in re.findall(r"\w+", label)
     }
     strange = {*instruct.STRANGE_KINDS, *instruct.STRANGE_THINGS}
     assert len(words) > 60
@@ -175,7 +177,7 @@ def test_the_type_and_the_account_are_the_ground_truth():
     for number, item in enumerate(answerable()):
         rng = np.random.default_rng(number)
         assert FORMS["kind"](item, rng).reply == item.modality
-        account, truth = FORMS["account"](item, rng), item.draft.truth
+        account, truth = FORMS["account"](item, rng), item.spec.truth
         if truth.get("transcript"):
             assert (account.reply, item.modality) == (truth["transcript"], "speech")
             assert account.user in instruct.TRANSCRIBE
@@ -207,9 +209,9 @@ def test_an_example_is_question_options_in_one_of_four_layouts_and_instruction()
     seen = Counter()
     for number, item in enumerate(answerable()):
         example = FORMS["choice"](item, np.random.default_rng(number))
-        _, options, _ = reshuffled(item, np.random.default_rng(number))
+        _, options, _ = reshuffle(item, np.random.default_rng(number))
         question, *listing, instruction = example.user.split("\n")
-        assert question in item.draft.wordings
+        assert question in item.spec.wordings
         assert instruction in instruct.CHOOSE
         [layout] = [name for name, lines in LAYOUTS.items() if lines(options) == listing]
         seen[layout] += 1
@@ -226,25 +228,25 @@ def test_the_same_draw_gives_the_same_example_and_another_draw_others():
 # ---- reshuffling
 
 
-def visits(item: Planned, count: int = 8) -> list[tuple[str, tuple[str, ...], int]]:
-    return [reshuffled(item, np.random.default_rng([seed, 1])) for seed in range(count)]
+def visits(item: PlannedItem, count: int = 8) -> list[tuple[str, tuple[str, ...], int]]:
+    return [reshuffle(item, np.random.default_rng([seed, 1])) for seed in range(count)]
 
 
 def test_reshuffling_keeps_the_gold_and_never_doubles_an_option():
     for item in answerable():
         for question, options, gold in visits(item):
-            assert options[gold] == item.draft.options[item.draft.gold], item.id
-            assert len(set(options)) == len(options) == len(item.draft.options), (item.id, options)
-            assert set(options) <= set(item.draft.pool), item.id
-            assert question in item.draft.wordings, item.id
+            assert options[gold] == item.spec.options[item.spec.gold], item.id
+            assert len(set(options)) == len(options) == len(item.spec.options), (item.id, options)
+            assert set(options) <= set(item.spec.pool), item.id
+            assert question in item.spec.wordings, item.id
 
 
 def test_redrawn_distractors_are_never_heard_in_the_clip():
     # Options of the item itself may be heard: the order questions are about them.
     for item in answerable():
-        heard = set(item.draft.truth.get("content", ())) | {item.draft.options[item.draft.gold]}
+        heard = set(item.spec.truth.get("content", ())) | {item.spec.options[item.spec.gold]}
         for _, options, gold in visits(item):
-            fresh = {*options[:gold], *options[gold + 1 :]} - set(item.draft.options)
+            fresh = {*options[:gold], *options[gold + 1 :]} - set(item.spec.options)
             assert not fresh & heard, (item.id, fresh & heard)
 
 
@@ -254,36 +256,36 @@ def test_over_many_visits_positions_and_distractors_change():
     counts = np.bincount([gold for _, _, gold in seen], minlength=4)
     assert counts.min() >= 8
     assert len({option for _, options, _ in seen for option in options}) > 20
-    kept = sum(set(options) == set(item.draft.options) for _, options, _ in seen)
+    kept = sum(set(options) == set(item.spec.options) for _, options, _ in seen)
     assert 25 <= kept <= 55
 
 
 def test_numbers_stay_a_window_of_neighbours():
     for item in answerable():
-        if item.draft.options[0].isdigit():
+        if item.spec.options[0].isdigit():
             for _, options, _ in visits(item, 4):
-                assert set(options) == set(item.draft.options)
+                assert set(options) == set(item.spec.options)
 
 
 def test_unanswerable_items_stay_unanswerable():
     for item in hopeless():
         for _, options, _ in visits(item, 6):
-            assert set(options) == set(item.draft.options), item.id
+            assert set(options) == set(item.spec.options), item.id
     removed = [item for item in hopeless() if item.reason == "option_removed"]
     for item in removed:
         groups = ("content", "background", "language")
-        heard = {mark.label for mark in render(item).marks if mark.group in groups}
+        heard = {annotation.label for annotation in render(item).annotations if annotation.group in groups}
         assert heard, item.id
         assert not any(heard & set(options) for _, options, _ in visits(item, 6)), item.id
 
 
 def test_the_text_prompt_of_an_item_differs_from_each_of_its_training_texts(tmp_path):
-    # The evaluation's own prompt for the same draft, in whatever layout training shows it.
+    # The evaluation's own prompt for the same question, in whatever layout training shows it.
     for number, planned in enumerate(answerable()[:60]):
-        draft = planned.draft
+        spec = planned.spec
         item = Item(
-            id="x", benchmark="mini", split="train", modality=planned.modality, question=draft.question,
-            options=draft.options, gold=draft.gold, clip=tmp_path / "x.wav",
+            id="x", benchmark="mini", split="train", modality=planned.modality, question=spec.question,
+            options=spec.options, gold=spec.gold, clip=tmp_path / "x.wav",
         )  # fmt: skip
         evaluated = {prompts.render(item, method).turns[0].text for method in ("plain", "idk", "stepwise")}
         trained = {make(planned, np.random.default_rng(number)).user for make in FORMS.values()}

@@ -17,12 +17,12 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor
 
 from lalm_utils.engine.audio_features import EDGE, encode
-from lalm_utils.mini import chat, hearing, material, train, tuning
-from lalm_utils.mini.base import base_model_dir, load_base
-from lalm_utils.mini.instruct import FORMS, Example
-from lalm_utils.mini.material import Heard
-from lalm_utils.mini.plan import REASONS, plan, render
-from lalm_utils.mini.scene import RATE, Mark
+from lalm_utils.mini.benchmark.plan import REASONS, plan, render
+from lalm_utils.mini.benchmark.scene import RATE, Annotation
+from lalm_utils.mini.model.base import base_model_dir, load_base
+from lalm_utils.mini.training import alignment, chat, train, training_features, tuning
+from lalm_utils.mini.training.instruct import FORMS, Example
+from lalm_utils.mini.training.training_features import TrainingClip
 
 AUDIO = 49_153  # the base's audio token
 
@@ -62,11 +62,11 @@ def glide(seconds: float, low: float = 300.0) -> np.ndarray:
     return (0.3 * np.sin(2 * np.pi * (low + 200 * time) * time)).astype(np.float32)
 
 
-def clip(frames: int, *marks: tuple, item=None, seed: int = 0) -> Heard:
-    """A clip of drawn features with marks (group, label, start, end)."""
+def clip(frames: int, *annotations: tuple, item=None, seed: int = 0) -> TrainingClip:
+    """A clip of random features with annotations (group, label, start, end)."""
     mel = np.random.default_rng(seed).uniform(-0.5, 1.0, (frames + EDGE, 80)).astype(np.float16)
-    named = tuple(Mark(group=g, label=label, start=s, end=e) for g, label, s, e in marks)
-    return Heard(item=item or plan("train", size=3)[0], mel=mel, frames=frames, marks=named)
+    named = tuple(Annotation(group=g, label=label, start=s, end=e) for g, label, s, e in annotations)
+    return TrainingClip(item=item or plan("train", size=3)[0], mel=mel, frames=frames, annotations=named)
 
 
 def conversation(processor, user: str, reply: str | None, *, audio: bool) -> str:
@@ -108,8 +108,8 @@ def test_a_single_example_has_the_ids_of_the_processors_own_rendering(processor,
 @pytest.mark.parametrize("seconds", [0.1, 0.5, 1.0, 2.51, 3.337, 6.0])
 def test_a_clip_has_as_many_tokens_as_the_processor_gives_it(processor, seconds):
     samples = glide(seconds)
-    mel, frames = material.features(processor.feature_extractor, samples)
-    heard = Heard(item=None, mel=mel, frames=frames, marks=())
+    mel, frames = training_features.features(processor.feature_extractor, samples)
+    heard = TrainingClip(item=None, mel=mel, frames=frames, annotations=())
     text = conversation(processor, "What?", None, audio=True)
     assert heard.tokens == (inputs(processor, text, samples).input_ids == AUDIO).sum()
     assert mel.shape == (frames + EDGE, 80)
@@ -205,10 +205,10 @@ def test_training_computes_what_the_model_computes_at_inference(base, processor)
 
 def encoded(base, processor, samples: np.ndarray) -> torch.Tensor:
     """The tower's output for one clip, (tokens, 384), from features that are not rounded to float16."""
-    _, frames = material.features(processor.feature_extractor, samples)
+    _, frames = training_features.features(processor.feature_extractor, samples)
     mel = processor.feature_extractor(samples, sampling_rate=RATE, return_tensors="pt").input_features
     mel = mel[:, :, : frames + EDGE]
-    tokens = Heard(item=None, mel=mel[0].numpy(), frames=frames, marks=()).tokens
+    tokens = TrainingClip(item=None, mel=mel[0].numpy(), frames=frames, annotations=()).tokens
     with torch.no_grad():
         return encode(base.model.audio_tower, mel, torch.tensor([frames]))[0, :tokens]
 
@@ -279,16 +279,16 @@ def test_encode_of_a_batch_equals_its_clips_alone(words):
     tower = small(words).model.audio_tower
     clips = [clip(frames, seed=frames) for frames in (37, 180, 101)]
     with torch.no_grad():
-        together = encode(tower, *hearing.pad(clips))
+        together = encode(tower, *alignment.pad(clips))
         for row, heard in zip(together, clips):
-            alone = encode(tower, *hearing.pad([heard]))[0, : heard.tokens]
+            alone = encode(tower, *alignment.pad([heard]))[0, : heard.tokens]
             assert torch.allclose(row[: heard.tokens], alone, atol=1e-4)
             assert alone.isfinite().all()
 
 
 def test_padding_repeats_a_clips_last_frame_and_fills_the_pooling():
     clips = [clip(50), clip(99, seed=1)]
-    mel, frames = hearing.pad(clips)
+    mel, frames = alignment.pad(clips)
     assert mel.shape == (2, 80, 104)  # 99 + 4 frames, rounded up to whole tokens
     assert frames.tolist() == [50, 99]
     assert torch.equal(mel[0, :, 54:], mel[0, :, 53:54].expand(80, 50))
@@ -300,9 +300,9 @@ LOUD = {"loud": 0, "quiet": 1}
 
 
 @pytest.mark.parametrize(
-    ("case", "marks", "group", "index", "expected"),
+    ("case", "annotations", "group", "index", "expected"),
     [
-        ("between marks there is nothing", [("content", "bell", 0.2, 0.4)], "content", INDEX,
+        ("between annotations there is nothing", [("content", "bell", 0.2, 0.4)], "content", INDEX,
          [2] * 5 + [0] * 5 + [2] * 15),
         ("a later mark covers an earlier one", [("content", "bell", 0.0, 0.4), ("content", "dog bark", 0.2, 0.4)],
          "content", INDEX, [0] * 5 + [1] * 5 + [2] * 15),
@@ -310,45 +310,49 @@ LOUD = {"loud": 0, "quiet": 1}
          [2] * 5 + [0] + [2] * 19),
         ("a label that is not trained is unknown, not nothing", [("content", "zebra", 0.2, 0.4)], "content", INDEX,
          [2] * 5 + [-100] * 5 + [2] * 15),
-        ("without marks all is unknown", [("loud", "loud", 0.0, 0.4)], "content", INDEX, [-100] * 25),
+        ("without annotations all is unknown", [("loud", "loud", 0.0, 0.4)], "content", INDEX, [-100] * 25),
         ("other groups know no nothing", [("loud", "loud", 0.0, 0.2), ("loud", "quiet", 0.6, 0.8)], "loud", LOUD,
          [0] * 5 + [-100] * 10 + [1] * 5 + [-100] * 5),
         ("a mark may last to the end", [("loud", "quiet", 0.8, 1.0)], "loud", LOUD, [-100] * 20 + [1] * 5),
     ],
 )  # fmt: skip
-def test_frames_are_labelled_by_the_marks_of_their_group(case, marks, group, index, expected):
-    heard = clip(100, *marks)  # one second: 25 tokens
+def test_frames_are_labelled_by_the_annotations_of_their_group(case, annotations, group, index, expected):
+    heard = clip(100, *annotations)  # one second: 25 tokens
     assert heard.tokens == 25
-    found = hearing.frame_targets(heard, group, index, 28)
+    found = alignment.frame_targets(heard, group, index, 28)
     assert found.tolist() == [*expected, -100, -100, -100], case
 
 
 def test_a_clip_is_labelled_by_its_mark_of_the_group():
-    marks = [("tempo", "fast", 0.0, 1.0)], [("tempo", "presto", 0.0, 1.0)], [("type", "music", 0.0, 1.0)]
-    clips = [clip(100, *mine) for mine in marks]
-    assert hearing.clip_targets(clips, "tempo", {"slow": 0, "fast": 1}).tolist() == [1, -100, -100]
+    annotations = (
+        [("tempo", "fast", 0.0, 1.0)],
+        [("tempo", "presto", 0.0, 1.0)],
+        [("type", "music", 0.0, 1.0)],
+    )
+    clips = [clip(100, *mine) for mine in annotations]
+    assert alignment.clip_targets(clips, "tempo", {"slow": 0, "fast": 1}).tolist() == [1, -100, -100]
 
 
 def test_every_label_of_a_rendered_training_clip_is_known_or_left_out_on_purpose():
-    known = hearing.FRAME_GROUPS | hearing.CLIP_GROUPS
+    known = alignment.FRAME_GROUPS | alignment.CLIP_GROUPS
     unknown = set()
     for item in plan("train", size=270)[::3]:
-        for mark in render(item).marks:
-            assert mark.group in known, (item.task, mark)
-            if mark.label not in known[mark.group]:
-                unknown.add((mark.group, mark.label))
+        for annotation in render(item).annotations:
+            assert annotation.group in known, (item.task, annotation)
+            if annotation.label not in known[annotation.group]:
+                unknown.add((annotation.group, annotation.label))
     # Words that eSpeak runs together carry one time for two.
     assert all((group == "content" and " " in label) or label.isdigit() for group, label in unknown), unknown
 
 
 @pytest.fixture(scope="module")
-def labels(base, processor) -> hearing.Labels:
+def labels(base, processor) -> alignment.LabelEmbeddings:
     embeddings = base.model.language_model.get_input_embeddings().weight.detach()
-    return hearing.label_vectors(processor.tokenizer, embeddings)
+    return alignment.label_vectors(processor.tokenizer, embeddings)
 
 
 # The mean over a label's tokens does not see their order: "louder then quieter" is "quieter then louder".
-@pytest.mark.parametrize("group", hearing.FRAME_GROUPS | hearing.CLIP_GROUPS)
+@pytest.mark.parametrize("group", alignment.FRAME_GROUPS | alignment.CLIP_GROUPS)
 def test_no_two_labels_of_a_group_are_alike(labels, group):
     rows = labels.rows[group]
     likeness = labels.vectors[rows] @ labels.vectors[rows].T
@@ -369,14 +373,14 @@ def test_labels_are_unit_vectors_around_the_mean_embedding(labels, base, process
 def test_frames_on_their_labels_are_heard_right_and_others_wrong(labels):
     heard = clip(100, ("content", "bell", 0.0, 0.4), ("type", "sound", 0.0, 1.0), ("loud", "loud", 0.0, 0.4))
     rows = labels.rows["content"]
-    names = ["bell"] * 10 + [hearing.NOTHING] * 15
+    names = ["bell"] * 10 + [alignment.NOTHING] * 15
     frames = labels.vectors[rows[[labels.index["content"][name] for name in names]]][None] * 3
-    loss, counts = hearing.hearing_loss(frames, [heard], labels)
+    loss, counts = alignment.alignment_loss(frames, [heard], labels)
     assert counts["content"] == (25, 25)
     assert counts["loud"][1] == 10
     assert counts["type"][1] == 1
     assert set(counts) == {"content", "loud", "type"}
-    worse, wrong = hearing.hearing_loss(-frames, [heard], labels)
+    worse, wrong = alignment.alignment_loss(-frames, [heard], labels)
     assert wrong["content"] == (0, 25)
     assert worse > loss + 10
 
@@ -387,8 +391,10 @@ def test_frames_beyond_a_clip_do_not_count(labels):
     frames = torch.randn(1, 25, labels.vectors.shape[1], generator=draw)
     changed = frames.clone()
     changed[:, short.tokens :] = 9.0
-    first, counts = hearing.hearing_loss(frames, [short], labels)
-    assert hearing.hearing_loss(changed, [short], labels)[0].item() == pytest.approx(first.item(), rel=1e-6)
+    first, counts = alignment.alignment_loss(frames, [short], labels)
+    assert alignment.alignment_loss(changed, [short], labels)[0].item() == pytest.approx(
+        first.item(), rel=1e-6
+    )
     assert counts["content"][1] == short.tokens == 10
 
 
@@ -398,9 +404,9 @@ def test_frames_beyond_a_clip_do_not_count(labels):
 @pytest.fixture
 def few(monkeypatch, tmp_path) -> Path:
     """Chunks of six answerable and four other items, rendered in this process; the folder for them."""
-    monkeypatch.setattr(material, "CHUNK", 6)
-    monkeypatch.setattr(material, "UNANSWERABLE", 4)
-    monkeypatch.setattr(material, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(training_features, "CHUNK", 6)
+    monkeypatch.setattr(training_features, "UNANSWERABLE", 4)
+    monkeypatch.setattr(training_features, "ProcessPoolExecutor", Inline)
     return tmp_path / "material"
 
 
@@ -428,36 +434,38 @@ class Inline:
 
 
 def test_a_chunk_holds_answerable_items_and_every_reason():
-    items = material.chunk_items(2)
+    items = training_features.chunk_items(2)
     reasons = Counter(item.reason for item in items)
-    assert len(items) == material.CHUNK + material.UNANSWERABLE
-    assert reasons[""] == material.CHUNK
-    assert {reasons[reason] for reason in REASONS} == {material.UNANSWERABLE // 4}
+    assert len(items) == training_features.CHUNK + training_features.UNANSWERABLE
+    assert reasons[""] == training_features.CHUNK
+    assert {reasons[reason] for reason in REASONS} == {training_features.UNANSWERABLE // 4}
     ids = [item.id for item in items]
     assert len(set(ids)) == len(ids)
-    assert not set(ids) & {item.id for item in material.chunk_items(3)}
+    assert not set(ids) & {item.id for item in training_features.chunk_items(3)}
     assert all(item.split == "train" and not item.novel for item in items)
 
 
 def test_chunks_are_rendered_once_and_come_back_as_they_were_heard(few, processor):
-    material.prepare([0, 1], few, base_model_dir())
+    training_features.prepare([0, 1], few, base_model_dir())
     assert Inline.done == [0, 1]
     (few / "1.json").unlink()  # interrupted: its features are there, but it does not count
-    material.prepare([0, 1], few, base_model_dir())
+    training_features.prepare([0, 1], few, base_model_dir())
     assert Inline.done == [1]
-    heard = material.load([1, 0], few)
-    assert [one.item.id for one in heard] == [item.id for c in (1, 0) for item in material.chunk_items(c)]
+    heard = training_features.load([1, 0], few)
+    assert [one.item.id for one in heard] == [
+        item.id for c in (1, 0) for item in training_features.chunk_items(c)
+    ]
     for one in heard[:3]:
         scene = render(one.item)
-        mel, frames = material.features(processor.feature_extractor, scene.samples)
+        mel, frames = training_features.features(processor.feature_extractor, scene.samples)
         assert np.array_equal(one.mel, mel)
-        assert (one.frames, one.marks) == (frames, scene.marks)
+        assert (one.frames, one.annotations) == (frames, scene.annotations)
 
 
 def test_features_are_those_of_the_16_bit_file_that_inference_reads(processor):
     samples = (glide(0.5) * 1e-4).astype(np.float32)  # so quiet that the rounding is heard
     stored = np.round(samples * 32767).astype(np.int16).astype(np.float32) / 32768
-    mel, _ = material.features(processor.feature_extractor, samples)
+    mel, _ = training_features.features(processor.feature_extractor, samples)
     expected = processor.feature_extractor(stored, sampling_rate=RATE, return_tensors="np").input_features[0]
     assert np.abs(mel - expected.T[: len(mel)]).max() < 2e-3
     plain = processor.feature_extractor(samples, sampling_rate=RATE, return_tensors="np").input_features[0]
@@ -465,12 +473,12 @@ def test_features_are_those_of_the_16_bit_file_that_inference_reads(processor):
 
 
 def test_silence_is_what_the_extractor_gives_for_it(processor):
-    mel, _ = material.features(processor.feature_extractor, np.zeros(RATE, np.float32))
+    mel, _ = training_features.features(processor.feature_extractor, np.zeros(RATE, np.float32))
     assert np.abs(mel - train.FLOOR).max() < 1e-3
     heard = clip(100, ("content", "bell", 0.0, 1.0))
     silent = train.silence(heard)
     assert np.array_equal(silent.mel, np.full((104, 80), train.FLOOR, np.float16))
-    assert (silent.frames, silent.marks) == (100, ())
+    assert (silent.frames, silent.annotations) == (100, ())
 
 
 def test_tower_outputs_come_in_the_clips_order_without_padding(words):
@@ -568,7 +576,9 @@ def test_a_stage_that_was_interrupted_ends_where_it_would_have_ended(words, tmp_
 def test_the_projector_ends_at_the_spread_and_centre_of_the_embeddings(words):
     model, clips = wrapped(words), [clip(frames, seed=frames) for frames in (100, 100, 100)]
     inner = model.base_model.model
-    fitted = hearing.Labels(vectors=None, rows={}, index={}, centre=torch.full((32,), 0.5), norm=4.0)
+    fitted = alignment.LabelEmbeddings(
+        vectors=None, rows={}, index={}, centre=torch.full((32,), 0.5), norm=4.0
+    )
     train.fit_projector(inner, clips, fitted, None)
     with torch.no_grad():
         frames = train.project(inner, clips, None).flatten(0, 1).float() - 0.5
@@ -604,15 +614,15 @@ def test_every_stage_asks_in_known_forms_about_known_tasks():
 
 
 def test_a_clip_that_cannot_answer_is_declined_with_permission_and_guessed_at_without():
-    hopeless = [item for item in material.chunk_items(0) if item.reason][:8]
+    hopeless = [item for item in training_features.chunk_items(0) if item.reason][:8]
     for number, item in enumerate(hopeless):
         asked = train.examples(clip(100, item=item), train.STAGES[-1], np.random.default_rng(number))
         *declined, guess, steps = [example.reply for example in asked]
         assert declined == ["IDK", "IDK"]
-        assert guess in item.draft.options
+        assert guess in item.spec.options
         heard, _, last = steps.rpartition("\nAnswer: ")
-        assert heard == item.draft.rationale
-        assert last in item.draft.options
+        assert heard == item.spec.rationale
+        assert last in item.spec.options
 
 
 def test_training_goes_on_from_a_saved_adapter(words, tmp_path):
@@ -635,7 +645,7 @@ def test_training_goes_on_from_a_saved_adapter(words, tmp_path):
 
 
 def test_only_the_last_stage_draws_clips_that_cannot_answer():
-    clips = [clip(100, item=item) for item in material.chunk_items(0)[::2]]
+    clips = [clip(100, item=item) for item in training_features.chunk_items(0)[::2]]
     shares = {}
     for stage in train.STAGES:
         once = min(2.5, 1 / stage.passes)  # at more, clips come again
@@ -663,11 +673,11 @@ def test_a_clip_is_asked_for_its_account_its_type_and_its_reasons_once_at_most()
     for number, item in enumerate(plan("train", size=200)):
         asked = train.examples(clip(100, item=item), train.STAGES[-1], np.random.default_rng(number))
         assert len(asked) == train.QUESTIONS_PER_CLIP
-        truth = item.draft.truth
+        truth = item.spec.truth
         account = truth.get("transcript") or truth["caption"]
         transcribing.add(sum(example.reply == account for example in asked))
         reasoned = [e.reply.split("\nAnswer: ")[1] for e in asked if "\nAnswer: " in e.reply]
-        assert reasoned.count(item.draft.options[item.draft.gold]) <= 1
+        assert reasoned.count(item.spec.options[item.spec.gold]) <= 1
         assert sum(example.reply == truth["type"] for example in asked) <= 1
     assert transcribing == {0, 1}
 

@@ -11,8 +11,9 @@ import pytest
 
 from lalm_utils import agent, parsing, prompts
 from lalm_utils.items import Item
-from lalm_utils.mini import chat, font, instruct, sounds, tasks_music, tasks_sound, tasks_speech, voice, words
-from lalm_utils.mini.plan import Planned, plan
+from lalm_utils.mini.benchmark import font, sounds, tasks_music, tasks_sound, tasks_speech, voice, words
+from lalm_utils.mini.benchmark.plan import PlannedItem, plan
+from lalm_utils.mini.training import chat, instruct
 from lalm_utils.prompts import HONEST, MUSIC, SOUND, SPEECH, render
 
 CLIP = Path("/data/clips/17.wav")
@@ -167,7 +168,7 @@ each_exemplar = pytest.mark.parametrize("exemplar", ALL, ids=lambda exemplar: ex
 
 
 @cache
-def planned() -> tuple[Planned, ...]:
+def planned() -> tuple[PlannedItem, ...]:
     """Every item that may be asked, text only: nothing is rendered."""
     return tuple(item for split in ("test", "dev", "idk", "unanswerable") for item in plan(split))
 
@@ -182,10 +183,10 @@ def sentences(text: str) -> set[str]:
 
 
 def test_no_text_of_an_example_is_an_items():
-    truths = [item.draft.truth for item in planned()]
+    truths = [item.spec.truth for item in planned()]
     told = {bare(str(truth.get(key) or "")) for truth in truths for key in ("caption", "transcript")} - {""}
-    questions = {bare(wording) for item in planned() for wording in item.draft.wordings}
-    rationales = {bare(item.draft.rationale) for item in planned()}
+    questions = {bare(wording) for item in planned() for wording in item.spec.wordings}
+    rationales = {bare(item.spec.rationale) for item in planned()}
     assert len(planned()) > 2000
     assert min(len(told), len(questions), len(rationales)) > 80
     for exemplar in ALL:
@@ -197,7 +198,7 @@ def test_no_text_of_an_example_is_an_items():
 
 
 def test_no_item_offers_the_options_of_an_example():
-    offered = {frozenset(map(bare, item.draft.options)) for item in planned()}
+    offered = {frozenset(map(bare, item.spec.options)) for item in planned()}
     for exemplar in ALL:
         assert frozenset(map(bare, exemplar.options)) not in offered, exemplar.question
 

@@ -1,4 +1,4 @@
-"""What notebooks show: code as the package holds it, short players, provenance."""
+"""What notebooks show: code as the package holds it, short players, counted flows, provenance."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ import soundfile
 
 from lalm_utils import releases, show
 from lalm_utils.audio import RATE, write_clip
-from lalm_utils.mini.benchmark import digest, planned
-from lalm_utils.plots import figure_files, figures
+from lalm_utils.items import from_record
+from lalm_utils.mini.benchmark import generator_version, planned_records
+from lalm_utils.outcomes import OutcomeError
+from lalm_utils.plots import figures
 
 TONE = 0.25 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
 
 
-def sound_of(player) -> tuple[np.ndarray, int]:
+def heard(player) -> tuple[np.ndarray, int]:
     """The sound that a player's page holds: samples and rate."""
     sound = re.search(r"base64,([^\"']+)", player.data)[1]
     return soundfile.read(io.BytesIO(base64.b64decode(sound)))
@@ -37,7 +39,7 @@ def test_source_shows_the_code_of_each_function():
 def test_a_player_plays_a_clip_as_loud_as_it_is(tmp_path):
     write_clip(tmp_path / "tone.wav", TONE)
     for clip in (tmp_path / "tone.wav", TONE):
-        samples, rate = sound_of(show.player(clip))
+        samples, rate = heard(show.player(clip))
         assert rate == RATE
         assert samples == pytest.approx(TONE, abs=1e-3)
 
@@ -51,7 +53,7 @@ def test_a_player_says_its_caption_and_lets_no_markup_through():
 
 def test_a_player_holds_a_long_clip_only_in_part_and_says_so():
     player = show.player(np.tile(TONE, 20), "a long one")
-    assert len(sound_of(player)[0]) == show.MAX_SECONDS * RATE
+    assert len(heard(player)[0]) == show.MAX_SECONDS * RATE
     assert "a long one (beginning)" in player.data
 
 
@@ -64,18 +66,47 @@ def test_a_picture_is_the_png_of_a_figure_or_of_a_file(tmp_path):
     table = pd.DataFrame(
         [{"prompt": "IDK", "group": "inaudible", "rate": 0.5, "low": 0.4, "high": 0.6, "n": 60}]
     )
-    path = figure_files.save("unanswerable", table, tmp_path)
+    path = figures.save("unanswerable", table, tmp_path)
     assert show.picture(path).data == path.read_bytes()
     assert show.picture(figures.unanswerable(table)).data == path.read_bytes()
+
+
+def outcome_table(**outcomes: str) -> pd.DataFrame:
+    rows = [
+        {"item": item, "modality": item.split("_")[0], "outcome": outcome}
+        for item, outcome in outcomes.items()
+    ]
+    return pd.DataFrame(rows).assign(answerable=True)
+
+
+def test_transitions_count_every_flow_by_modality_and_pooled_for_the_figure():
+    before = outcome_table(sound_1="correct", sound_2="wrong", speech_1="unreadable")
+    after = outcome_table(speech_1="refused", sound_2="refused", sound_1="correct")
+    table = show.transitions(before, after)
+    assert sorted(table.itertuples(index=False, name=None)) == [
+        ("overall", "correct", "correct", 1),
+        ("overall", "unreadable", "refused", 1),
+        ("overall", "wrong", "refused", 1),
+        ("sound", "correct", "correct", 1),
+        ("sound", "wrong", "refused", 1),
+        ("speech", "unreadable", "refused", 1),
+    ]
+    figures.idk_flows(table)
+
+
+def test_transitions_refuse_unequal_items():
+    with pytest.raises(OutcomeError, match="the two tables hold different items"):
+        show.transitions(outcome_table(sound_1="correct"), outcome_table(sound_2="correct"))
 
 
 def test_provenance_says_what_made_the_numbers():
     model = SimpleNamespace(
         name="mini", fingerprint="abcdef0123456789", description={"dtype": "bfloat16", "threads": 2}
     )
-    items = [item for item in planned("test") if item.modality != "music"][:3]
-    counts = Counter(item.modality for item in items)
-    (row,) = show.provenance(model, items, 7).reset_index().to_dict("records")
+    records = [record for record in planned_records("test") if record["task"] != "music"][:3]
+    asked = [from_record(record, "/clips", benchmark="mini") for record in records]
+    counts = Counter(item.modality for item in asked)
+    (row,) = show.provenance(model, asked, 7).reset_index().to_dict("records")
     assert row == {
         "model": "mini",
         "weights": "abcdef012345",
@@ -83,8 +114,8 @@ def test_provenance_says_what_made_the_numbers():
         "threads": "2",
         "benchmark": "mini",
         "split": "test",
-        "release": f"3 of the 999 items of mini test of generator {digest()}",
-        "content": releases.identify(items).sha256[:12],
+        "release": f"3 of the 999 items of mini test of generator {generator_version()}",
+        "content": releases.identify(asked).sha256[:12],
         "items": 3,
         "by modality": ", ".join(f"{name} {n}" for name, n in counts.items()),
         "seed": 7,
@@ -102,7 +133,7 @@ def test_a_live_curve_grows_by_a_point_a_step_and_says_where_it_is(monkeypatch):
     for loss in (2.0, 1.0, 0.5):
         curve({"loss": loss})
     points = [re.search('points="([^"]*)"', html)[1].split() for html in shown]
-    assert [len(corners) for corners in points] == [1, 2, 3]
+    assert [len(drawn) for drawn in points] == [1, 2, 3]
     assert points[-1] == ["0.0,5.0", "150.0,32.5", "300.0,46.2"]
     assert repr(curve) == "step 3: loss 0.50 nats per answer token (highest 2.00)"
     assert repr(curve) in shown[-1]

@@ -39,9 +39,13 @@ class EngineOptions:
     audio_cache_mb: int = 512
     prefix_cache_mb: int = 256
     whole_window: bool = False  # run the audio tower over its whole window, however short the clip
-    drafts: bool = True  # options as drafts of the reply (see `generation`)
-    merge_streams: bool = True  # samples with equal tokens so far are decoded as one
-    carry_over: bool = True  # unfinished replies of a batch are decoded beside those of the next
+    # The next three (see `generation`) save steps. A first pricing, in processor time of one thread in float32 without
+    # AMX, 48 questions: of one reply and of five samples, how much more (or less) time the task takes without the part.
+    drafts: bool = True  # options as drafts of the reply: +2 %, -3 %; steps 8 -> 4, 14 -> 12
+    merge_streams: bool = True  # samples with equal tokens so far are decoded as one: 0 %, +5 %
+    carry_over: bool = (
+        True  # unfinished replies go on beside the next batch: 0 %, 0 %; steps 6 -> 4, 22 -> 12
+    )
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

@@ -136,11 +136,11 @@ def train(
 
         def look() -> bool:
             stack.enter_context(_lock(folder))
-            return lora_files.finished(folder, digest)
+            return lora_files.is_finished(folder, digest)
 
         if _by_rank_0(processes, look):
             return folder
-        stack.enter_context(_random_state_kept(model.device))
+        stack.enter_context(_fork_random_state(model.device))
         lora = stack.enter_context(lora_layers(model, recipe))
         run = _Run(model, lora, data, recipe, digest, checkpoint=_scratch(folder) / "state.pt")
         run.to_the_end(on_step, save_every)
@@ -199,7 +199,7 @@ class _Run:
         parameters = [parameter for parameter in lora.parameters() if parameter.requires_grad]
         self.step = TrainingStep(
             model.model,
-            _on_batches_of(data, answer_loss),
+            _with_batches_of(data, answer_loss),
             [(parameters, recipe.learning_rate)],
             steps=len(self.plan),
             schedule=partial(linear_decay, warmup=recipe.warmup),
@@ -251,7 +251,7 @@ class _Run:
         }
 
 
-def _on_batches_of(data: TrainingSet, loss: Loss) -> Loss:
+def _with_batches_of(data: TrainingSet, loss: Loss) -> Loss:
     """`loss` for batches that are numbers of examples: a process reads the clips of its own batches alone."""
     return lambda model, numbers: loss(model, data.batch(numbers))
 
@@ -278,7 +278,7 @@ def _lock(folder: Path) -> FileLock:
 
 
 def _scratch(folder: Path) -> Path:
-    """Where a training keeps its state until the adapter is there."""
+    """The folder of a training's checkpoint until the adapter is there."""
     return folder.with_name(f".{folder.name}.training")
 
 
@@ -296,13 +296,13 @@ def _publish(
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, new / lora_files.WEIGHTS)
     lora_files.write_facts(new, facts, curve)
     if folder.exists():
-        folder.rmdir()  # `finished` has seen that it is empty
+        folder.rmdir()  # `is_finished` has seen that it is empty
     new.rename(folder)
     shutil.rmtree(_scratch(folder))
 
 
 @contextmanager
-def _random_state_kept(device: torch.device) -> Iterator[None]:
+def _fork_random_state(device: torch.device) -> Iterator[None]:
     """torch's random state as it was, afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield

@@ -1,7 +1,7 @@
 """What LoRA fine-tuning learns from: examples as evaluation renders them, their batches, their loss.
 
 In: examples (an item and the reply to learn) and a loaded model. Out: token batches with labels on the answers
-alone, and the summed loss of a batch. It knows no optimiser and no peft.
+alone, and the summed loss of a batch.
 
 Each batch holds keyword arguments of the model's forward, labels included. A loop of your own has to divide by
 the number of answer tokens itself: Qwen2-Audio's forward ignores `num_items_in_batch`.

@@ -20,7 +20,7 @@ from lalm_utils.models import ModelError
 WEIGHTS, PROVENANCE, CURVE = "adapter_model.safetensors", "provenance.json", "curve.csv"
 
 
-def finished(folder: Path, digest: str) -> bool:
+def is_finished(folder: Path, digest: str) -> bool:
     """Whether `folder` holds the adapter of the training with this digest; False if absent or empty.
 
     Raises ModelError if it holds anything else, which is never overwritten.

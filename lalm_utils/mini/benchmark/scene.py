@@ -1,8 +1,7 @@
-"""Scenes and drafts: what a generator of the embedded benchmark returns.
+"""Questions and clips of the embedded benchmark, as its tasks return them.
 
-A *draft* is a question whose text is settled and whose clip is not rendered yet; `Draft.build(rng)` renders
-the *scene*: 16 kHz mono samples with time-stamped marks of what sounds when. Nothing here knows which sounds
-exist or how questions are worded.
+A `QuestionSpec` has the text of a question and `build(rng)`, which renders its clip: a `Scene` of 16 kHz mono samples
+with annotations of what sounds when. A `Mixer` is where a scene is put together.
 """
 
 from __future__ import annotations
@@ -13,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from lalm_utils.audio import RATE
-
+RATE = 16_000  # Hz, what Whisper-type encoders take
 MAX_SECONDS = 6.0
 LEVELS = ("easy", "medium", "hard")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mark:
+class Annotation:
     """Something true of the clip from `start` to `end` (seconds): in `group` "content", the label "bell"."""
 
     group: str
@@ -31,19 +29,19 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A rendered clip: `samples` float32 (n,), 16 kHz, peak at most 0.95, at most 6 s, and its marks."""
+    """A rendered clip: `samples` float32 (n,), 16 kHz, peak at most 0.95, at most 6 s, and its annotations."""
 
     samples: np.ndarray
-    marks: tuple[Mark, ...]
+    annotations: tuple[Annotation, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draft:
+class QuestionSpec:
     """One question before its clip is rendered.
 
     `pool` holds every label that could stand among the options (training redraws distractors from it);
-    `wordings` are all phrasings of the question, `question` the one drawn. `rationale` reports what is heard,
-    without naming the answer unless the answer *is* what is heard. `truth` is kept with the item.
+    `wordings` are all phrasings of the question, one of which is `question`. `rationale` reports what is heard,
+    without naming the answer unless the answer *is* what is heard. `truth` is stored with the item.
     """
 
     question: str
@@ -56,29 +54,30 @@ class Draft:
     truth: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Canvas:
-    """A timeline to place sounds on; `finish` adds noise, trims to 6 s and sets the level."""
+class Mixer:
+    """A timeline of sounds; `finish` adds noise, trims to 6 s and sets the level."""
 
-    def __init__(self) -> None:
+    def __init__(self, modality: str) -> None:
+        self.modality = modality
         self._parts: list[tuple[int, np.ndarray]] = []
-        self.marks: list[Mark] = []
+        self.annotations: list[Annotation] = []
         self.end = 0.0
 
     def add(self, samples: np.ndarray, *, at: float, gain_db: float = 0.0) -> float:
-        """Place `samples` (n,) at `at` seconds; returns the second at which they end."""
+        """Add `samples` (n,) from `at` seconds on; returns the second at which they end."""
         self._parts.append((round(at * RATE), samples.astype(np.float32) * 10 ** (gain_db / 20)))
         stop = at + len(samples) / RATE
         self.end = max(self.end, stop)
         return stop
 
-    def mark(self, group: str, label: str, start: float, end: float) -> None:
-        self.marks.append(Mark(group=group, label=label, start=start, end=end))
+    def annotate(self, group: str, label: str, start: float, end: float) -> None:
+        self.annotations.append(Annotation(group=group, label=label, start=start, end=end))
 
-    def mark_all(self, group: str, label: str) -> None:
-        """Mark from the start to wherever the clip will end."""
-        self.mark(group, label, 0.0, MAX_SECONDS)
+    def annotate_all(self, group: str, label: str) -> None:
+        """Annotate from the start to wherever the clip will end."""
+        self.annotate(group, label, 0.0, MAX_SECONDS)
 
-    def mixed(self) -> np.ndarray:
+    def mixdown(self) -> np.ndarray:
         """The sum of all parts, (n,), cut at 6 s."""
         total = np.zeros(min(int(self.end * RATE) + 1, int(MAX_SECONDS * RATE)), np.float32)
         for first, samples in self._parts:
@@ -90,18 +89,19 @@ class Canvas:
 
     def finish(self, rng: np.random.Generator, *, snr_db: float | None = None) -> Scene:
         """Render: optional noise at `snr_db` below the active sound, then a level between -12 and -1 dB of peak."""
-        samples = self.mixed()
+        samples = self.mixdown()
         if snr_db is not None:
             samples = samples + noise_like(rng, len(samples)) * active_rms(samples) * 10 ** (-snr_db / 20)
         peak = float(np.max(np.abs(samples))) or 1.0
         samples = samples * (10 ** (rng.uniform(-12.0, -1.0) / 20) / peak)
         seconds = len(samples) / RATE
-        marks = tuple(
-            Mark(group=m.group, label=m.label, start=m.start, end=min(m.end, seconds))
-            for m in self.marks
+        self.annotate_all("type", self.modality)
+        annotations = tuple(
+            Annotation(group=m.group, label=m.label, start=m.start, end=min(m.end, seconds))
+            for m in self.annotations
             if m.start < seconds
         )
-        return Scene(samples=samples.astype(np.float32), marks=marks)
+        return Scene(samples=samples.astype(np.float32), annotations=annotations)
 
 
 def active_rms(samples: np.ndarray) -> float:
@@ -114,7 +114,7 @@ def active_rms(samples: np.ndarray) -> float:
 
 
 def noise_like(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Unit-RMS noise (count,), its colour drawn between white and brownish by a one-pole filter in frequency."""
+    """Unit-RMS noise (count,), its colour random between white and brownish by a one-pole filter in frequency."""
     tilt = rng.uniform(0.0, 0.9)
     spectrum = np.fft.rfft(rng.standard_normal(count))
     frequency = np.maximum(np.fft.rfftfreq(count, 1 / RATE), 50.0)

@@ -1,8 +1,7 @@
 """Reads the Whisper encoder out of a CTranslate2 model file.
 
 In: the bytes of `model.bin`, format version 6. Out: numpy arrays, under CTranslate2's names or under those
-of transformers' Whisper encoder. Nothing is executed; every length in the file is checked. It knows neither
-torch nor where the bytes come from.
+of transformers' Whisper encoder. Nothing is executed; every length in the file is checked.
 """
 
 from __future__ import annotations
@@ -88,11 +87,11 @@ def encoder_state(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     state: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
         if name != "encoder/num_heads":
-            state.update(_renamed(name, tensor.astype(np.float32)))
+            state.update(_rename(name, tensor.astype(np.float32)))
     return state
 
 
-def _renamed(name: str, tensor: np.ndarray) -> dict[str, np.ndarray]:
+def _rename(name: str, tensor: np.ndarray) -> dict[str, np.ndarray]:
     _, *path, leaf = name.split("/")
     if path == ["position_encodings"]:
         return {"embed_positions.weight": tensor}

@@ -1,8 +1,7 @@
 """Sampled music: a numpy SoundFont 2 sampler for the General MIDI font that ships inside `pretty_midi`.
 
 In: notes. Out: a 16 kHz mono float32 mix. It plays samples by key and velocity with loops, tuning and volume
-envelopes; it has no filter, no modulators besides velocity, no effects and no stereo. The module knows
-nothing of questions or clips' files; the only file it reads is the font.
+envelopes; it has no filter, no modulators besides velocity, no effects and no stereo.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from lalm_utils.audio import RATE
-from lalm_utils.mini import soundfont
-from lalm_utils.mini.soundfont import Sample, Zone, sample_of, zones_of
+from lalm_utils.mini.benchmark import soundfont
+from lalm_utils.mini.benchmark.scene import RATE
+from lalm_utils.mini.benchmark.soundfont import Sample, Zone, sample_of, zones_of
 
 PEAK = 0.9  # a louder mix is scaled down to this peak
 LOUDNESS = 0.1  # RMS of every program's reference note in its loudest eighth of a second, at velocity 100
@@ -133,49 +132,49 @@ def _loudness(note: Note) -> float:
 
 def _play(note: Note, room: int) -> np.ndarray:
     """The note alone at the font's own level: float32, at most `room` samples."""
-    layers = [_play_zone(note, zone, room) for zone in _answering(note)]
+    layers = [_play_zone(note, zone, room) for zone in _zones_for(note)]
     sound = np.zeros(max(map(len, layers)), dtype=np.float32)
     for layer in layers:
         sound[: len(layer)] += layer
     return sound * np.float32((note.velocity / 127) ** 2)
 
 
-def _answering(note: Note) -> list[Zone]:
+def _zones_for(note: Note) -> list[Zone]:
     """The zones that sound for the note; the nearest ones fill holes such as the saxophone's E4."""
     zones = zones_of(note.program, note.drum)
     nearest = min(zone.distance(note.pitch) for zone in zones)
     if note.drum and nearest > 0:
-        known = ", ".join(map(str, sorted(DRUMS.values())))
-        raise ValueError(f"the drum kit has no piece at pitch {note.pitch}; choose one of {known}")
+        choices = ", ".join(map(str, sorted(DRUMS.values())))
+        raise ValueError(f"the drum kit has no piece at pitch {note.pitch}; choose one of {choices}")
     zones = [zone for zone in zones if zone.distance(note.pitch) == nearest]
     return [zone for zone in zones if zone.velocities[0] <= note.velocity <= zone.velocities[1]] or zones[:1]
 
 
 def _play_zone(note: Note, zone: Zone, room: int) -> np.ndarray:
-    held = round(note.seconds * RATE)
-    wanted = min(held + math.ceil(AUDIBLE * _release(zone) * RATE), room)
-    if wanted <= 0:
+    key_down = round(note.seconds * RATE)
+    count = min(key_down + math.ceil(AUDIBLE * _release(zone) * RATE), room)
+    if count <= 0:
         return np.zeros(0, dtype=np.float32)
     sample = sample_of(zone)
     step = _ratio(note.pitch, zone, sample) * sample.rate / RATE
     # A copy without anything above the new Nyquist frequency, in half octaves: no aliasing.
     level = max(0, math.ceil(_STEPS * math.log2(step) - 1e-9))
     wave, scale = _level(sample, level, zone.generators.get(soundfont.MODES, 0))
-    positions = _positions(step, wanted, held, sample, zone.generators.get(soundfont.MODES, 0)) / scale
+    positions = _positions(step, count, key_down, sample, zone.generators.get(soundfont.MODES, 0)) / scale
     sound = _interpolate(wave, positions)
-    return sound * _envelope(note.pitch, zone, held, len(sound))
+    return sound * _envelope(note.pitch, zone, key_down, len(sound))
 
 
-def _positions(step: float, wanted: int, held: int, sample: Sample, mode: int) -> np.ndarray:
+def _positions(step: float, count: int, key_down: int, sample: Sample, mode: int) -> np.ndarray:
     """Where in the sample (in its own samples) each output sample is read; mode 1 loops on, 3 while held."""
-    positions = np.arange(wanted) * step
+    positions = np.arange(count) * step
     (start, end), length = sample.loop, sample.loop[1] - sample.loop[0]
     if mode in (1, 3) and length > 0:
-        last = wanted if mode == 1 else min(held, wanted)
-        looped = positions[min(math.ceil(end / step), last) : last]
-        looped -= np.floor((looped - start) / length) * length
-        if 0 < last < wanted:
-            positions[last:] = positions[last - 1] + step * np.arange(1, wanted - last + 1)
+        last = count if mode == 1 else min(key_down, count)
+        loop_part = positions[min(math.ceil(end / step), last) : last]
+        loop_part -= np.floor((loop_part - start) / length) * length
+        if 0 < last < count:
+            positions[last:] = positions[last - 1] + step * np.arange(1, count - last + 1)
         if mode == 1:
             return positions
     return positions[positions < len(sample.data) - 1]
@@ -191,7 +190,7 @@ def _interpolate(wave: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return ((curve * x + (c - b - slope - curve)) * x + slope) * x + b
 
 
-def _envelope(pitch: int, zone: Zone, held: int, n: int) -> np.ndarray:
+def _envelope(pitch: int, zone: Zone, key_down: int, n: int) -> np.ndarray:
     """The volume envelope and attenuation as factors, float32 (n,); `held` is where the release begins."""
     times = np.arange(n, dtype=np.float32) / np.float32(RATE)
     value = zone.generators
@@ -200,13 +199,13 @@ def _envelope(pitch: int, zone: Zone, held: int, n: int) -> np.ndarray:
     decay = zone.seconds(soundfont.DECAY) * 2 ** (value.get(soundfont.KEY_TO_DECAY, 0) * (60 - pitch) / 1200)
     sustain = min(max(value.get(soundfont.SUSTAIN, 0) / 10, 0.0), _FLOOR)
     loss = np.minimum(np.maximum((times - (delay + attack + hold)) * (_FLOOR / decay), 0), sustain)
-    loss[held:] = loss[held - 1 : held].sum() + np.arange(len(loss[held:]), dtype=np.float32) * (
-        _FLOOR / (_release(zone) * RATE)
-    )
+    loss[key_down:] = loss[key_down - 1 : key_down].sum() + np.arange(
+        len(loss[key_down:]), dtype=np.float32
+    ) * (_FLOOR / (_release(zone) * RATE))
     # Sound cards have always played 0.4 of the written attenuation, and fonts are voiced for them.
     loss += max(value.get(soundfont.ATTENUATION, 0), 0) / 10 * 0.4
     rise = np.clip((times - delay) / attack, 0, 1)
-    rise[held:] = rise[held - 1 : held].sum()
+    rise[key_down:] = rise[key_down - 1 : key_down].sum()
     return np.exp(loss * np.float32(-math.log(10) / 20)) * rise
 
 

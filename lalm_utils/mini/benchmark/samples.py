@@ -1,13 +1,13 @@
 """Recorded sounds: the example sounds inside `pygame-ce`, and the effects of the General MIDI font.
 
-Packages are read as data; none of their code is imported. Each call varies a recording by small draws of speed,
-colour and length. In: a generator. Out: 16 kHz mono float arrays (n,) at an arbitrary level. The module does not
-know labels.
+Packages are read as data; none of their code is imported. Each call varies a recording's speed, colour and
+length a little. In: a random generator. Out: 16 kHz mono float arrays (n,) at an arbitrary level.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -17,9 +17,9 @@ import soxr
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import lfilter
 
-from lalm_utils.mini import font
-from lalm_utils.mini.font import Note
-from lalm_utils.mini.scene import RATE
+from lalm_utils.mini.benchmark import font
+from lalm_utils.mini.benchmark.font import Note
+from lalm_utils.mini.benchmark.scene import RATE
 
 PACKAGE = "pygame-ce"
 FOLDER = "pygame/examples/data"
@@ -34,13 +34,13 @@ def path(name: str) -> Path:
         raise ModuleNotFoundError(
             f"the recording {name!r} comes with the package {PACKAGE}, which is not installed; pip install {PACKAGE}"
         ) from None
-    found = [file for file in files if file.as_posix() == f"{FOLDER}/{name}"]
-    if not found or not Path(found[0].locate()).is_file():
+    matches = [file for file in files if file.as_posix() == f"{FOLDER}/{name}"]
+    if not matches or not Path(matches[0].locate()).is_file():
         raise FileNotFoundError(
             f"{PACKAGE} {metadata.version(PACKAGE)} has no {FOLDER}/{name}; reinstall it: "
             f"pip install --force-reinstall '{PACKAGE}>=2.5.5,<2.6'"
         )
-    return Path(found[0].locate())
+    return Path(matches[0].locate())
 
 
 @functools.lru_cache(maxsize=16)
@@ -55,9 +55,9 @@ def recording(name: str) -> np.ndarray:
 
 
 def vary(samples: np.ndarray, rng: np.random.Generator, *, speed: tuple[float, float]) -> np.ndarray:
-    """`samples` (n,) played at a drawn speed, tilted towards treble or bass and shortened by up to a tenth."""
-    drawn = rng.uniform(*speed)
-    changed = np.asarray(soxr.resample(samples, RATE * drawn, RATE, quality="MQ"))
+    """`samples` (n,) played at a random speed, tilted towards treble or bass and shortened by up to a tenth."""
+    factor = rng.uniform(*speed)
+    changed = np.asarray(soxr.resample(samples, RATE * factor, RATE, quality="MQ"))
     tilt = rng.uniform(-0.35, 0.35)
     changed = lfilter([1.0, tilt], [1.0], changed)[: int(len(changed) * rng.uniform(0.9, 1.0))]
     fade = min(len(changed), RATE // 50)
@@ -65,26 +65,20 @@ def vary(samples: np.ndarray, rng: np.random.Generator, *, speed: tuple[float, f
     return changed
 
 
-def boom(rng: np.random.Generator) -> np.ndarray:
-    return vary(recording("boom.wav"), rng, speed=(0.9, 1.25))
+def _varied(name: str, slowest: float, fastest: float) -> Callable[[np.random.Generator], np.ndarray]:
+    return lambda rng: vary(recording(name), rng, speed=(slowest, fastest))
 
 
-def car_door(rng: np.random.Generator) -> np.ndarray:
-    return vary(recording("car_door.wav"), rng, speed=(0.75, 1.2))
-
-
-def punch(rng: np.random.Generator) -> np.ndarray:
-    return vary(recording("punch.wav"), rng, speed=(0.75, 1.25))
-
-
-def swing(rng: np.random.Generator) -> np.ndarray:
-    return vary(recording("whiff.wav"), rng, speed=(0.75, 1.3))
+boom = _varied("boom.wav", 0.9, 1.25)
+car_door = _varied("car_door.wav", 0.75, 1.2)
+punch = _varied("punch.wav", 0.75, 1.25)
+swing = _varied("whiff.wav", 0.75, 1.3)
 
 
 def effect(
     program: int, seconds: float, rng: np.random.Generator, *, pitches: tuple[int, int], layers: int
 ) -> np.ndarray:
-    """A looped effect of the font for `seconds`, as `layers` notes of drawn pitches that begin at drawn times.
+    """A looped effect of the font for `seconds`, as `layers` notes of random pitches that begin at random times.
 
     The first second, in which the notes enter one by one, is cut off.
     """
@@ -93,11 +87,11 @@ def effect(
              seconds=seconds + 1.0, velocity=int(rng.integers(80, 121)), program=program)
         for _ in range(layers)
     ]  # fmt: skip
-    looped = font.render(notes, seconds=seconds + 1.0)[RATE : RATE + max(1, round(seconds * RATE))]
-    return _levelled(looped.astype(np.float64))
+    loop = font.render(notes, seconds=seconds + 1.0)[RATE : RATE + max(1, round(seconds * RATE))]
+    return _even_level(loop.astype(np.float64))
 
 
-def _levelled(samples: np.ndarray) -> np.ndarray:
+def _even_level(samples: np.ndarray) -> np.ndarray:
     """Without the loops' slow drift in level (8 dB for waves), which would pass for a loudness trajectory."""
     if len(samples) < RATE:
         return samples
@@ -105,13 +99,6 @@ def _levelled(samples: np.ndarray) -> np.ndarray:
     return samples / np.maximum(level, level.max() * 1e-3)
 
 
-def sea_waves(seconds: float, rng: np.random.Generator) -> np.ndarray:
-    return effect(SEA_WAVES, seconds, rng, pitches=(54, 68), layers=2)
-
-
-def helicopter(seconds: float, rng: np.random.Generator) -> np.ndarray:
-    return effect(HELICOPTER, seconds, rng, pitches=(54, 66), layers=1)
-
-
-def applause(seconds: float, rng: np.random.Generator) -> np.ndarray:
-    return effect(APPLAUSE, seconds, rng, pitches=(56, 66), layers=2)
+sea_waves = functools.partial(effect, SEA_WAVES, pitches=(54, 68), layers=2)
+helicopter = functools.partial(effect, HELICOPTER, pitches=(54, 66), layers=1)
+applause = functools.partial(effect, APPLAUSE, pitches=(56, 66), layers=2)

@@ -1,7 +1,6 @@
 """What the synthesised sounds are made of: noises, tones, resonances, envelopes and trains of pulses.
 
-All take and return 16 kHz mono float arrays (n,), and draw from the generator passed. The module does not know
-sounds.
+All take and return 16 kHz mono float arrays (n,); what is random comes from the generator passed.
 """
 
 from __future__ import annotations
@@ -11,23 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.signal import butter, lfilter, sosfilt
 
-from lalm_utils.mini.scene import RATE
+from lalm_utils.mini.benchmark.scene import RATE
 
 _GRID = 160  # samples between two control points: 10 ms
 _NYQUIST = RATE / 2
 _TABLE = 1 << 14  # points of one cycle; the error lies 50 dB below
-COLOURS = {"white": 0.0, "pink": 0.5, "brown": 1.0}  # how fast the amplitude falls with frequency
-
-
-def noise(kind: str, seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """White, pink (-3 dB an octave) or brown (-6 dB) noise of RMS 1, float32 (round(seconds * 16000),)."""
-    if kind not in COLOURS:
-        raise ValueError(f"no noise called {kind!r}; choose one of {', '.join(COLOURS)}")
-    count = count_of(seconds)
-    spectrum = np.fft.rfft(rng.standard_normal(count))
-    frequency = np.maximum(np.fft.rfftfreq(count, 1 / RATE), 20.0)
-    samples = np.fft.irfft(spectrum * frequency ** -COLOURS[kind], count)
-    return (samples / np.sqrt(np.mean(samples**2))).astype(np.float32)
 
 
 def count_of(seconds: float) -> int:
@@ -80,10 +67,10 @@ def glottal(
     at, power, total = np.arange(0, len(pitch), _GRID), np.ones_like(turn), np.zeros(len(pitch))
     for number in range(1, max(2, int(min(top, 0.95 * _NYQUIST) / pitch.max()) + 1)):
         power = power * turn
-        place, gain = number * pitch[at], np.full(len(at), 0.01)
+        frequency, gain = number * pitch[at], np.full(len(at), 0.01)
         for centre, width, height in formants:
             centre = centre[at] if isinstance(centre, np.ndarray) else centre
-            gain = gain + height * np.exp(-0.5 * ((place - centre) / width) ** 2)
+            gain = gain + height * np.exp(-0.5 * ((frequency - centre) / width) ** 2)
         total += np.interp(np.arange(len(pitch)), at, gain) * number**-tilt * power.imag
     return total
 
@@ -123,7 +110,7 @@ def modes(count: int, partials: Sequence[tuple[float, float, float]]) -> np.ndar
     return total
 
 
-def place(total: np.ndarray, part: np.ndarray, at: float, gain: float = 1.0) -> None:
+def add_at(total: np.ndarray, part: np.ndarray, at: float, gain: float = 1.0) -> None:
     """Add `part` to `total` from `at` seconds on, cut at the end."""
     first = round(at * RATE)
     room_left = total[first : first + len(part)]

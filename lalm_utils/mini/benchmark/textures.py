@@ -1,7 +1,7 @@
 """Synthesised steady sounds: weather, water, machines, insects.
 
 Each function takes `(seconds, rng)` and returns 16 kHz mono float (n,) at an arbitrary level. Every call draws
-rates and timbre anew. Labels are not this module's business.
+rates and timbre anew.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import lfilter
 
-from lalm_utils.mini.scene import RATE
-from lalm_utils.mini.synth import (
+from lalm_utils.mini.benchmark.scene import RATE
+from lalm_utils.mini.benchmark.synth import (
+    add_at,
     band_pass,
     between,
     count_of,
@@ -19,7 +20,6 @@ from lalm_utils.mini.synth import (
     harmonics,
     impulse_train,
     modes,
-    place,
     pulse_train,
     resonate,
     unit,
@@ -138,7 +138,7 @@ def sawing(seconds: float, rng: np.random.Generator) -> np.ndarray:
         length = count_of(stroke * rng.uniform(0.9, 1.1))
         teeth = pulse_train(rng, between(rng, 90, 130) * curve_through(length, 0.6, 1.2, 0.7), 0.6)
         rasp = resonate(teeth + 0.1 * rng.standard_normal(length), tone * (1.35 if way else 1.0), 600)
-        place(total, unit(rasp) * np.hanning(length) ** 0.7, at, 0.7 if way else 1.0)
+        add_at(total, unit(rasp) * np.hanning(length) ** 0.7, at, 0.7 if way else 1.0)
         at, way = at + length / RATE * 1.08, 1 - way
     return total
 
@@ -156,6 +156,6 @@ def train_wheels(seconds: float, rng: np.random.Generator) -> np.ndarray:
     at, pair = rng.uniform(0, 0.2), period * rng.uniform(0.25, 0.33)
     while at < seconds:
         for offset, gain in ((0.0, 1.0), (pair, 0.85)):
-            place(total, modes(count_of(0.2), clank), at + offset, 3.0 * gain * rng.uniform(0.85, 1.1))
+            add_at(total, modes(count_of(0.2), clank), at + offset, 3.0 * gain * rng.uniform(0.85, 1.1))
         at += period * rng.uniform(0.98, 1.02)
     return total

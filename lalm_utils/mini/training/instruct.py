@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lalm_utils.mini.plan import SWAPPABLE, Planned
+from lalm_utils.mini.benchmark.plan import SWAPPABLE, PlannedItem
 
 CHOOSE = (
     "Answer with one of the options.",
@@ -41,7 +41,7 @@ REASON = (
     "First report what is in the clip. Then give the choice after 'Answer:'.",
     "Work through it in steps. The last line should read 'Answer: ...'.",
 )
-# {0}, {1} and {2} are the three types in a drawn order.
+# {0}, {1} and {2} are the three types in a random order.
 TYPE = (
     "Is this {0}, {1} or {2}?",
     "Name the kind of audio: {0}, {1} or {2}.",
@@ -88,42 +88,44 @@ class Example:
     reply: str
 
 
-def choice(item: Planned, rng: np.random.Generator) -> Example:
+def choice(item: PlannedItem, rng: np.random.Generator) -> Example:
     """Plain multiple choice, answered with the option's text.
 
     On an unanswerable clip any option: who may not decline must guess.
     """
-    question, options, gold = _guessed(item, rng)
+    question, options, gold = _reshuffle_or_guess(item, rng)
     return Example(user=_ask(question, options, _pick(CHOOSE, rng), rng), reply=options[gold])
 
 
-def permitted(item: Planned, rng: np.random.Generator) -> Example:
+def permitted(item: PlannedItem, rng: np.random.Generator) -> Example:
     """Multiple choice with permission to decline: IDK on unanswerable clips, the option's text on the others.
 
     Now and then the right option of an answerable item is taken out, which makes it ungrounded: IDK.
     """
-    question, options, gold = reshuffled(item, rng)
+    question, options, gold = reshuffle(item, rng)
     instruction = f"{_pick(CHOOSE, rng)} {_pick(PERMIT, rng)}"
-    spare = unheard(item, options)
-    removed = not item.reason and item.task in SWAPPABLE and bool(spare) and rng.random() < REMOVED_SHARE
-    if removed:
+    spare = absent_labels(item, options)
+    is_ungrounded = (
+        not item.reason and item.task in SWAPPABLE and bool(spare) and rng.random() < REMOVED_SHARE
+    )
+    if is_ungrounded:
         options = (*options[:gold], _pick(spare, rng), *options[gold + 1 :])
-    reply = REFUSAL if item.reason or removed else options[gold]
+    reply = REFUSAL if item.reason or is_ungrounded else options[gold]
     return Example(user=_ask(question, options, instruction, rng), reply=reply)
 
 
-def stepwise(item: Planned, rng: np.random.Generator) -> Example:
+def stepwise(item: PlannedItem, rng: np.random.Generator) -> Example:
     """What is heard, then the answer on a line of its own; any option on an unanswerable clip."""
-    question, options, gold = _guessed(item, rng)
+    question, options, gold = _reshuffle_or_guess(item, rng)
     return Example(
         user=_ask(question, options, _pick(REASON, rng), rng),
-        reply=f"{item.draft.rationale}\nAnswer: {options[gold]}",
+        reply=f"{item.spec.rationale}\nAnswer: {options[gold]}",
     )
 
 
-def unoffered(item: Planned, rng: np.random.Generator) -> Example:
+def unoffered(item: PlannedItem, rng: np.random.Generator) -> Example:
     """None of the options is heard and declining is not permitted: any of them, plainly or step by step."""
-    spare, count = unheard(item), len(item.draft.options)
+    spare, count = absent_labels(item), len(item.spec.options)
     if len(spare) >= count and rng.random() < 0.5:
         options = [spare[int(i)] for i in rng.permutation(len(spare))[:count]]
     else:
@@ -131,39 +133,39 @@ def unoffered(item: Planned, rng: np.random.Generator) -> Example:
         kinds = rng.random() < 0.5
         options = [f"{_pick(STRANGE_KINDS, rng)} {thing}" if kinds else thing for thing in things]
     steps = rng.random() < UNOFFERED_STEPS
-    ask = _ask(_pick(item.draft.wordings, rng), options, _pick(REASON if steps else CHOOSE, rng), rng)
+    ask = _ask(_pick(item.spec.wordings, rng), options, _pick(REASON if steps else CHOOSE, rng), rng)
     guess = _pick(options, rng)
-    return Example(user=ask, reply=f"{item.draft.rationale}\nAnswer: {guess}" if steps else guess)
+    return Example(user=ask, reply=f"{item.spec.rationale}\nAnswer: {guess}" if steps else guess)
 
 
-def unheard(item: Planned, options: Sequence[str] = ()) -> list[str]:
+def absent_labels(item: PlannedItem, options: Sequence[str] = ()) -> list[str]:
     """Labels of the item's pool that its clip does not hold and that are not among `options`.
 
     Empty where the question asks for what is *not* heard: there an unheard label would be right.
     """
-    return [] if item.task in ASKS_FOR_ABSENT else _spare(item, options)
+    return [] if item.task in ASKS_FOR_ABSENT else _unused_labels(item, options)
 
 
-def _spare(item: Planned, options: Sequence[str]) -> list[str]:
-    draft = item.draft
-    held = {draft.options[draft.gold], *draft.truth.get("content", ()), *options}
-    return [label for label in draft.pool if label not in held]
+def _unused_labels(item: PlannedItem, options: Sequence[str]) -> list[str]:
+    spec = item.spec
+    excluded = {spec.options[spec.gold], *spec.truth.get("content", ()), *options}
+    return [label for label in spec.pool if label not in excluded]
 
 
-def kind(item: Planned, rng: np.random.Generator) -> Example:
+def kind(item: PlannedItem, rng: np.random.Generator) -> Example:
     """The audio's type."""
     names = [TYPES[int(i)] for i in rng.permutation(3)]
-    return Example(user=_pick(TYPE, rng).format(*names), reply=item.draft.truth["type"])
+    return Example(user=_pick(TYPE, rng).format(*names), reply=item.spec.truth["type"])
 
 
-def account(item: Planned, rng: np.random.Generator) -> Example:
+def account(item: PlannedItem, rng: np.random.Generator) -> Example:
     """The transcript of speech, the caption of sound and music."""
-    if item.draft.truth.get("transcript"):
-        return Example(user=_pick(TRANSCRIBE, rng), reply=item.draft.truth["transcript"])
-    return Example(user=_pick(DESCRIBE, rng), reply=item.draft.truth["caption"])
+    if item.spec.truth.get("transcript"):
+        return Example(user=_pick(TRANSCRIBE, rng), reply=item.spec.truth["transcript"])
+    return Example(user=_pick(DESCRIBE, rng), reply=item.spec.truth["caption"])
 
 
-FORMS: dict[str, Callable[[Planned, np.random.Generator], Example]] = {
+FORMS: dict[str, Callable[[PlannedItem, np.random.Generator], Example]] = {
     "choice": choice,
     "permitted": permitted,
     "stepwise": stepwise,
@@ -173,22 +175,22 @@ FORMS: dict[str, Callable[[Planned, np.random.Generator], Example]] = {
 }
 
 
-def reshuffled(item: Planned, rng: np.random.Generator) -> tuple[str, tuple[str, ...], int]:
-    """Question in any of its wordings, the distractors redrawn in half of the visits, all options shuffled."""
-    draft = item.draft
-    options, gold = list(draft.options), draft.options[draft.gold]
-    spare = _spare(item, options)
+def reshuffle(item: PlannedItem, rng: np.random.Generator) -> tuple[str, tuple[str, ...], int]:
+    """Question in any of its wordings, the distractors sampled anew in half of the visits, all options shuffled."""
+    spec = item.spec
+    options, gold = list(spec.options), spec.options[spec.gold]
+    spare = _unused_labels(item, options)
     # Numbers stay a window of neighbours, unanswerable items keep the options that make them so.
     if rng.random() < 0.5 and len(spare) >= len(options) and not gold.isdigit() and not item.reason:
         others = [spare[int(i)] for i in rng.permutation(len(spare))[: len(options) - 1]]
         options = [gold, *others]
     shuffled = tuple(options[int(i)] for i in rng.permutation(len(options)))
-    return _pick(draft.wordings, rng), shuffled, shuffled.index(gold)
+    return _pick(spec.wordings, rng), shuffled, shuffled.index(gold)
 
 
-def _guessed(item: Planned, rng: np.random.Generator) -> tuple[str, tuple[str, ...], int]:
+def _reshuffle_or_guess(item: PlannedItem, rng: np.random.Generator) -> tuple[str, tuple[str, ...], int]:
     """`reshuffled`, with any option as the wanted one where the clip cannot answer."""
-    question, options, gold = reshuffled(item, rng)
+    question, options, gold = reshuffle(item, rng)
     return question, options, int(rng.integers(len(options))) if item.reason else gold
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from lalm_utils.mini.instruct import Example
-from lalm_utils.mini.tuning import END, SYSTEM, TURN
+from lalm_utils.mini.training.instruct import Example
+from lalm_utils.mini.training.tuning import END, SYSTEM, TURN
 
 MAX_NEW_TOKENS = 60
 BATCH = 16
@@ -36,7 +36,7 @@ def questions() -> list[str]:
 
 
 def chat_examples(path: Path, model, tokenizer) -> list[Example]:
-    """Questions with the replies of `model`, which must be the untouched base; made once and kept at `path`."""
+    """Questions with the replies of `model`, which must be the untouched base; generated once and stored at `path`."""
     if not path.exists():
         path.write_text(json.dumps(_replies(model, tokenizer), indent=1), encoding="utf-8")
     rows = json.loads(path.read_text(encoding="utf-8"))
@@ -46,9 +46,9 @@ def chat_examples(path: Path, model, tokenizer) -> list[Example]:
 @torch.no_grad()
 def _replies(model, tokenizer) -> list[dict[str, str]]:
     """The model's greedy replies, those that ended by themselves."""
-    rows, end, asked = [], tokenizer.convert_tokens_to_ids(END), sorted(questions(), key=len)
-    for first in range(0, len(asked), BATCH):
-        part = asked[first : first + BATCH]
+    rows, end, texts_by_length = [], tokenizer.convert_tokens_to_ids(END), sorted(questions(), key=len)
+    for first in range(0, len(texts_by_length), BATCH):
+        part = texts_by_length[first : first + BATCH]
         texts = [SYSTEM + question + TURN for question in part]
         inputs = tokenizer(texts, add_special_tokens=False, return_tensors="pt", padding=True)
         out = model.generate(**inputs, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)

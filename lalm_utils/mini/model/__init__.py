@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lalm_utils.cache import build_once, sha256_of
 
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def mini_dir() -> Path:
@@ -31,7 +31,7 @@ def _merge(folder: Path) -> None:
     import torch  # heavy, and needed only on first use
     from peft import PeftModel
 
-    from lalm_utils.mini.base import load_base
+    from lalm_utils.mini.model.base import load_base
 
     # Merged in float32, so that each weight is rounded once; stored in bfloat16, like the base.
     model, processor = load_base(torch.float32)

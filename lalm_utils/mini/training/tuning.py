@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from lalm_utils.engine.audio_features import encode
-from lalm_utils.mini.hearing import pad
-from lalm_utils.mini.instruct import Example
-from lalm_utils.mini.material import Heard
+from lalm_utils.mini.training.alignment import pad
+from lalm_utils.mini.training.instruct import Example
+from lalm_utils.mini.training.training_features import TrainingClip
 
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
 AUDIO_OPEN, AUDIO_CLOSE = "Audio 1: <|audio_bos|>", "<|audio_eos|>\n"
@@ -64,7 +64,7 @@ def sequence(tokenizer, examples: Sequence[Example], features: torch.Tensor | No
 
 
 @torch.no_grad()
-def tower_outputs(model: nn.Module, clips: Sequence[Heard], *, batch: int = 32) -> list[torch.Tensor]:
+def tower_outputs(model: nn.Module, clips: Sequence[TrainingClip], *, batch: int = 32) -> list[torch.Tensor]:
     """The frozen tower's output (tokens, d_model) for each clip, batched by length."""
     order = np.argsort([clip.frames for clip in clips])
     outputs: list[torch.Tensor | None] = [None] * len(clips)

@@ -1,7 +1,7 @@
 """The everyday sounds of the embedded benchmark: which there are, what is known about them, how they sound.
 
 `event` and `texture` render one at a common loudness, deterministically from the generator passed. Classes of
-`IDK_SOUNDS` and `TEST_SOUNDS` never occur in training. Questions and clips are not this module's business.
+`IDK_SOUNDS` and `TEST_SOUNDS` never occur in training.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lalm_utils.mini import living, samples, textures, things
-from lalm_utils.mini.scene import RATE, active_rms
+from lalm_utils.mini.benchmark import animals_people, objects, samples, textures
+from lalm_utils.mini.benchmark.scene import RATE, active_rms
 
 LOUDNESS = 0.1  # active RMS of everything rendered
 PEAK = 0.95
@@ -22,7 +22,7 @@ TAIL_DB = -45.0  # what lies further below an event's peak is no longer part of 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sound:
+class SoundClass:
     """One class of sounds.
 
     `kind` is "event" (0.15-1.2 s with a distinct onset) or "texture" (steady, of any length). `fact` answers
@@ -36,37 +36,39 @@ class Sound:
     make: Callable[..., np.ndarray] = field(repr=False, compare=False)
 
 
-def _either(*makers: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    """One of several ways to make the same sound, drawn per call."""
+def _any_of(*makers: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """One of several ways to make the same sound, a random one each call."""
     return lambda *arguments: makers[int(arguments[-1].integers(len(makers)))](*arguments)
 
 
-def _sound(kind: str, label: str, family: str, made_by: str, place: str, make: Callable) -> Sound:
-    return Sound(label=label, kind=kind, family=family, fact={"made_by": made_by, "place": place}, make=make)
+def _sound(kind: str, label: str, family: str, made_by: str, place: str, make: Callable) -> SoundClass:
+    return SoundClass(
+        label=label, kind=kind, family=family, fact={"made_by": made_by, "place": place}, make=make
+    )
 
 
 _ROWS = {
     "train": (
-        ("event", "dog bark", "animal", "an animal", "a home with pets", living.dog_bark),
-        ("event", "cat meow", "animal", "an animal", "a home with pets", living.cat_meow),
-        ("event", "rooster crow", "animal", "an animal", "a farm", living.rooster_crow),
-        ("event", "frog croak", "animal", "an animal", "a pond", living.frog_croak),
-        ("event", "bird chirp", "animal", "an animal", "a forest", living.bird_chirp),
-        ("event", "cough", "human", "a person", "a doctor's office", living.cough),
-        ("event", "footstep", "human", "a person", "a staircase", living.footstep),
-        ("event", "door knock", "human", "a person", "a front door", living.door_knock),
-        ("event", "whistle", "human", "a person", "a sports field", living.whistle),
-        ("event", "bell", "impact", "a piece of metal", "a church", things.bell),
-        ("event", "glass break", "impact", "a glass object", "a kitchen", things.glass_break),
-        ("event", "clock tick", "household", "a small mechanism", "a watchmaker's shop", things.clock_tick),
-        ("event", "camera click", "household", "a small mechanism", "a photo studio", living.camera_click),
-        ("event", "water drop", "household", "a body of water", "a bathroom", things.water_drop),
-        ("event", "car horn", "vehicle", "a vehicle", "a busy street", things.car_horn),
-        ("event", "alarm beep", "electronic", "an electronic device", "a bedroom", things.alarm_beep),
-        ("event", "telephone ring", "electronic", "an electronic device", "an office", things.telephone_ring),
-        ("event", "laser zap", "electronic", "an electronic device", "a video arcade", things.laser_zap),
-        ("event", "gunshot", "weapon", "a weapon", "a battlefield", things.gunshot),
-        ("event", "explosion", "weapon", "a weapon", "a battlefield", _either(things.explosion, samples.boom)),
+        ("event", "dog bark", "animal", "an animal", "a home with pets", animals_people.dog_bark),
+        ("event", "cat meow", "animal", "an animal", "a home with pets", animals_people.cat_meow),
+        ("event", "rooster crow", "animal", "an animal", "a farm", animals_people.rooster_crow),
+        ("event", "frog croak", "animal", "an animal", "a pond", animals_people.frog_croak),
+        ("event", "bird chirp", "animal", "an animal", "a forest", animals_people.bird_chirp),
+        ("event", "cough", "human", "a person", "a doctor's office", animals_people.cough),
+        ("event", "footstep", "human", "a person", "a staircase", animals_people.footstep),
+        ("event", "door knock", "human", "a person", "a front door", animals_people.door_knock),
+        ("event", "whistle", "human", "a person", "a sports field", animals_people.whistle),
+        ("event", "bell", "impact", "a piece of metal", "a church", objects.bell),
+        ("event", "glass break", "impact", "a glass object", "a kitchen", objects.glass_break),
+        ("event", "clock tick", "household", "a small mechanism", "a watchmaker's shop", objects.clock_tick),
+        ("event", "camera click", "household", "a small mechanism", "a photo studio", animals_people.camera_click),
+        ("event", "water drop", "household", "a body of water", "a bathroom", objects.water_drop),
+        ("event", "car horn", "vehicle", "a vehicle", "a busy street", objects.car_horn),
+        ("event", "alarm beep", "electronic", "an electronic device", "a bedroom", objects.alarm_beep),
+        ("event", "telephone ring", "electronic", "an electronic device", "an office", objects.telephone_ring),
+        ("event", "laser zap", "electronic", "an electronic device", "a video arcade", objects.laser_zap),
+        ("event", "gunshot", "weapon", "a weapon", "a battlefield", objects.gunshot),
+        ("event", "explosion", "weapon", "a weapon", "a battlefield", _any_of(objects.explosion, samples.boom)),
         ("event", "sword swing", "weapon", "a weapon", "a battlefield", samples.swing),
         ("texture", "rain", "weather", "the weather", "a storm", textures.rain),
         ("texture", "wind", "weather", "the weather", "a storm", textures.wind),
@@ -80,27 +82,27 @@ _ROWS = {
         ("texture", "applause", "human", "a person", "a theatre", samples.applause),
     ),
     "idk": (
-        ("event", "cow moo", "animal", "an animal", "a farm", living.cow_moo),
-        ("event", "owl hoot", "animal", "an animal", "a forest", living.owl_hoot),
-        ("event", "ship horn", "vehicle", "a vehicle", "a harbour", things.ship_horn),
-        ("event", "coin drop", "impact", "a piece of metal", "a shop", living.coin_drop),
-        ("event", "zipper", "household", "a small mechanism", "a changing room", living.zipper),
+        ("event", "cow moo", "animal", "an animal", "a farm", animals_people.cow_moo),
+        ("event", "owl hoot", "animal", "an animal", "a forest", animals_people.owl_hoot),
+        ("event", "ship horn", "vehicle", "a vehicle", "a harbour", objects.ship_horn),
+        ("event", "coin drop", "impact", "a piece of metal", "a shop", animals_people.coin_drop),
+        ("event", "zipper", "household", "a small mechanism", "a changing room", animals_people.zipper),
         ("event", "punch", "human", "a person", "a boxing ring", samples.punch),
         ("texture", "bees", "animal", "an animal", "a flower garden", textures.bees),
         ("texture", "sawing", "tool", "a hand tool", "a workshop", textures.sawing),
     ),
     "test": (
-        ("event", "sheep bleat", "animal", "an animal", "a farm", living.sheep_bleat),
-        ("event", "duck quack", "animal", "an animal", "a pond", living.duck_quack),
-        ("event", "heartbeat", "human", "a person", "a doctor's office", living.heartbeat),
-        ("event", "snore", "human", "a person", "a bedroom", living.snore),
+        ("event", "sheep bleat", "animal", "an animal", "a farm", animals_people.sheep_bleat),
+        ("event", "duck quack", "animal", "an animal", "a pond", animals_people.duck_quack),
+        ("event", "heartbeat", "human", "a person", "a doctor's office", animals_people.heartbeat),
+        ("event", "snore", "human", "a person", "a bedroom", animals_people.snore),
         ("event", "car door", "vehicle", "a vehicle", "a car park", samples.car_door),
-        ("event", "drill", "tool", "an electric motor", "a workshop", things.drill),
+        ("event", "drill", "tool", "an electric motor", "a workshop", objects.drill),
         ("texture", "train wheels", "vehicle", "a vehicle", "a railway line", textures.train_wheels),
         ("texture", "helicopter blades", "vehicle", "a vehicle", "an airfield", samples.helicopter),
     ),
 }  # fmt: skip
-SOUNDS: Mapping[str, Sound] = {row[1]: _sound(*row) for rows in _ROWS.values() for row in rows}
+SOUNDS: Mapping[str, SoundClass] = {row[1]: _sound(*row) for rows in _ROWS.values() for row in rows}
 TRAIN_SOUNDS, IDK_SOUNDS, TEST_SOUNDS = (
     tuple(row[1] for row in _ROWS[group]) for group in ("train", "idk", "test")
 )
@@ -108,8 +110,8 @@ TRAIN_SOUNDS, IDK_SOUNDS, TEST_SOUNDS = (
 
 def event(label: str, rng: np.random.Generator) -> np.ndarray:
     """One occurrence of an event: float32 (n,), 16 kHz, 0.15-1.2 s, active RMS 0.1, peak at most 0.95."""
-    drawn = _trim(np.asarray(_find(label, "event").make(rng), dtype=np.float64))
-    return _level(_fade(drawn, attack=0.0))
+    samples = _trim(np.asarray(_find(label, "event").make(rng), dtype=np.float64))
+    return _level(_fade(samples, attack=0.0))
 
 
 def texture(label: str, seconds: float, rng: np.random.Generator) -> np.ndarray:
@@ -120,18 +122,18 @@ def texture(label: str, seconds: float, rng: np.random.Generator) -> np.ndarray:
     return _level(_fade(np.asarray(sound.make(seconds, rng), dtype=np.float64), attack=FADE))
 
 
-def _find(label: str, kind: str) -> Sound:
-    known = [sound.label for sound in SOUNDS.values() if sound.kind == kind]
-    if label not in known:
-        raise ValueError(f"no {kind} called {label!r}; choose one of {', '.join(known)}")
+def _find(label: str, kind: str) -> SoundClass:
+    choices = [sound.label for sound in SOUNDS.values() if sound.kind == kind]
+    if label not in choices:
+        raise ValueError(f"no {kind} called {label!r}; choose one of {', '.join(choices)}")
     return SOUNDS[label]
 
 
 def _trim(samples: np.ndarray) -> np.ndarray:
     """From the onset to where the sound has died away, within the bounds of an event."""
     level = np.abs(samples)
-    heard = np.flatnonzero(level > level.max() * 10 ** (TAIL_DB / 20))
-    samples = samples[heard[0] : heard[-1] + 1][: int(LONGEST * RATE)]
+    audible = np.flatnonzero(level > level.max() * 10 ** (TAIL_DB / 20))
+    samples = samples[audible[0] : audible[-1] + 1][: int(LONGEST * RATE)]
     return np.pad(samples, (0, max(0, round(SHORTEST * RATE) - len(samples))))
 
 

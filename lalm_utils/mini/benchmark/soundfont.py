@@ -2,7 +2,7 @@
 
 In: a program's number. Out: its zones (which keys and velocities a recording answers to, and how it is
 played) and the recordings. Numbers and defaults are those of the SoundFont 2.04 specification, section 8.1;
-modulators are not read. The module makes no sound: `font` does.
+modulators are not read. `font` plays them.
 """
 
 from __future__ import annotations
@@ -85,11 +85,11 @@ def _cut(number: int, start: int, end: int, loop_start: int, loop_end: int) -> S
 def zones_of(program: int, drum: bool) -> tuple[Zone, ...]:
     """Every layer of a preset: preset zones crossed with the zones of their instruments."""
     font, bank = _font(), _DRUM_BANK if drum else 0
-    found = np.flatnonzero((font["phdr"]["program"][:-1] == program) & (font["phdr"]["bank"][:-1] == bank))
-    if not len(found):
+    presets = np.flatnonzero((font["phdr"]["program"][:-1] == program) & (font["phdr"]["bank"][:-1] == bank))
+    if not len(presets):
         raise ValueError(f"the font has no program {program} in bank {bank}; choose another program")
     zones = []
-    for outer in _bags("phdr", "pbag", "pgen", int(found[0]), _INSTRUMENT):
+    for outer in _bags("phdr", "pbag", "pgen", int(presets[0]), _INSTRUMENT):
         for inner in _bags("inst", "ibag", "igen", _unsigned(outer[_INSTRUMENT]), SAMPLE):
             total = {**_DEFAULTS, **inner, SAMPLE: _unsigned(inner[SAMPLE])}
             for number in outer.keys() - _NOT_ADDED:
@@ -148,6 +148,8 @@ def font_path() -> Path:
     package = importlib.util.find_spec("pretty_midi")
     path = Path(package.submodule_search_locations[0]) / "TimGM6mb.sf2" if package else None
     if path is None or not path.is_file():
-        place = path or "the package pretty_midi"
-        raise FileNotFoundError(f"{place} is missing, and music is played from it; install pretty_midi again")
+        location = path or "the package pretty_midi"
+        raise FileNotFoundError(
+            f"{location} is missing, and music is played from it; install pretty_midi again"
+        )
     return path

@@ -1,7 +1,7 @@
 """Deterministic synthetic speech from eSpeak NG.
 
 In: a text, a language, a voice variant, a rate and a pitch. Out: 16 kHz mono float32 samples with the times
-of the words. The module does not know about questions, noise or files.
+of the words.
 
 eSpeak keeps hidden state between utterances that no call of its interface resets. Every utterance therefore
 runs in its own copy of the library, loaded from a path never used before and unloaded afterwards: equal
@@ -26,7 +26,7 @@ import espeakng_loader
 import numpy as np
 import soxr
 
-from lalm_utils.audio import RATE
+from lalm_utils.mini.benchmark.scene import RATE
 
 PEAK = 0.9  # largest absolute sample of every utterance
 SILENCE = 0.005  # share of the peak below which the ends of an utterance count as silence
@@ -38,7 +38,7 @@ _END_OF_EVENTS, _WORD = 0, 1  # eSpeak's event types
 
 
 @dataclass(frozen=True, kw_only=True)
-class Word:
+class SpokenWord:
     """A spoken word (or a few that eSpeak runs together, such as "of the"); times in seconds of the clip."""
 
     text: str
@@ -51,7 +51,7 @@ class Speech:
     """One utterance: `samples` is float32 (n,) at 16 kHz with peak 0.9 and both ends trimmed of silence."""
 
     samples: np.ndarray
-    words: tuple[Word, ...]
+    words: tuple[SpokenWord, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,13 +231,13 @@ def _trim(samples: np.ndarray, text: str, full_name: str) -> tuple[np.ndarray, f
     peak = float(level.max(initial=0.0))
     if peak < 1e-3:
         raise ValueError(f"voice {full_name!r} makes no sound of {text!r}; choose another text or voice")
-    heard = np.flatnonzero(level > SILENCE * peak)
-    first = max(int(heard[0]) - round(MARGIN * RATE), 0)
-    last = min(int(heard[-1]) + 1 + round(MARGIN * RATE), len(samples))
+    audible = np.flatnonzero(level > SILENCE * peak)
+    first = max(int(audible[0]) - round(MARGIN * RATE), 0)
+    last = min(int(audible[-1]) + 1 + round(MARGIN * RATE), len(samples))
     return samples[first:last] * np.float32(PEAK / peak), first / RATE
 
 
-def _words(text: str, events: list[tuple[int, float]], cut: float, seconds: float) -> tuple[Word, ...]:
+def _words(text: str, events: list[tuple[int, float]], cut: float, seconds: float) -> tuple[SpokenWord, ...]:
     """Blank-separated words with times; a word without an event of its own joins the one before it."""
     tokens = [(match.start(), match.group()) for match in re.finditer(r"\S+", text)]
     starts: dict[int, float] = {}
@@ -250,7 +250,7 @@ def _words(text: str, events: list[tuple[int, float]], cut: float, seconds: floa
     for rank, index in enumerate(order):
         following = order[rank + 1] if rank + 1 < len(order) else None
         last = following if following is not None and following > index else len(tokens)
-        spoken = " ".join(token for _, token in tokens[index:last])
+        word = " ".join(token for _, token in tokens[index:last])
         end = seconds if following is None else starts[following]
-        words.append(Word(text=spoken.strip(".,;:!?\"'()"), start=starts[index], end=end))
+        words.append(SpokenWord(text=word.strip(".,;:!?\"'()"), start=starts[index], end=end))
     return tuple(words)

@@ -1,7 +1,7 @@
 """Which questions a split of the embedded benchmark holds: levels, tasks, novelty and unanswerable items.
 
-`plan` returns drafts (text settled, clips not rendered), deterministically from the split's name; `render`
-makes one item's clip. Splits differ in their seeds, so no clip or question set is shared between them; novel
+`plan` returns items with their text, deterministically from the split's name, and renders no clip; `render` makes one
+item's clip. Splits differ in their seeds, so no clip or question set is shared between them; novel
 items of `idk` and `test` draw on labels that occur in no other split.
 """
 
@@ -12,28 +12,30 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lalm_utils.mini import font, sounds, tasks_music, tasks_sound, tasks_speech, voice, words
-from lalm_utils.mini.draw import Dealer, Draw, Pools
-from lalm_utils.mini.scene import LEVELS, MAX_SECONDS, RATE, Draft, Scene, active_rms, noise_like
-
-SEED = (
-    "mini-5"  # of eight tried, the one whose text priors (option, position, question) lie nearest to chance
+from lalm_utils.mini.benchmark import font, sounds, tasks_music, tasks_sound, tasks_speech, voice, words
+from lalm_utils.mini.benchmark.sampling import BalancedPositions, Pools, SamplingContext
+from lalm_utils.mini.benchmark.scene import (
+    LEVELS,
+    MAX_SECONDS,
+    RATE,
+    QuestionSpec,
+    Scene,
+    active_rms,
+    noise_like,
 )
+
+# Of eight tried, the one whose text priors (option, position, question) lie nearest to chance.
+SEED = "mini-5"
 SIZES = {"dev": 300, "idk": 900, "test": 999, "unanswerable": 160}
 NOVEL_SHARE = {"idk": 0.2, "test": 0.2}
 MODALITIES = {"sound": tasks_sound, "music": tasks_music, "speech": tasks_speech}
 REASONS = ("silence", "masked", "option_removed", "wrong_category")
 # Tasks with one label in the clip and a wide pool: the right option can be swapped for one that is not heard.
 SWAPPABLE = (
-    "Sound event",
-    "Background sound",
-    "Instrument",
-    "Spoken word",
-    "Language",
-    "Sound behind speech",
-)
+    "Sound event", "Background sound", "Instrument", "Spoken word", "Language", "Sound behind speech"
+)  # fmt: skip
 # With options that are right of silence too ("both are the same"): no question that silence leaves open.
-HOLDS_OF_SILENCE = ("Dynamics", "Higher note", "Speaking rate")
+TRUE_OF_SILENCE = ("Dynamics", "Higher note", "Speaking rate")
 MASKING_SNR_DB = -40.0
 _LABELS = {
     "train": (sounds.TRAIN_SOUNDS, font.TRAIN_INSTRUMENTS, voice.TRAIN_LANGUAGES, words.TRAIN),
@@ -45,7 +47,7 @@ SILENCE_LEVEL = 1e-4  # peak of the hiss in a "silent" clip, against full scale
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planned:
+class PlannedItem:
     """One item before rendering. `seed` fixes its clip whatever was rendered before."""
 
     id: str
@@ -55,7 +57,7 @@ class Planned:
     category: str
     level: str
     novel: bool
-    draft: Draft
+    spec: QuestionSpec
     seed: str
     reason: str = ""
 
@@ -81,7 +83,7 @@ def pools(split: str, *, novel: bool = False) -> Pools:
     )
 
 
-def plan(split: str, *, chunk: int = 0, size: int | None = None) -> list[Planned]:
+def plan(split: str, *, chunk: int = 0, size: int | None = None) -> list[PlannedItem]:
     """The items of a split in their final order.
 
     `train` is endless: `chunk` numbers its parts of `size` items; the other splits have the sizes in SIZES unless
@@ -90,125 +92,124 @@ def plan(split: str, *, chunk: int = 0, size: int | None = None) -> list[Planned
     count = size if size is not None else SIZES[split]
     if split == "unanswerable":
         return _plan_unanswerable(count)
-    dealer, items = Dealer(), []
+    positions, items = BalancedPositions(), []
     for modality, task, level, novel in _cells(split, chunk, count):
         name = f"{split}-{chunk}-{len(items):05d}" if split == "train" else f"{split}-{len(items):04d}"
-        items.append(_planned(name, split, modality, task, level, novel, dealer))
+        items.append(_plan_item(name, split, modality, task, level, novel, positions))
     return items
 
 
 def _cells(split: str, chunk: int, count: int) -> list[tuple[str, str, str, bool]]:
-    """(modality, task, level, novel) of each item: equal modalities, tasks and levels, in a drawn order."""
+    """(modality, task, level, novel) of each item: equal modalities, tasks and levels, in a random order."""
     cells = []
     for m, (modality, module) in enumerate(MODALITIES.items()):
         size = (count - m + 2) // 3
-        fresh = round(size * NOVEL_SHARE.get(split, 0.0))
-        cells += _spread(modality, module.NOVEL, fresh, True) + _spread(
-            modality, module.TASKS, size - fresh, False
+        n_novel = round(size * NOVEL_SHARE.get(split, 0.0))
+        cells += _grid(modality, module.NOVEL, n_novel, True) + _grid(
+            modality, module.TASKS, size - n_novel, False
         )
     order = generator(split, chunk, "order").permutation(len(cells))
     return [cells[int(i)] for i in order]
 
 
-def _spread(modality: str, tasks, count: int, novel: bool) -> list[tuple[str, str, str, bool]]:
+def _grid(modality: str, tasks, count: int, novel: bool) -> list[tuple[str, str, str, bool]]:
     grid = [(modality, task, level, novel) for level in LEVELS for task in tasks]
     return [grid[i % len(grid)] for i in range(count)]
 
 
-def _planned(
-    name: str, split: str, modality: str, task: str, level: str, novel: bool, dealer: Dealer
-) -> Planned:
+def _plan_item(
+    name: str, split: str, modality: str, task: str, level: str, novel: bool, positions: BalancedPositions
+) -> PlannedItem:
     make, category = MODALITIES[modality].TASKS[task]
-    draw = Draw(rng=generator(name, "text"), level=level, pools=pools(split, novel=novel), dealer=dealer)
-    return Planned(
+    context = SamplingContext(
+        rng=generator(name, "text"), level=level, pools=pools(split, novel=novel), positions=positions
+    )
+    return PlannedItem(
         id=name, split=split, modality=modality, task=task, category=category, level=level, novel=novel,
-        draft=make(draw), seed=name,
+        spec=make(context), seed=name,
     )  # fmt: skip
 
 
-def _plan_unanswerable(count: int) -> list[Planned]:
-    dealer = Dealer()
+def _plan_unanswerable(count: int) -> list[PlannedItem]:
+    positions = BalancedPositions()
     rows = [(tuple(MODALITIES)[i % 3], REASONS[i % 4]) for i in range(count)]
     return [
-        unanswerable(f"unanswerable-{i:04d}", "unanswerable", modality, reason, dealer)
+        unanswerable(f"unanswerable-{i:04d}", "unanswerable", modality, reason, positions)
         for i, (modality, reason) in enumerate(rows)
     ]
 
 
-def unanswerable(name: str, split: str, modality: str, reason: str, dealer: Dealer) -> Planned:
+def unanswerable(
+    name: str, split: str, modality: str, reason: str, positions: BalancedPositions
+) -> PlannedItem:
     """An item whose clip cannot answer its question, for one of REASONS.
 
     silence: only a faint hiss; masked: noise 40 dB above the sound; option_removed: the clip is clean but the
     right option is swapped for one that is not heard; wrong_category: a clean clip of another modality.
     """
     rng = generator(name, "kind")
-    tasks = [task for task in MODALITIES[modality].TASKS if task not in HOLDS_OF_SILENCE]
+    tasks = [task for task in MODALITIES[modality].TASKS if task not in TRUE_OF_SILENCE]
     if reason == "option_removed":
         tasks = [task for task in tasks if task in SWAPPABLE]
     level = ("easy", "medium")[int(rng.integers(2))]
-    item = _planned(name, split, modality, tasks[int(rng.integers(len(tasks)))], level, False, dealer)
-    change = {"silence": _silenced, "masked": _masked, "option_removed": _option_removed,
-              "wrong_category": _wrong_category}[reason]  # fmt: skip
-    return replace(item, draft=change(item, rng, dealer), reason=reason)
+    item = _plan_item(name, split, modality, tasks[int(rng.integers(len(tasks)))], level, False, positions)
+    change = {"silence": _silence, "masked": _mask, "option_removed": _remove_right_option,
+              "wrong_category": _exchange_clip}[reason]  # fmt: skip
+    return replace(item, spec=change(item, rng, positions), reason=reason)
 
 
-def _silenced(item: Planned, rng: np.random.Generator, dealer: Dealer) -> Draft:
-    return replace(
-        item.draft,
-        build=_hiss,
-        rationale="I hear no sound.",
-        truth={"type": item.modality, "caption": "silence", "transcript": ""},
-    )
+def _silence(item: PlannedItem, rng: np.random.Generator, positions: BalancedPositions) -> QuestionSpec:
+    return _inaudible(item, _hiss, "silence", "I hear no sound.")
 
 
 def _hiss(rng: np.random.Generator) -> Scene:
-    count = int(rng.uniform(2.0, 4.5) * RATE)
-    noise = noise_like(rng, count)
-    return Scene(
-        samples=(noise * (SILENCE_LEVEL * rng.random() / np.max(np.abs(noise)))).astype(np.float32), marks=()
-    )
+    noise = noise_like(rng, int(rng.uniform(2.0, 4.5) * RATE))
+    return _at_peak(noise, SILENCE_LEVEL * rng.random())
 
 
-def _masked(item: Planned, rng: np.random.Generator, dealer: Dealer) -> Draft:
-    inner = item.draft.build
+def _mask(item: PlannedItem, rng: np.random.Generator, positions: BalancedPositions) -> QuestionSpec:
+    build_sound = item.spec.build
 
     def build(rng: np.random.Generator) -> Scene:
-        samples = inner(rng).samples
+        samples = build_sound(rng).samples
         noise = noise_like(rng, len(samples)) * active_rms(samples) * 10 ** (-MASKING_SNR_DB / 20)
-        loud = samples + noise
-        return Scene(
-            samples=(loud * (rng.uniform(0.25, 0.9) / np.max(np.abs(loud)))).astype(np.float32), marks=()
-        )
+        return _at_peak(samples + noise, rng.uniform(0.25, 0.9))
 
-    return replace(
-        item.draft,
-        build=build,
-        rationale="I hear nothing but noise.",
-        truth={"type": item.modality, "caption": "noise", "transcript": ""},
-    )
+    return _inaudible(item, build, "noise", "I hear nothing but noise.")
 
 
-def _option_removed(item: Planned, rng: np.random.Generator, dealer: Dealer) -> Draft:
-    draft = item.draft
-    heard = {draft.options[draft.gold], *draft.truth.get("content", ())}
-    spare = [label for label in draft.pool if label not in heard and label not in draft.options]
-    options = list(draft.options)
-    options[draft.gold] = spare[int(rng.integers(len(spare)))]
-    return replace(draft, options=tuple(options))
+def _inaudible(item: PlannedItem, build, caption: str, rationale: str) -> QuestionSpec:
+    truth = {"type": item.modality, "caption": caption, "transcript": ""}
+    return replace(item.spec, build=build, rationale=rationale, truth=truth)
 
 
-def _wrong_category(item: Planned, rng: np.random.Generator, dealer: Dealer) -> Draft:
+def _at_peak(samples: np.ndarray, peak: float) -> Scene:
+    return Scene(samples=(samples * (peak / np.max(np.abs(samples)))).astype(np.float32), annotations=())
+
+
+def _remove_right_option(
+    item: PlannedItem, rng: np.random.Generator, positions: BalancedPositions
+) -> QuestionSpec:
+    spec = item.spec
+    content = {spec.options[spec.gold], *spec.truth.get("content", ())}
+    spare = [label for label in spec.pool if label not in content and label not in spec.options]
+    options = list(spec.options)
+    options[spec.gold] = spare[int(rng.integers(len(spare)))]
+    return replace(spec, options=tuple(options))
+
+
+def _exchange_clip(item: PlannedItem, rng: np.random.Generator, positions: BalancedPositions) -> QuestionSpec:
     others = [modality for modality in MODALITIES if modality != item.modality]
     modality = others[int(rng.integers(2))]
     # "Sound behind speech" and the like would let another modality's clip answer by accident: take plain clips.
     task = {"sound": "Sound event", "music": "Instrument", "speech": "Spoken word"}[modality]
-    clip = _planned(f"{item.id}-clip", item.split, modality, task, "easy", False, dealer).draft
-    return replace(item.draft, build=clip.build, rationale=clip.rationale, truth=clip.truth)
+    clip = _plan_item(f"{item.id}-clip", item.split, modality, task, "easy", False, positions).spec
+    return replace(item.spec, build=clip.build, rationale=clip.rationale, truth=clip.truth)
 
 
-def render(item: Planned) -> Scene:
+def render(item: PlannedItem) -> Scene:
     """The item's clip, at most MAX_SECONDS, rendered from its own seed."""
-    scene = item.draft.build(generator(item.seed, "clip"))
+    scene = item.spec.build(generator(item.seed, "clip"))
     if len(scene.samples) > MAX_SECONDS * RATE + 1:
         raise ValueError(f"item {item.id}: clip of {len(scene.samples) / RATE:.2f} s exceeds {MAX_SECONDS} s")
     return scene

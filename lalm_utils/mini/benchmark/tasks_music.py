@@ -1,4 +1,4 @@
-"""Question generators on music, rendered from the General MIDI font. Shape as in tasks_sound.py."""
+"""Questions on music, rendered from the General MIDI font. Shape as in tasks_sound.py."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from functools import partial
 
 import numpy as np
 
-from lalm_utils.mini import font
-from lalm_utils.mini.draw import Draw
-from lalm_utils.mini.scene import Canvas, Draft, Scene
-from lalm_utils.mini.tasks_sound import ORDINALS
+from lalm_utils.mini.benchmark import font
+from lalm_utils.mini.benchmark.sampling import SamplingContext, with_article
+from lalm_utils.mini.benchmark.scene import Mixer, QuestionSpec, Scene
+from lalm_utils.mini.benchmark.tasks_sound import ORDINALS
 
 CONTOURS = ("rising", "falling", "rising then falling", "falling then rising")
 TEMPI = {"slow": 54.0, "moderate": 90.0, "fast": 145.0, "very fast": 225.0}  # beats a minute
@@ -96,11 +96,10 @@ def _melody(rng: np.random.Generator, size: int) -> list[int]:
     return [int(60 + 12 * (degree // 7) + scale[degree % 7]) for degree in degrees]
 
 
-def _canvas(notes: list[font.Note], seconds: float) -> Canvas:
-    canvas = Canvas()
-    canvas.add(font.render(notes, seconds=seconds), at=0.0)
-    canvas.mark_all("type", "music")
-    return canvas
+def _mixer(notes: list[font.Note], seconds: float) -> Mixer:
+    mixer = Mixer("music")
+    mixer.add(font.render(notes, seconds=seconds), at=0.0)
+    return mixer
 
 
 def _solo(name: str, snr: float, rng: np.random.Generator) -> Scene:
@@ -108,101 +107,95 @@ def _solo(name: str, snr: float, rng: np.random.Generator) -> Scene:
     program, step = font.INSTRUMENTS[name].program, float(rng.uniform(0.35, 0.6))
     pitches = _fit(name, _melody(rng, int(rng.integers(4, 7))))
     notes = [_note(program, p, 0.05 + i * step, step, rng.integers(75, 115)) for i, p in enumerate(pitches)]
-    canvas = _canvas(notes, len(pitches) * step + 0.5)
-    canvas.mark_all("content", name)
-    return canvas.finish(rng, snr_db=snr)
+    mixer = _mixer(notes, len(pitches) * step + 0.5)
+    mixer.annotate_all("content", name)
+    return mixer.finish(rng, snr_db=snr)
 
 
-def _named(draw: Draw, options, gold, name, wordings, pool, rationale) -> Draft:
-    snr = draw.uniform(draw.lever((25, 40), (8, 16), (-2, 5)))
-    question, filled = draw.word_question(wordings)
-    return Draft(
-        question=question, wordings=filled, options=options, gold=gold, pool=tuple(pool),
-        build=partial(_solo, name, snr), rationale=rationale,
-        truth={"type": "music", "caption": f"{a(name)} plays a short melody", "content": [name]},
+def _named(context: SamplingContext, options, gold, name, wordings, pool, rationale) -> QuestionSpec:
+    snr = context.uniform(context.difficulty((25, 40), (8, 16), (-2, 5)))
+    return context.question(
+        wordings, options, gold, pool=tuple(pool),
+        build=partial(_solo, name, snr),
+        rationale=rationale,
+        type="music", caption=f"{with_article(name)} plays a short melody", content=[name],
     )  # fmt: skip
 
 
-def instrument(draw: Draw) -> Draft:
-    """Which instrument plays; levers are the noise and, when hard, distractors of the same family."""
-    names = draw.pools.instruments
-    options, gold = draw.deal(draw.sample(names, 4))
+def instrument(context: SamplingContext) -> QuestionSpec:
+    """Which instrument plays; difficulty: the noise."""
+    names = context.pools.instruments
+    options, gold = context.choose_answer(context.sample(names, 4))
     family = FAMILIES[font.INSTRUMENTS[options[gold]].family]
     return _named(
-        draw, options, gold, options[gold], INSTRUMENT, names, f"The timbre is one of the {family}."
+        context, options, gold, options[gold], INSTRUMENT, names, f"The timbre is one of the {family}."
     )
 
 
-def family(draw: Draw) -> Draft:
-    """Two hops: hear the instrument, then know its family. The family is dealt first."""
+def family(context: SamplingContext) -> QuestionSpec:
+    """Two hops: hear the instrument, then know its family. The family is chosen first."""
     by_family: dict[str, list[str]] = {}
-    for name in draw.pools.instruments:
+    for name in context.pools.instruments:
         by_family.setdefault(FAMILIES[font.INSTRUMENTS[name].family], []).append(name)
-    options, gold = draw.deal(draw.sample(sorted(by_family), 4))
-    name = draw.pick(by_family[options[gold]])
-    return _named(draw, options, gold, name, FAMILY, sorted(by_family), f"I hear {a(name)}.")
+    options, gold = context.choose_answer(context.sample(sorted(by_family), 4))
+    name = context.pick(by_family[options[gold]])
+    return _named(context, options, gold, name, FAMILY, sorted(by_family), f"I hear {with_article(name)}.")
 
 
-def players(draw: Draw) -> Draft:
-    """Which instrument is the n-th; the lever is the number of players."""
-    size = draw.lever(2, 3, 4)
-    options, gold = draw.deal(draw.sample(draw.pools.instruments, 4))
-    others = [option for option in options if option != options[gold]]
-    place = int(draw.rng.integers(size))
-    heard = draw.sample(others, size - 1)
-    heard.insert(place, options[gold])
-    question, wordings = draw.word_question(PLAYERS, nth=ORDINALS[place])
-    return Draft(
-        question=question, wordings=wordings, options=options, gold=gold, pool=options,
-        build=partial(_relay, tuple(heard)),
-        rationale="I hear " + ", then ".join(a(name) for name in heard) + ".",
-        truth={"type": "music", "caption": ", then ".join(a(name) for name in heard), "content": heard},
+def players(context: SamplingContext) -> QuestionSpec:
+    """Which instrument is the n-th; difficulty: the number of players."""
+    size = context.difficulty(2, 3, 4)
+    options, gold, names, position = context.nth_in_sequence(context.pools.instruments, size)
+    return context.question(
+        PLAYERS, options, gold, slots={"nth": ORDINALS[position]},
+        build=partial(_relay, tuple(names)),
+        rationale=f"I hear {in_order(names)}.",
+        type="music", caption=in_order(names), content=names,
     )  # fmt: skip
 
 
-def _relay(heard: tuple[str, ...], rng: np.random.Generator) -> Scene:
+def _relay(names: tuple[str, ...], rng: np.random.Generator) -> Scene:
     """Each instrument plays two or three notes in turn."""
-    notes, marks, at, step = [], [], 0.05, 0.42 if len(heard) < 4 else 0.33
-    for name in heard:
+    notes, annotations, at, step = [], [], 0.05, 0.42 if len(names) < 4 else 0.33
+    for name in names:
         pitches = _fit(name, _melody(rng, int(rng.integers(2, 4))))
         start = at
         for pitch in pitches:
             notes.append(_note(font.INSTRUMENTS[name].program, pitch, at, step))
             at += step
-        marks.append((name, start, at))
+        annotations.append((name, start, at))
         at += 0.15
-    canvas = _canvas(notes, min(at + 0.3, 6.0))
-    for name, start, end in marks:
-        canvas.mark("content", name, start, end)
-    return canvas.finish(rng, snr_db=35.0)
+    mixer = _mixer(notes, min(at + 0.3, 6.0))
+    for name, start, end in annotations:
+        mixer.annotate("content", name, start, end)
+    return mixer.finish(rng, snr_db=35.0)
 
 
-def ensemble(draw: Draw) -> Draft:
+def ensemble(context: SamplingContext) -> QuestionSpec:
     """How many different instruments; they enter one by one (easy), overlapping (medium) or together (hard)."""
-    options, gold = draw.window(1, 4)
-    names = draw.sample(draw.pools.instruments, int(options[gold]))
-    question, wordings = draw.word_question(ENSEMBLE)
-    return Draft(
-        question=question, wordings=wordings, options=options, gold=gold, pool=options,
-        build=partial(_entries, tuple(names), draw.lever(1.0, 0.5, 0.0)),
-        rationale="I hear " + ", ".join(a(name) for name in names) + ".",
-        truth={"type": "music", "caption": " and ".join(a(name) for name in names), "content": names},
+    options, gold = context.number_window(1, 4)
+    names = context.sample(context.pools.instruments, int(options[gold]))
+    return context.question(
+        ENSEMBLE, options, gold,
+        build=partial(_entries, tuple(names), context.difficulty(1.0, 0.5, 0.0)),
+        rationale="I hear " + ", ".join(with_article(name) for name in names) + ".",
+        type="music", caption=" and ".join(with_article(name) for name in names), content=names,
     )  # fmt: skip
 
 
 def _entries(names: tuple[str, ...], stagger: float, rng: np.random.Generator) -> Scene:
-    notes, step, marks = [], 0.45, []
+    notes, step, annotations = [], 0.45, []
     for i, name in enumerate(names):
         start = 0.05 + i * 3 * step * stagger
         for j, pitch in enumerate(_fit(name, _melody(rng, 3))):
             notes.append(_note(font.INSTRUMENTS[name].program, pitch, start + j * step, step))
-        marks.append((name, str(i + 1), start, start + 3 * step))
-    canvas = _canvas(notes, min(max(end for *_, end in marks) + 0.3, 6.0))
-    for name, number, start, end in marks:
-        canvas.mark("content", name, start, end)
+        annotations.append((name, str(i + 1), start, start + 3 * step))
+    mixer = _mixer(notes, min(max(end for *_, end in annotations) + 0.3, 6.0))
+    for name, number, start, end in annotations:
+        mixer.annotate("content", name, start, end)
         if stagger >= 1.0:
-            canvas.mark("number", number, start, end)
-    return canvas.finish(rng, snr_db=35.0)
+            mixer.annotate("number", number, start, end)
+    return mixer.finish(rng, snr_db=35.0)
 
 
 def _shape(contour: str, size: int, step: int) -> list[int]:
@@ -217,17 +210,16 @@ def _shape(contour: str, size: int, step: int) -> list[int]:
     return [60 + step * value for value in steps]
 
 
-def contour(draw: Draw) -> Draft:
-    """The shape of a melody; the lever is the step in semitones."""
-    options, gold = draw.deal(CONTOURS)
-    step = draw.lever(4, 3, 1)
-    name = draw.pick(draw.pools.instruments)
-    question, wordings = draw.word_question(CONTOUR)
-    return Draft(
-        question=question, wordings=wordings, options=options, gold=gold, pool=CONTOURS,
+def contour(context: SamplingContext) -> QuestionSpec:
+    """The shape of a melody; difficulty: the step in semitones."""
+    options, gold = context.choose_answer(CONTOURS)
+    step = context.difficulty(4, 3, 1)
+    name = context.pick(context.pools.instruments)
+    return context.question(
+        CONTOUR, options, gold, pool=CONTOURS,
         build=partial(_line, name, options[gold], step),
         rationale="I follow the pitch from note to note.",
-        truth={"type": "music", "caption": f"{a(name)} plays a {options[gold]} melody", "content": [name]},
+        type="music", caption=f"{with_article(name)} plays a {options[gold]} melody", content=[name],
     )  # fmt: skip
 
 
@@ -235,24 +227,23 @@ def _line(name: str, shape: str, step: int, rng: np.random.Generator) -> Scene:
     pitches, seconds = _fit(name, _shape(shape, 5, step)), float(rng.uniform(0.4, 0.6))
     program = font.INSTRUMENTS[name].program
     notes = [_note(program, p, 0.05 + i * seconds, seconds) for i, p in enumerate(pitches)]
-    canvas = _canvas(notes, len(notes) * seconds + 0.4)
+    mixer = _mixer(notes, len(notes) * seconds + 0.4)
     for note in notes:
-        canvas.mark("pitch", pitch_label(note.pitch), note.start, note.start + seconds)
-    canvas.mark_all("contour", shape)
-    return canvas.finish(rng, snr_db=35.0)
+        mixer.annotate("pitch", pitch_label(note.pitch), note.start, note.start + seconds)
+    mixer.annotate_all("contour", shape)
+    return mixer.finish(rng, snr_db=35.0)
 
 
-def note_count(draw: Draw) -> Draft:
-    """How many notes; levers are their number and pace."""
-    high = draw.lever(5, 7, 10)
-    options, gold = draw.window(1, high)
-    name, times = draw.pick(draw.pools.instruments), int(options[gold])
-    question, wordings = draw.word_question(NOTES)
-    return Draft(
-        question=question, wordings=wordings, options=options, gold=gold, pool=tuple(map(str, range(1, high + 1))),
-        build=partial(_counted, name, times, draw.lever(0.6, 0.42, 0.28)),
+def note_count(context: SamplingContext) -> QuestionSpec:
+    """How many notes; difficulty: their number and pace."""
+    high = context.difficulty(5, 7, 10)
+    options, gold = context.number_window(1, high)
+    name, times = context.pick(context.pools.instruments), int(options[gold])
+    return context.question(
+        NOTES, options, gold, pool=tuple(map(str, range(1, high + 1))),
+        build=partial(_counted, name, times, context.difficulty(0.6, 0.42, 0.28)),
         rationale="I count: " + ", ".join(str(i + 1) for i in range(times)) + ".",
-        truth={"type": "music", "caption": f"{a(name)} plays {times} notes", "content": [name]},
+        type="music", caption=f"{with_article(name)} plays {times} notes", content=[name],
     )  # fmt: skip
 
 
@@ -260,24 +251,23 @@ def _counted(name: str, times: int, step: float, rng: np.random.Generator) -> Sc
     pitches = _fit(name, [60 + int(i) for i in np.cumsum(rng.choice([-4, -3, 3, 4, 5], times))])
     program = font.INSTRUMENTS[name].program
     notes = [_note(program, p, 0.1 + i * step, step * 0.7) for i, p in enumerate(pitches)]
-    canvas = _canvas(notes, min(times * step + 0.5, 6.0))
+    mixer = _mixer(notes, min(times * step + 0.5, 6.0))
     for i, note in enumerate(notes):
-        canvas.mark("number", str(i + 1), note.start, note.start + step)
-    return canvas.finish(rng, snr_db=35.0)
+        mixer.annotate("number", str(i + 1), note.start, note.start + step)
+    return mixer.finish(rng, snr_db=35.0)
 
 
-def tempo(draw: Draw) -> Draft:
-    """How fast a drum beat is; the lever is how far the tempo strays from its class."""
-    options, gold = draw.deal(tuple(TEMPI))
-    stray = draw.lever(0.03, 0.12, 0.2)
-    beats = TEMPI[options[gold]] * (1 + draw.uniform((-stray, stray)))
-    name = draw.pick(draw.pools.instruments)
-    question, wordings = draw.word_question(TEMPO)
-    return Draft(
-        question=question, wordings=wordings, options=options, gold=gold, pool=tuple(TEMPI),
+def tempo(context: SamplingContext) -> QuestionSpec:
+    """How fast a drum beat is; difficulty: how far the tempo strays from its class."""
+    options, gold = context.choose_answer(tuple(TEMPI))
+    stray = context.difficulty(0.03, 0.12, 0.2)
+    beats = TEMPI[options[gold]] * (1 + context.uniform((-stray, stray)))
+    name = context.pick(context.pools.instruments)
+    return context.question(
+        TEMPO, options, gold, pool=tuple(TEMPI),
         build=partial(_beat, name, beats, options[gold]),
         rationale="I listen to how closely the beats follow each other.",
-        truth={"type": "music", "caption": f"{a(name)} over a {options[gold]} drum beat", "content": [name]},
+        type="music", caption=f"{with_article(name)} over a {options[gold]} drum beat", content=[name],
     )  # fmt: skip
 
 
@@ -292,21 +282,20 @@ def _beat(name: str, beats: float, label: str, rng: np.random.Generator) -> Scen
         if i % 2 == 0:
             notes.append(_note(font.INSTRUMENTS[name].program, pitches[i % 24], at, period, 70))
         at, i = at + period, i + 1
-    canvas = _canvas(notes, seconds)
-    canvas.mark_all("tempo", label)
-    return canvas.finish(rng, snr_db=35.0)
+    mixer = _mixer(notes, seconds)
+    mixer.annotate_all("tempo", label)
+    return mixer.finish(rng, snr_db=35.0)
 
 
-def dynamics(draw: Draw) -> Draft:
-    """How loudness changes over a phrase; the lever is the range in dB."""
-    options, gold = draw.deal(DYNAMICS)
-    name = draw.pick(draw.pools.instruments)
-    question, wordings = draw.word_question(DYNAMIC)
-    return Draft(
-        question=question, wordings=wordings, options=options, gold=gold, pool=DYNAMICS,
-        build=partial(_swelling, name, options[gold], draw.lever(26.0, 15.0, 8.0)),
+def dynamics(context: SamplingContext) -> QuestionSpec:
+    """How loudness changes over a phrase; difficulty: the range in dB."""
+    options, gold = context.choose_answer(DYNAMICS)
+    name = context.pick(context.pools.instruments)
+    return context.question(
+        DYNAMIC, options, gold, pool=DYNAMICS,
+        build=partial(_swelling, name, options[gold], context.difficulty(26.0, 15.0, 8.0)),
         rationale="I compare the loudness of the notes from first to last.",
-        truth={"type": "music", "caption": f"{a(name)} plays, {options[gold]}", "content": [name]},
+        type="music", caption=f"{with_article(name)} plays, {options[gold]}", content=[name],
     )  # fmt: skip
 
 
@@ -317,25 +306,23 @@ def _swelling(name: str, label: str, range_db: float, rng: np.random.Generator) 
     ends = {"getting louder": (-range_db, 0), "getting softer": (0, -range_db), "staying the same": (0, 0)}[
         label
     ]
-    canvas = Canvas()
-    canvas.add(samples * 10 ** (np.linspace(*ends, len(samples)) / 20), at=0.0)
-    canvas.mark_all("type", "music")
-    canvas.mark_all("dynamics", label)
-    return canvas.finish(rng, snr_db=40.0)
+    mixer = Mixer("music")
+    mixer.add(samples * 10 ** (np.linspace(*ends, len(samples)) / 20), at=0.0)
+    mixer.annotate_all("dynamics", label)
+    return mixer.finish(rng, snr_db=40.0)
 
 
-def higher(draw: Draw) -> Draft:
-    """Which of two notes is higher; the lever is the interval in semitones."""
-    options, gold = draw.deal(HIGHER)
-    interval = draw.lever(12, 7, 3)
-    name = draw.pick(draw.pools.instruments)
+def higher(context: SamplingContext) -> QuestionSpec:
+    """Which of two notes is higher; difficulty: the interval in semitones."""
+    options, gold = context.choose_answer(HIGHER)
+    interval = context.difficulty(12, 7, 3)
+    name = context.pick(context.pools.instruments)
     move = {"the first note": -interval, "the second note": interval, "both are the same": 0}[options[gold]]
-    question, wordings = draw.word_question(HIGH)
-    return Draft(
-        question=question, wordings=wordings, options=options, gold=gold, pool=HIGHER,
+    return context.question(
+        HIGH, options, gold, pool=HIGHER,
         build=partial(_interval, name, move, options[gold]),
         rationale="I compare the pitches of the two notes.",
-        truth={"type": "music", "caption": f"two notes on {a(name)}", "content": [name]},
+        type="music", caption=f"two notes on {with_article(name)}", content=[name],
     )  # fmt: skip
 
 
@@ -343,26 +330,25 @@ def _interval(name: str, move: int, label: str, rng: np.random.Generator) -> Sce
     first = int(rng.integers(56, 68))
     notes = [_note(font.INSTRUMENTS[name].program, p, 0.1 + i * 0.9, 0.8)
              for i, p in enumerate(_fit(name, [first, first + move]))]  # fmt: skip
-    canvas = _canvas(notes, 2.3)
+    mixer = _mixer(notes, 2.3)
     for note in notes:
-        canvas.mark("pitch", pitch_label(note.pitch), note.start, note.start + 0.85)
-    canvas.mark_all("higher", label)
-    return canvas.finish(rng, snr_db=35.0)
+        mixer.annotate("pitch", pitch_label(note.pitch), note.start, note.start + 0.85)
+    mixer.annotate_all("higher", label)
+    return mixer.finish(rng, snr_db=35.0)
 
 
-def register(draw: Draw) -> Draft:
-    """Low, middle or high; the lever is the distance of the registers."""
-    options, gold = draw.deal(tuple(REGISTERS))
-    wide = draw.lever(1.0, 0.75, 0.5)
-    centre = 62 + (REGISTERS[options[gold]] - 62) * wide + draw.uniform((-2, 2))
-    name = draw.pick([n for n in draw.pools.instruments if font.INSTRUMENTS[n].family in ("keyboard", "guitar")]
-                     or draw.pools.instruments)  # fmt: skip
-    question, wordings = draw.word_question(REGISTER)
-    return Draft(
-        question=question, wordings=wordings, options=options, gold=gold, pool=tuple(REGISTERS),
+def register(context: SamplingContext) -> QuestionSpec:
+    """Low, middle or high; difficulty: the distance of the registers."""
+    options, gold = context.choose_answer(tuple(REGISTERS))
+    wide = context.difficulty(1.0, 0.75, 0.5)
+    centre = 62 + (REGISTERS[options[gold]] - 62) * wide + context.uniform((-2, 2))
+    name = context.pick([n for n in context.pools.instruments if font.INSTRUMENTS[n].family in ("keyboard", "guitar")]
+                     or context.pools.instruments)  # fmt: skip
+    return context.question(
+        REGISTER, options, gold, pool=tuple(REGISTERS),
         build=partial(_placed, name, centre, options[gold]),
         rationale="I listen to how deep or bright the notes are.",
-        truth={"type": "music", "caption": f"{a(name)} in the {options[gold]} register", "content": [name]},
+        type="music", caption=f"{with_article(name)} in the {options[gold]} register", content=[name],
     )  # fmt: skip
 
 
@@ -370,9 +356,9 @@ def _placed(name: str, centre: float, label: str, rng: np.random.Generator) -> S
     pitches = [round(centre + p - 60) for p in _melody(np.random.default_rng(int(rng.integers(1 << 30))), 5)]
     pitches = [int(np.clip(p, centre - 6, centre + 6)) for p in pitches]
     notes = [_note(font.INSTRUMENTS[name].program, p, 0.05 + i * 0.45, 0.45) for i, p in enumerate(pitches)]
-    canvas = _canvas(notes, 2.8)
-    canvas.mark_all("register", label)
-    return canvas.finish(rng, snr_db=35.0)
+    mixer = _mixer(notes, 2.8)
+    mixer.annotate_all("register", label)
+    return mixer.finish(rng, snr_db=35.0)
 
 
 def pitch_label(pitch: int) -> str:
@@ -380,8 +366,8 @@ def pitch_label(pitch: int) -> str:
     return str(int(np.clip(1 + (pitch - 41) // 5, 1, 9)))
 
 
-def a(name: str) -> str:
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+def in_order(names: Sequence[str]) -> str:
+    return ", then ".join(with_article(name) for name in names)
 
 
 TASKS = {

@@ -1,15 +1,16 @@
-"""Synthesised sounds of things: bells, horns, devices, weapons.
+"""Synthesised sounds of objects: bells, horns, devices, weapons.
 
 Each function takes `(rng)` and returns about 0.15-1.2 s that begin with their onset, 16 kHz mono float (n,), at an
-arbitrary level. Every call draws pitch, rate, envelope and timbre anew. Labels are not this module's business.
+arbitrary level. Every call draws pitch, rate, envelope and timbre anew.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from lalm_utils.mini.scene import RATE
-from lalm_utils.mini.synth import (
+from lalm_utils.mini.benchmark.scene import RATE
+from lalm_utils.mini.benchmark.synth import (
+    add_at,
     band_pass,
     between,
     count_of,
@@ -20,7 +21,6 @@ from lalm_utils.mini.synth import (
     harmonics,
     modes,
     noise_burst,
-    place,
     pulse_train,
     resonate,
     sine,
@@ -45,8 +45,8 @@ def clock_tick(rng: np.random.Generator) -> np.ndarray:
     total = np.zeros(count_of(0.16))
     base = between(rng, 2200, 3600)
     tick = [(base, 0.006, 1.0), (base * rng.uniform(1.4, 1.6), 0.004, 0.7), (base * 0.45, 0.008, 0.35)]
-    place(total, modes(count_of(0.08), tick), 0.0)
-    place(total, modes(count_of(0.08), tick), rng.uniform(0.012, 0.03), rng.uniform(0.3, 0.6))
+    add_at(total, modes(count_of(0.08), tick), 0.0)
+    add_at(total, modes(count_of(0.08), tick), rng.uniform(0.012, 0.03), rng.uniform(0.3, 0.6))
     return total
 
 
@@ -59,7 +59,7 @@ def water_drop(rng: np.random.Generator) -> np.ndarray:
     ):
         count = count_of(0.2)
         sweep = base * high * (1 + np.arange(count) / RATE * rng.uniform(6, 14))
-        place(total, sine(sweep, count) * decaying(count, rng.uniform(0.025, 0.045)), at, gain)
+        add_at(total, sine(sweep, count) * decaying(count, rng.uniform(0.025, 0.045)), at, gain)
     return total
 
 
@@ -88,7 +88,7 @@ def gunshot(rng: np.random.Generator) -> np.ndarray:
         count, rng.uniform(0.08, 0.18)
     )
     shot = 0.35 * unit(echo)
-    place(shot, noise_burst(rng, 0.12, rng.uniform(0.012, 0.025), 150, 8000), 0.0, 3.0)
+    add_at(shot, noise_burst(rng, 0.12, rng.uniform(0.012, 0.025), 150, 8000), 0.0, 3.0)
     return shot * envelope(count, 0.001, 0.1)
 
 
@@ -108,10 +108,10 @@ def explosion(rng: np.random.Generator) -> np.ndarray:
 def glass_break(rng: np.random.Generator) -> np.ndarray:
     """A crash and falling splinters, each with tones of its own."""
     total = np.zeros(count_of(between(rng, 0.7, 1.1)))
-    place(total, noise_burst(rng, 0.2, rng.uniform(0.025, 0.05), 2000, 8000), 0.0, 1.2)
+    add_at(total, noise_burst(rng, 0.2, rng.uniform(0.025, 0.05), 2000, 8000), 0.0, 1.2)
     for at in np.minimum(rng.exponential(0.22, int(rng.integers(28, 46))), len(total) / RATE - 0.02):
         tones = [(f, rng.uniform(0.008, 0.035), 1.0) for f in rng.uniform(2200, 7600, 3)]
-        place(total, modes(count_of(0.12), tones), float(at), rng.uniform(0.08, 0.3))
+        add_at(total, modes(count_of(0.12), tones), float(at), rng.uniform(0.08, 0.3))
     return total
 
 

@@ -1,6 +1,6 @@
-"""The model card's tables, written anew from the measurements beside it: `python -m lalm_utils.mini.card`.
+"""The model card's tables, written anew from the measurements beside it: `python -m lalm_utils.mini.training.card`.
 
-In: `acceptance.json` (what `acceptance` measured) and `training.json` (the gates of `train`). Out: the tables of
+In: `acceptance.json` (what `acceptance` measured) and `training.json` (the evaluations of `train`). Out: the tables of
 README.md in the same folder, each between its two markers. The card's prose is written by hand and left alone.
 """
 
@@ -25,7 +25,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def measured(rows: Sequence[Row]) -> str:
+def claims_table(rows: Sequence[Row]) -> str:
     """Every claim with its interval, its N, what was asked and whether it was met."""
     words = {True: "yes", False: "**missed**", None: ""}
     cells = [
@@ -36,22 +36,22 @@ def measured(rows: Sequence[Row]) -> str:
     return table(["claim", "group", "value [95 %]", "N", "asked", "met"], cells)
 
 
-def by_task(rows: Sequence[Row]) -> str:
+def task_table(rows: Sequence[Row]) -> str:
     """Accuracy of each task beside its chance."""
-    chosen = sorted((row for row in rows if row["claim"] == BY_TASK), key=lambda row: row["group"])
-    cells = [[row["group"], _interval(row), str(row["n"]), row["bound"]] for row in chosen]
+    tasks = sorted((row for row in rows if row["claim"] == BY_TASK), key=lambda row: row["group"])
+    cells = [[row["group"], _interval(row), str(row["n"]), row["bound"]] for row in tasks]
     return table(["task", "accuracy [95 %]", "N", ""], cells)
 
 
-def hearing(training: Sequence[Row]) -> str:
+def alignment_table(training: Sequence[Row]) -> str:
     """The share of held-out frames or clips labelled right, per group of labels, at the end of stage 1."""
     last = [row for row in training if row["stage"] == "hear"][-1]
     cells = [[group, f"{share:.3f}"] for group, share in last["held_out"].items()]
     return table(["group", "held-out share labelled right"], cells)
 
 
-def gates(training: Sequence[Row]) -> str:
-    """Held-out accuracy at each gate of stages 2 to 4, with the clip and without it."""
+def evaluation_table(training: Sequence[Row]) -> str:
+    """Held-out accuracy at each evaluation of stages 2 to 4, with the clip and without it."""
     rows = [row for row in training if row["stage"] != "hear"]
     cells = [
         [str(row["run"]), row["stage"], f"{row['step']} of {row['of']}", f"{row['loss']:.3f}",
@@ -61,7 +61,7 @@ def gates(training: Sequence[Row]) -> str:
     return table(["run", "stage", "step", "loss", "real clip", "silence", "another clip"], cells)
 
 
-def filled(card: str, tables: dict[str, str]) -> str:
+def fill(card: str, tables: dict[str, str]) -> str:
     """The card with each named table between its markers. Raises ValueError for a marker that is not there."""
     for name, text in tables.items():
         block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
@@ -69,7 +69,7 @@ def filled(card: str, tables: dict[str, str]) -> str:
             raise ValueError(
                 f"the card has no markers <!-- {name} --> ... <!-- end of {name} -->; put them back"
             )
-        card = block.sub(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", card)
+        card = block.sub(lambda match, text=text: f"{match[1]}{text}\n{match[2]}", card)
     return card
 
 
@@ -80,13 +80,13 @@ def write(folder: Path = WEIGHTS) -> None:
         for name in ("acceptance", "training")
     )
     tables = {
-        "measured": measured(rows),
-        "by task": by_task(rows),
-        "hearing": hearing(training),
-        "gates": gates(training),
+        "measured": claims_table(rows),
+        "by task": task_table(rows),
+        "hearing": alignment_table(training),
+        "gates": evaluation_table(training),
     }
     path = folder / "README.md"
-    path.write_text(filled(path.read_text(encoding="utf-8"), tables), encoding="utf-8")
+    path.write_text(fill(path.read_text(encoding="utf-8"), tables), encoding="utf-8")
 
 
 def _interval(row: Row) -> str:

