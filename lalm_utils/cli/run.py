@@ -78,8 +78,12 @@ def _run(args: argparse.Namespace, group: Group) -> int:
         run_files.check_writable(out)
         Store(store).close()
     job, items = _job(args, group)
-    identity = run_files.identity(job.model.fingerprint, job.items, job.seed, audio=job.audio)
-    earlier = group.broadcast(lambda: run_files.check_same(out, identity, job.methods))
+
+    def check_folder() -> tuple[dict[str, Any], dict[str, Any]]:
+        identity = run_files.identity(job.model.fingerprint, job.items, job.seed, audio=job.audio)
+        return run_files.check_same(out, identity, job.methods), identity
+
+    earlier, identity = group.broadcast(check_folder)
     counts = distributed.run_together(job, store, group)
     if group.rank > 0:
         return 0

@@ -81,23 +81,24 @@ def as_text(report: Mapping[str, Any]) -> str:
     source = overall["sources"]["predictions"]
     parts = [f"{source}: {overall['n']} items, unreadable counts as wrong, {LEVEL:.0%} intervals"]
     parts.append(f"benchmark: {overall['release']['name']}")
-    parts += [_grid(report, ("n", *outcomes.Outcome)), _grid(report, metrics.METRICS)]
+    parts += [_intervals(report, ("n", *outcomes.Outcome)), _intervals(report, metrics.METRICS)]
     if "before" in overall:
         names = list(metrics.GAINS)
         parts.append(f"Gain over {overall['sources']['before']}, paired by item; rgi_null = refusing blindly")
-        parts += [_grid(report, names[:5]), _grid(report, names[5:])]
+        parts += [_intervals(report, names[:5]), _intervals(report, names[5:])]
         parts.append("Items by outcome before and after")
-        parts.append(
-            _grid({group: fields["flows"] | fields for group, fields in report.items()}, metrics.TRANSITIONS)
-        )
+        flows = {group: fields["flows"] | fields for group, fields in report.items()}
+        parts.append(_intervals(flows, metrics.TRANSITIONS))
     if overall.get("clips", {}).get("cut"):
         parts.append("Clips cut at the model's window, and accuracy without them, of the items with a reply")
-        parts.append(_plain_grid(report, "clips", ("n", "cut", "accuracy", "accuracy_without")))
+        parts.append(_numbers(report, "clips", ("n", "cut", "accuracy", "accuracy_without")))
     if "official" in overall:
         parts.append(
             "By the official scripts' rule: right with all words of the answer and none of another option"
         )
-        parts.append(_official_grid(report))
+        # a missing reply is no match, so the accuracy is of all items
+        names = ("n", "answered", "matched", "accuracy", "both", "official_only", "ours_only", "neither")
+        parts.append(_numbers(report, "official", names))
     for role, ids in overall["missing"].items():
         if ids:
             some = join((id if id.isprintable() else ascii(id) for id in ids), 5)
@@ -162,10 +163,8 @@ def _failed(table: pd.DataFrame) -> list[str]:
 
 
 def _run(table: pd.DataFrame, exclude_failed: bool, **options: Any) -> dict[str, dict[str, Any]]:
-    report = {}
-    for group, rows in metrics.evaluate(table, exclude=_failed(table), **options).groupby(
-        "group", sort=False
-    ):
+    frame, report = metrics.evaluate(table, exclude=_failed(table), **options), {}
+    for group, rows in frame.groupby("group", sort=False):
         count = rows.set_index("metric")["value"]
         scored, failed = int(count["n"]), int(count["failed"])
         fields = {"n": scored + failed} | {name: int(count[name]) for name in outcomes.REPLY_OUTCOMES}
@@ -221,20 +220,14 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _grid(report: Mapping[str, Mapping], names: Collection[str]) -> str:
+def _intervals(report: Mapping[str, Mapping], names: Collection[str]) -> str:
     rows = [
         {"": group} | {str(name): _cell(fields, name) for name in names} for group, fields in report.items()
     ]
     return pd.DataFrame(rows).to_string(index=False)
 
 
-def _official_grid(report: Mapping[str, Mapping]) -> str:
-    """A missing reply is no match, so the accuracy is of all items."""
-    names = ("n", "answered", "matched", "accuracy", "both", "official_only", "ours_only", "neither")
-    return _plain_grid(report, "official", names)
-
-
-def _plain_grid(report: Mapping[str, Mapping], key: str, names: Collection[str]) -> str:
+def _numbers(report: Mapping[str, Mapping], key: str, names: Collection[str]) -> str:
     rows = [
         {"": group} | {name: fields[key][name] for name in names}
         for group, fields in report.items()
