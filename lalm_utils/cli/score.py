@@ -12,7 +12,6 @@ often easier, items.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from lalm_utils import bootstrap, metrics, outcomes, releases
-from lalm_utils.cli import add_arguments, predictions, refuse, submissions
+from lalm_utils.cli import add_arguments, finite, predictions, refuse, submissions, write_json
 from lalm_utils.cli.predictions import PredictionError
 from lalm_utils.messages import join
 
@@ -151,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
             args.predictions, args.before, exclude_failed=args.exclude_failed, official=args.official
         )
         if args.json:
-            args.json.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+            write_json(args.json, report)
     except (OSError, RuntimeError) as error:
         return refuse(f"{args.json}: cannot be written ({error}); name a file in a folder that exists")
     print(as_text(report))
@@ -189,10 +188,7 @@ def _gain(before: pd.DataFrame, after: pd.DataFrame, exclude_failed: bool, **opt
 
 def _cut(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     rows = metrics.cut_clips(table, exclude=_failed(table)).to_dict("records")
-    return {
-        row.pop("group"): {k: _finite(v) if isinstance(v, float) else v for k, v in row.items()}
-        for row in rows
-    }
+    return {row.pop("group"): {name: finite(value) for name, value in row.items()} for row in rows}
 
 
 def _why(failed: int, n: int) -> str:
@@ -205,8 +201,8 @@ def _fields(rows: pd.DataFrame, names: Collection[str], why: str) -> dict[str, A
     """Values, intervals, status and resamples of one group's metrics; all null if there is a reason `why`."""
     values, intervals, status, resamples = {}, {}, {}, {}
     for row in rows[rows["metric"].isin(list(names))].itertuples():
-        value = values[row.metric] = None if why else _finite(row.value)
-        intervals[row.metric] = None if value is None else [_finite(row.low), _finite(row.high)]
+        value = values[row.metric] = None if why else finite(row.value)
+        intervals[row.metric] = None if value is None else [finite(row.low), finite(row.high)]
         if value is None:
             status[row.metric] = why or f"{row.value} ({row.status})"
         if row.infinite or row.undefined:
@@ -214,10 +210,6 @@ def _fields(rows: pd.DataFrame, names: Collection[str], why: str) -> dict[str, A
     return (
         values | {"intervals": intervals, "status": status} | ({"resamples": resamples} if resamples else {})
     )
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def _intervals(report: Mapping[str, Mapping], names: Collection[str]) -> str:
