@@ -230,6 +230,22 @@ def test_on_a_gpu_no_share_exceeds_its_limit():
     assert (table["peak_gb"] > 0.3).all()
 
 
+def test_the_ablation_is_printed_by_both_clocks_and_written(tmp_path, capsys, monkeypatch):
+    rows = [
+        ("one reply", switch, 0, seconds, 2 * seconds)
+        for switch, seconds in (("whole engine", 2.0), ("x", 3.0))
+    ]
+    frame = pd.DataFrame(rows, columns=["task", "switch", "repeat", "seconds", "cpu_seconds"])
+    monkeypatch.setattr(bench, "load_model", lambda name, **options: name)
+    monkeypatch.setattr("lalm_utils.benchmarks.load", lambda name, n: ["item"] * n)
+    monkeypatch.setattr("lalm_utils.cli.speed.ablation", lambda model, items, repeats: frame)
+    assert main(["bench", "--ablation", "--items", "2", "--json", str(tmp_path / "ablation.json")]) == 0
+    printed = capsys.readouterr().out
+    assert "cpu_seconds" in printed
+    assert "1.5" in printed, "three seconds to two"
+    assert len(strict((tmp_path / "ablation.json").read_text())) == 2
+
+
 def test_facts_of_a_measurement_go_with_the_table():
     table = bench.measure("tiny", batch_sizes=(1,), device_limits=LIMITS, rig=Small(1))
     assert isinstance(table, pd.DataFrame)

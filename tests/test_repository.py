@@ -317,6 +317,15 @@ def test_continuous_integration_runs_what_everybody_runs():
     assert os.access(script, os.X_OK)
 
 
+def test_the_tree_in_the_readme_is_the_folders():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = text.split("    lalm_utils/ ")[1].split("\n    figures/ ")[0]
+    columns = [line[:37] for line in block.splitlines()[1:]]
+    named = {name.strip() for column in columns for name in column.split(",") if name.strip()}
+    names = (path.name.removesuffix(".py") + "/" * path.is_dir() for path in PACKAGE.iterdir())
+    assert named == {name for name in names if not name.startswith("__")} - {"releases.json"}
+
+
 def test_every_test_that_the_readme_of_tests_names_exists():
     text = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
     named, file = set(), ""
