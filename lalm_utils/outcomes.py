@@ -97,7 +97,7 @@ def grade(item: Item, reply: Reply) -> Graded:
         )
     if reply.finish == "failed":
         return Graded(outcome=Outcome.FAILED, choice=None)
-    reading = parsing.read(reply.text, item.options)
+    reading = parsing.read(reply.text, item.options, cut=reply.finish == "length")
     if reading.kind == "refusal":
         return Graded(outcome=Outcome.REFUSED, choice=None)
     if reading.kind == "unreadable":

@@ -12,8 +12,6 @@ without audio. Where these come near a model's accuracy, the accuracy says littl
 from __future__ import annotations
 
 import argparse
-import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,9 @@ from scipy import stats
 
 from lalm_utils import benchmarks, outcomes, releases
 from lalm_utils.audio import AudioError, MissingClip, ShortClip, check_clip
-from lalm_utils.cli import refuse
-from lalm_utils.items import BenchmarkError, Item
+from lalm_utils.cli import add_arguments, finite, write_json
+from lalm_utils.items import Item
+from lalm_utils.messages import join
 from lalm_utils.outcomes import Outcome, OutcomeError
 
 WINDOW = 30.0  # seconds, what Whisper-type encoders hear
@@ -51,24 +50,20 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         description="Count duplicates, places of the gold options and clips that cannot be heard, and say what "
         "always answering A, or the longest option, would score.",
     )
+    add_arguments(parser, "--split", "--json")
     add = parser.add_argument
     add("benchmark", metavar="BENCHMARK", help="mini, or the path of MMAU, MMAR or SAKURA")
-    add("--split", help="a split of the benchmark, as benchmarks.load knows them")
     add("--no-clips", action="store_true", help="do not look for the audio")
     add("--text-only", type=Path, metavar="TABLE",
         help="the outcome table (CSV) of a model asked without audio, as one more baseline")  # fmt: skip
-    add("--json", type=Path, metavar="FILE", help="also write the report there, with the ids found")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, faults=(ValueError,))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Audit, write, print. Returns the exit code: 0 (findings are no error), or 2 with a reason."""
-    try:
-        result = report(args.benchmark, split=args.split, clips=not args.no_clips, text_only=args.text_only)
-        if args.json:
-            args.json.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    except (BenchmarkError, OutcomeError, OSError, ValueError) as error:
-        return refuse(error)
+    """Audit, write, print. Returns the exit code, 0: findings are no error."""
+    result = report(args.benchmark, split=args.split, clips=not args.no_clips, text_only=args.text_only)
+    if args.json:
+        write_json(args.json, result)
     print(as_text(result))
     return 0
 
@@ -80,17 +75,14 @@ def report(
     and text_only (the table's path or None). A p that is not computed is null."""
     items = benchmarks.load(benchmark, split=split, need_clips=False)
     rows, release = facts(items, clips=clips), releases.identify(items)
-    frame = table(
-        rows, text_only=None if text_only is None else pd.read_csv(text_only, keep_default_na=False)
-    )
+    outcome_table = None if text_only is None else pd.read_csv(text_only, keep_default_na=False)
     measures: dict[str, dict[str, Any]] = {}
-    for row in frame.itertuples():
-        value = row.value if math.isfinite(row.value) else None
-        measures.setdefault(row.group, {})[row.measure] = {"value": value, "n": row.n}
+    for row in table(rows, text_only=outcome_table).itertuples():
+        measures.setdefault(row.group, {})[row.measure] = {"value": finite(row.value), "n": row.n}
     return {
         "release": {"name": release.name, "sha256": release.sha256},
         "measures": measures,
-        "found": dict(items_by_finding(rows)),
+        "found": items_by_finding(rows),
         "clips": clips,
         "text_only": None if text_only is None else str(text_only),
     }
@@ -106,8 +98,7 @@ def as_text(result: Mapping[str, Any]) -> str:
     parts = [f"benchmark: {result['release']['name']}", pd.DataFrame(rows).to_string(index=False)]
     for name, ids in result["found"].items():
         if ids:
-            some = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
-            parts.append(f"{name}: {len(ids)} items; each {FINDINGS[name]}: {some}")
+            parts.append(f"{name}: {len(ids)} items; each {FINDINGS[name]}: {join(ids, 5)}")
     if not result["clips"]:
         parts.append("clips: not looked for")
     if result["text_only"] is None:
@@ -153,7 +144,7 @@ def table(item_facts: pd.DataFrame, *, text_only: pd.DataFrame | None = None) ->
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def items_by_finding(item_facts: pd.DataFrame) -> Mapping[str, list[str]]:
+def items_by_finding(item_facts: pd.DataFrame) -> dict[str, list[str]]:
     """The ids of the items with each finding, of the rows of `facts`."""
     return {
         name: item_facts.loc[item_facts[name], "item"].tolist() for name in FINDINGS if name in item_facts
@@ -214,13 +205,12 @@ def _text_only(item_facts: pd.DataFrame, run: pd.DataFrame) -> pd.Series:
 
 
 def _counts(part: pd.DataFrame) -> Iterator[tuple[str, float, int]]:
-    n = len(part)
-    counts = {"items": n, "answerable": part["answerable"].sum(), "withheld": part["withheld"].sum(),
-              "unanswerable": n - part["answerable"].sum()}  # fmt: skip
+    counts = {"items": len(part), "answerable": part["answerable"].sum(), "withheld": part["withheld"].sum(),
+              "unanswerable": (~part["answerable"]).sum()}  # fmt: skip
     counts |= {name: part[name].sum() for name in FINDINGS if name in part}
     sizes = part["n_options"].value_counts().sort_index()
     counts |= {f"options_{size}": count for size, count in sizes.items()}
-    yield from ((name, count, n) for name, count in counts.items())
+    yield from ((name, count, len(part)) for name, count in counts.items())
 
 
 def _shares(part: pd.DataFrame) -> Iterator[tuple[str, float, int]]:
