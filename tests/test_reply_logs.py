@@ -304,9 +304,8 @@ None of the above; None of these.; Cannot be determined; Not enough information 
 It is impossible to tell; The answer is not among the options; No correct answer; I am not sure; Unknown;
 Cannot be reliably determined from audio""".split(";")
 ANSWER = """None of the speakers; Not a dog; The man does not know her; They don't know; Nobody; Unclear speech;
-Not clear; I don't care; Cannot answer because there are three melodies; No; He cannot be heard; No answering machine""".split(
-    ";"
-)
+Not clear; I don't care;
+Cannot answer because there are three melodies; No; He cannot be heard; No answering machine""".split(";")
 
 
 @pytest.mark.parametrize("text, expected", [*[(t, True) for t in DECLINE], *[(t, False) for t in ANSWER]])
@@ -416,10 +415,9 @@ def test_permission_as_an_option_gains_what_was_measured():
     folder = official("sh_bench")
     logs = [reply_logs.read(folder / f"qwen25omni_{name}_qa.json.gz") for name in ("basicnoidk", "basic")]
     before, after = map(table, logs)
-    assert (before["outcome"] == "correct").sum() == pytest.approx(1528, abs=25)
-    wrong = before["outcome"].isin(["wrong", "unreadable"]).sum()
-    assert wrong == pytest.approx(
-        300, abs=200
-    )  # a better parser finds refusals among the 193 unreadable ones
-    assert metrics.rgi_excess(before, after) == pytest.approx(1.04, abs=0.1)
+    # 1,528 right, 300 wrong (193 of them unreadable) and an excess of 1.04 before the parser learnt from these replies
+    assert (before["outcome"] == "correct").sum() == pytest.approx(1538, abs=15)
+    assert before["outcome"].isin(["wrong", "unreadable"]).sum() == pytest.approx(109, abs=15)
+    assert (after["choice"] == after["declining"]).sum() == pytest.approx(486, abs=10)
+    assert metrics.rgi_excess(before, after) == pytest.approx(0.85, abs=0.1)
     assert len(list(outcomes.groups(after, "category"))) == 3
