@@ -20,8 +20,16 @@ from questions import number_of, write_benchmark
 from lalm_utils import benchmarks
 from lalm_utils.audio import write_clip
 from lalm_utils.cli import distributed
-from lalm_utils.cli.distributed import Group, RankError, claim, merge_shards, partition, shard_of, shards_of
-from lalm_utils.cli.jobs import Job
+from lalm_utils.cli.distributed import (
+    Group,
+    Job,
+    RankError,
+    claim,
+    merge_shards,
+    partition,
+    shard_of,
+    shards_of,
+)
 from lalm_utils.items import Item
 from lalm_utils.models import failed
 from lalm_utils.store import Store
@@ -37,10 +45,11 @@ class ThreadGroup(Group):
         self.queues.setdefault((self.rank, rank), queue.Queue()).put(value)
 
     def receive(self, rank):
-        try:
-            return self.queues.setdefault((rank, self.rank), queue.Queue()).get(timeout=self.wait)
-        except queue.Empty as error:
-            raise self._lost(RuntimeError("Timed out")) from error
+        with self._reporting():
+            try:
+                return self.queues.setdefault((rank, self.rank), queue.Queue()).get(timeout=self.wait)
+            except queue.Empty as error:
+                raise RuntimeError("Timed out") from error
 
 
 def ranks(count: int, wait: float = 20.0) -> list[ThreadGroup]:

@@ -19,7 +19,7 @@ from stepping import record_gradients
 from tiny import save_tiny
 
 from lalm_utils.__main__ import main
-from lalm_utils.cli import finetune, sampling
+from lalm_utils.cli import finetune
 from lalm_utils.cli.distributed import Group
 from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.finetuning import idk_data, k_of_n, lora_files
@@ -159,31 +159,31 @@ def test_a_launch_that_is_killed_is_finished_by_the_same_command(
 
 def test_the_test_items_are_not_learnt_from_unless_it_is_said(tmp_path, benchmark_file, caplog):
     parts = k_of_n.splits(benchmark_file)
-    items = sampling.training_items(str(benchmark_file), "idk", None, None, 0)
+    items = finetune.training_items(str(benchmark_file), "idk", None, None, 0)
     assert {item.id for item in items} == {item.id for item in parts["idk"]}
     assert {item.clip for item in items}.isdisjoint({item.clip for item in parts["test"] + parts["dev"]})
     assert caplog.text == ""
-    assert len(sampling.training_items(str(benchmark_file), "all", None, None, 0)) == 40
+    assert len(finetune.training_items(str(benchmark_file), "all", None, None, 0)) == 40
     assert "its test items too: report on another benchmark" in caplog.text
-    speech = sampling.training_items(str(benchmark_file), "idk", "speech", 2, 0)
+    speech = finetune.training_items(str(benchmark_file), "idk", "speech", 2, 0)
     assert [item.modality for item in speech] == ["speech", "speech"]
 
 
 def test_samples_are_labelled_stored_and_written_beside_the_adapter(tmp_path, benchmark_file):
     model = FakeModel(lambda text, sample: ("bell", "rain")[number_of(text) % 2] if sample < 2 else "thunder")
-    items = sampling.training_items(str(benchmark_file), "idk", None, None, 0)
-    job = sampling.SamplingJob(
+    items = finetune.training_items(str(benchmark_file), "idk", None, None, 0)
+    job = finetune.SamplingJob(
         model=model, items=items, methods=(k_of_n.METHOD,), n=3, temperature=k_of_n.TEMPERATURE, seed=0
     )
     call = {"store": tmp_path / "s.sqlite", "group": Group()}
-    examples = sampling.make_dataset(job, tmp_path / "set.jsonl", k=3, **call)
+    examples = finetune.make_dataset(job, tmp_path / "set.jsonl", k=3, **call)
     assert {example.target for example in examples} == {"IDK"}
     assert len(model.asked) == 3 * len(items)
-    again = sampling.make_dataset(job, tmp_path / "set.jsonl", k=3, **call)
+    again = finetune.make_dataset(job, tmp_path / "set.jsonl", k=3, **call)
     assert again == examples == idk_data.load(tmp_path / "set.jsonl", items)[0]
     assert len(model.asked) == 3 * len(items), "nothing is asked twice"
     with pytest.raises(ValueError, match=r"set\.jsonl: holds another IDK dataset"):
-        sampling.make_dataset(job, tmp_path / "set.jsonl", k=2, **call)
+        finetune.make_dataset(job, tmp_path / "set.jsonl", k=2, **call)
     assert idk_data.load(tmp_path / "set.jsonl", items)[0] == examples
 
 

@@ -185,7 +185,7 @@ def test_a_method_can_be_added_to_a_run_later(tmp_path, use):
 
 
 def test_all_methods_of_a_block_come_before_the_next_block(tmp_path, use, monkeypatch):
-    monkeypatch.setattr("lalm_utils.cli.jobs.BLOCK", 2)
+    monkeypatch.setattr("lalm_utils.cli.distributed.BLOCK", 2)
     model = parrot("bell")
     use(model)
     main(words(tmp_path, write_benchmark(tmp_path / "data", 4, clips=4)))

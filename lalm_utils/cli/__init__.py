@@ -1,8 +1,29 @@
-"""The commands of `python -m lalm_utils`: run, score, audit, finetune, bench."""
+"""The commands of `python -m lalm_utils`: run, score, submit, audit, finetune, bench."""
 
 from __future__ import annotations
 
+import argparse
 import sys
+from pathlib import Path
+from typing import Any
+
+ARGUMENTS: dict[str, dict[str, Any]] = {  # that several commands have
+    "--model": {"required": True, "help": "mini, a folder, or a hub id"},
+    "--benchmark": {"required": True, "metavar": "PATH", "help": "mini, or the path of MMAU, MMAR or SAKURA"},
+    "--split": {"help": "a split of the benchmark, as benchmarks.load knows them"},
+    "--store": {"type": Path, "metavar": "FILE", "help": "where replies are kept (default: the notebooks')"},
+    "--json": {"type": Path, "metavar": "FILE", "help": "also write the results there, as JSON"},
+    "--dtype": {"help": "auto, float32, bfloat16 or float16"},
+    "--device": {"help": "auto, cpu, cuda, cuda:1, ... (default: auto; several processes: a GPU each)"},
+    "--wait": {"type": float, "default": 60.0, "metavar": "MINUTES",
+               "help": "how long processes wait for each other, at the start and at the end (default: 60)"},
+}  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add these of `ARGUMENTS`."""
+    for name in names:
+        parser.add_argument(name, **ARGUMENTS[name])
 
 
 def refuse(reason: object, code: int = 2) -> int:

@@ -24,8 +24,9 @@ from scipy import stats
 
 from lalm_utils import benchmarks, outcomes, releases
 from lalm_utils.audio import AudioError, MissingClip, ShortClip, check_clip
-from lalm_utils.cli import refuse
-from lalm_utils.items import BenchmarkError, Item
+from lalm_utils.cli import add_arguments
+from lalm_utils.items import Item
+from lalm_utils.messages import join
 from lalm_utils.outcomes import Outcome, OutcomeError
 
 WINDOW = 30.0  # seconds, what Whisper-type encoders hear
@@ -51,24 +52,20 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         description="Count duplicates, places of the gold options and clips that cannot be heard, and say what "
         "always answering A, or the longest option, would score.",
     )
+    add_arguments(parser, "--split", "--json")
     add = parser.add_argument
     add("benchmark", metavar="BENCHMARK", help="mini, or the path of MMAU, MMAR or SAKURA")
-    add("--split", help="a split of the benchmark, as benchmarks.load knows them")
     add("--no-clips", action="store_true", help="do not look for the audio")
     add("--text-only", type=Path, metavar="TABLE",
         help="the outcome table (CSV) of a model asked without audio, as one more baseline")  # fmt: skip
-    add("--json", type=Path, metavar="FILE", help="also write the report there, with the ids found")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, faults=(ValueError,))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Audit, write, print. Returns the exit code: 0 (findings are no error), or 2 with a reason."""
-    try:
-        result = report(args.benchmark, split=args.split, clips=not args.no_clips, text_only=args.text_only)
-        if args.json:
-            args.json.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    except (BenchmarkError, OutcomeError, OSError, ValueError) as error:
-        return refuse(error)
+    """Audit, write, print. Returns the exit code, 0: findings are no error."""
+    result = report(args.benchmark, split=args.split, clips=not args.no_clips, text_only=args.text_only)
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     print(as_text(result))
     return 0
 
@@ -106,8 +103,7 @@ def as_text(result: Mapping[str, Any]) -> str:
     parts = [f"benchmark: {result['release']['name']}", pd.DataFrame(rows).to_string(index=False)]
     for name, ids in result["found"].items():
         if ids:
-            some = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
-            parts.append(f"{name}: {len(ids)} items; each {FINDINGS[name]}: {some}")
+            parts.append(f"{name}: {len(ids)} items; each {FINDINGS[name]}: {join(ids, 5)}")
     if not result["clips"]:
         parts.append("clips: not looked for")
     if result["text_only"] is None:

@@ -177,7 +177,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     for name, value in vars(work).items():
         flag = f"--{name.replace('_', '-')}"
         add(flag, type=type(value), default=value, help=f"of the workload (default: {value})")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, faults=(ValueError,))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
-"""One job on several processes: who asks which items, a store file for each process, and how their replies are merged.
+"""A job on one process or on several: who asks which items, a store file for each process, how replies are merged.
 
-In: the launch by `torchrun`, `accelerate launch` or `mpirun`, if there is one, and a job. Out: all of the job's replies
-in the main store. Without a launcher a process is alone, and torch.distributed is not touched.
+In: the launch by `torchrun`, `accelerate launch` or `mpirun`, if there is one; a model, items and methods. Out: all
+replies in the main store. Without a launcher a process is alone, and torch.distributed is not touched.
 
 Rank 0 merges what earlier launches left, and tells all ranks what is missing. Each rank asks its share of it: rank 0
 into the main store, rank 3 of 8 into `replies.rank3-of-8.sqlite` beside it and nothing else, since SQLite's write-ahead
@@ -16,17 +16,25 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
+import pandas as pd
 from filelock import FileLock, Timeout
 
+from lalm_utils import runs
 from lalm_utils.audio import AudioError, check_clip
 from lalm_utils.items import Item
+from lalm_utils.models import Model, Prompt, Reply, failed
+from lalm_utils.outcomes import Outcome
+from lalm_utils.progress import bar
 from lalm_utils.store import Store
 
+BLOCK = 64  # items: every method of a block comes before the next block, while its clips' embeddings are kept
 MAX_SHARED = 16  # items on one clip that stay with one rank, so that the clip is read and encoded once
 # What launchers call a process's number and their count: torch's names, then MPI's.
 RANK = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK")
@@ -42,16 +50,64 @@ class RankError(RuntimeError):
     """The processes of a launch have not met, or one was lost. Replies are kept; run the same command again."""
 
 
-class Job(Protocol):
-    """What `run_together` shares out."""
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Every method of every item, to be asked of one model."""
 
+    model: Model
     items: Sequence[Item]
+    methods: Sequence[str]
+    seed: int
+    audio: bool = True  # False: the questions alone are asked
 
     def missing(self, store: Store) -> Missing:
-        """What is not yet in `store`; nothing is asked."""
+        """By method, the indices of the items whose replies `store` does not have. Nothing is asked."""
+        stored = _StoredReplies(self.model)
+        tables = {method: self.query(stored, store, method, self._gradable) for method in self.methods}
+        return {
+            method: np.flatnonzero(table["outcome"] == Outcome.FAILED).tolist()
+            for method, table in tables.items()
+        }
 
     def ask(self, store: Store, share: Sequence[int], missing: Missing, *, show: bool | None = None) -> None:
-        """Ask what is missing of the items with indices `share` into `store`; `show` is that of `progress.bar`."""
+        """Ask what is missing of the items with indices `share` into `store`, block by block; `show` is that of
+        `progress.bar`."""
+        indices = {method: set(missing[method]) for method in self.methods}
+        total = sum(index in indices[method] for method in self.methods for index in share)
+        with bar(self.model.name, total=total, show=show) as progress:
+            for start in range(0, len(share), BLOCK):
+                for method in self.methods:
+                    block = [i for i in share[start : start + BLOCK] if i in indices[method]]
+                    if block:
+                        self.query(self.model, store, method, [self._gradable[i] for i in block])
+                        progress.update(len(block))
+
+    def tables(self, store: Store) -> dict[str, pd.DataFrame]:
+        """The outcome table of each method, a row per item, in order; what is still missing is asked."""
+        return {method: self.query(self.model, store, method, self._gradable) for method in self.methods}
+
+    def query(self, model: Model, store: Store, method: str, items: Sequence[Item]) -> pd.DataFrame:
+        """Ask `items` by one method: a row per item, in order, with its "outcome"."""
+        return runs.ask(model, items, method, store=store, audio=self.audio, seed=self.seed)
+
+    @cached_property
+    def _gradable(self) -> list[Item]:
+        # an item whose answer is withheld can be asked, not graded: here it passes as unanswerable
+        return [replace(i, answerable=False) if i.gold is None and i.answerable else i for i in self.items]
+
+
+class _StoredReplies:
+    """A model that is never asked: what the store lacks comes back as failed."""
+
+    def __init__(self, model: Model) -> None:
+        self.name, self.fingerprint = model.name, model.fingerprint
+        self.description, self.render = {}, model.render
+
+    def generate(self, prompts: Sequence[Prompt], *, n: int = 1, **settings: Any) -> list[list[Reply]]:
+        return [[failed("not in the store")] * n for _ in prompts]
+
+    def option_logprobs(self, prompts: Sequence[Prompt]) -> list[np.ndarray]:
+        return [np.full(len(prompt.options), np.nan) for prompt in prompts]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,20 +142,16 @@ class Group:
         """Send a value to another rank; RankError if that has gone."""
         import torch.distributed as dist
 
-        try:
+        with self._reporting():
             dist.send_object_list([value], dst=rank, group=self.channel)
-        except RuntimeError as error:
-            raise self._lost(error) from error
 
     def receive(self, rank: int) -> Any:
         """The next value that another rank sends; RankError if it has gone, or sends nothing for `wait` seconds."""
         import torch.distributed as dist
 
         values = [None]
-        try:
+        with self._reporting():
             dist.recv_object_list(values, src=rank, group=self.channel)
-        except RuntimeError as error:
-            raise self._lost(error) from error
         return values[0]
 
     def leave(self) -> None:
@@ -109,10 +161,16 @@ class Group:
 
             PartialState().destroy_process_group()
 
-    def _lost(self, error: RuntimeError) -> RankError:
-        if "timed out" in str(error).lower():
-            return RankError(f"nothing was heard for {self.wait:.0f} s; --wait allows longer")
-        return RankError("its process has ended before its work was done")
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            late = f"nothing was heard for {self.wait:.0f} s; --wait allows longer"
+            timed_out = "timed out" in str(error).lower()
+            raise RankError(
+                late if timed_out else "its process has ended before its work was done"
+            ) from error
 
 
 def join(wait: float) -> Group:
@@ -142,8 +200,9 @@ def join(wait: float) -> Group:
         # gloo, also beside NCCL: what is sent is text, and the end of a process is noticed at once
         channel = dist.new_group(backend="gloo", timeout=timeout)
     except (RuntimeError, ValueError, OSError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise RankError(
-            f"rank {rank} of {size}: the others were not met within {wait:.0f} s ({_first_line(error)}). Start all "
+            f"rank {rank} of {size}: the others were not met within {wait:.0f} s ({reason}). Start all "
             "with torchrun or accelerate launch, which set MASTER_ADDR and MASTER_PORT."
         ) from error
     return Group(
@@ -158,7 +217,13 @@ def run_together(job: Job, store: Path, group: Group) -> dict[str, int]:
     Every rank calls it. On rank 0 the main store is whole when it returns, but for calls that failed. RankError if
     another rank is lost: what that had stored is merged all the same, here or by the next launch.
     """
-    missing = group.broadcast(lambda: _missing(job, store))
+
+    def find_missing() -> Missing:
+        with Store(store, progress=False) as main:
+            merge_shards(main)
+            return job.missing(main)
+
+    missing = group.broadcast(find_missing)
     share = partition(job.items, missing, group.world_size)[group.rank]
     if group.rank > 0:
         _ask_share(job, shard_of(store, group.rank, group.world_size), share, missing, group)
@@ -230,19 +295,17 @@ def merge_shards(store: Store) -> int:
     return new
 
 
-def _missing(job: Job, store: Path) -> Missing:
-    with Store(store, progress=False) as main:
-        merge_shards(main)
-        return job.missing(main)
-
-
 def _ask_and_merge(job: Job, store: Path, share: Sequence[int], missing: Missing, group: Group) -> None:
     """Rank 0's part; RankError if another rank did not do its own."""
+    faults = []
     with Store(store, progress=False) as main:
         job.ask(main, share, missing)
-        faults = [
-            f"rank {rank}: {error}" for rank in range(1, group.world_size) if (error := _fault(group, rank))
-        ]
+        for rank in range(1, group.world_size):
+            try:
+                fault = group.receive(rank)  # "" when its part is done
+            except RankError as error:
+                fault = str(error)
+            faults += [f"rank {rank}: {fault}"] if fault else []
         merge_shards(main)
     if faults:
         raise RankError(
@@ -262,14 +325,6 @@ def _ask_share(job: Job, shard: Path, share: Sequence[int], missing: Missing, gr
     group.send("", 0)
 
 
-def _fault(group: Group, rank: int) -> str:
-    """Waits for the end of a rank's part; why it is not done, "" if it is."""
-    try:
-        return group.receive(rank)
-    except RankError as error:
-        return str(error)
-
-
 def _seconds(clip: Path) -> float:
     try:
         return check_clip(clip)
@@ -279,7 +334,3 @@ def _seconds(clip: Path) -> float:
 
 def _variable(names: Sequence[str]) -> str | None:
     return next((os.environ[name] for name in names if name in os.environ), None)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

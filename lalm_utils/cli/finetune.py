@@ -1,8 +1,7 @@
 """The command `python -m lalm_utils finetune`: LoRA on what a model does not know, on one process or on many.
 
 In: a model, a benchmark, and K of N or an IDK dataset. Out: the adapter's folder, as `lora.train` leaves it, and
-beside it, where samples were drawn, the dataset (`OUT.idk.jsonl`). How it is learnt is `lora`, how items are
-sampled is `sampling`; this module reads the command line and says what went wrong.
+beside it, where samples were drawn, the dataset (`OUT.idk.jsonl`).
 
     accelerate launch --config_file lalm_utils/cli/accelerate/ddp.yaml --num_processes 8 -m lalm_utils finetune \
         --model Qwen/Qwen2-Audio-7B-Instruct --benchmark mmau.json --k 3 --accumulate 8 --out adapters/idk
@@ -14,22 +13,30 @@ benchmark the part "idk" alone is learnt from (`k_of_n.splits`). On several host
 from __future__ import annotations
 
 import argparse
-import sqlite3
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
+
+from lalm_utils import benchmarks
 from lalm_utils.cache import cache_dir
-from lalm_utils.cli import distributed, refuse, run_files
-from lalm_utils.cli.distributed import Group, RankError
+from lalm_utils.cli import add_arguments, distributed, run_files
+from lalm_utils.cli.distributed import Group, Job
 from lalm_utils.cli.run import options
+from lalm_utils.finetuning import idk_data, k_of_n
+from lalm_utils.finetuning.idk_data import Example
+from lalm_utils.items import Item
+from lalm_utils.items import sample as draw_items
 from lalm_utils.load_model import load_model
-from lalm_utils.models import ModelError
-from lalm_utils.store import StoreError
+from lalm_utils.models import Model
+from lalm_utils.outcomes import Outcome
+from lalm_utils.store import Store
 
-if TYPE_CHECKING:
-    from lalm_utils.finetuning.idk_data import Example
+log = logging.getLogger(__name__)
 
-FAULTS = (ModelError, ValueError, StoreError, OSError, sqlite3.Error)
 RECIPE = {  # what `Recipe` says of each, in fewer words; its defaults are those of this command
     "rank": (int, 16, "of LoRA"),
     "alpha": (
@@ -56,10 +63,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         description="Sample what the model knows (K of N), label the rest IDK, and fine-tune LoRA on it. On several "
         "GPUs: accelerate launch --config_file lalm_utils/cli/accelerate/ddp.yaml -m lalm_utils finetune ...",
     )
-    add = parser.add_argument
-    add("--model", required=True, help="mini, a folder, or a hub id")
-    add("--benchmark", required=True, metavar="PATH", help="mini, or the path of MMAU, MMAR or SAKURA")
-    add("--out", type=Path, required=True, metavar="DIR", help="the adapter's folder")
+    add_arguments(parser, "--model", "--benchmark", "--store", "--dtype", "--device", "--wait")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the adapter's folder")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--k", type=int, help="label IDK what fewer than K of N samples had right")
     source.add_argument("--dataset", type=Path, metavar="FILE", help="learn from this IDK dataset instead")
@@ -72,7 +77,6 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     data("--temperature", type=float, default=1.0, help="of the samples (default: 1.0)")
     data("--balance", type=float, metavar="SHARE", help="leave out items until this share is IDK")
     data("--sample-seed", type=int, default=0, help="of the items and the samples (default: 0)")
-    data("--store", type=Path, metavar="FILE", help="where samples are kept (default: the notebooks' store)")
     data(
         "--ask-batch-size", type=int, dest="batch_size", metavar="B", help="prompts that are sampled at once"
     )
@@ -82,26 +86,14 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         recipe(flag, type=kind, default=default, dest=f"recipe_{name}", metavar=name.split("_")[-1].upper(),
             help=f"{meaning} (default: {default:g})")  # fmt: skip
     recipe("--save-every", type=int, default=50, metavar="STEPS", help="a checkpoint each (default: 50)")
-    add("--dtype", help="auto, float32 or bfloat16")
-    add("--device", help="auto, cpu, cuda, cuda:1, ... (default: auto; several processes: a GPU each)")
-    add("--wait", type=float, default=60.0, metavar="MINUTES",
-        help="how long processes wait for each other's samples (default: 60)")  # fmt: skip
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, faults=(ValueError,))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Sample, learn, print. Returns the exit code: 0; 1 if a process was lost; 2 with a reason if the input is at
-    fault; 130 if stopped by hand. Samples and checkpoints so far are kept in every case."""
-    try:
-        group = distributed.join(args.wait * 60)
-        folder, examples = _finetune(args, group)
-        group.leave()
-    except FAULTS as error:
-        return refuse(error)
-    except RankError as error:
-        return refuse(error, 1)
-    except KeyboardInterrupt:
-        return refuse("stopped; the same command goes on from the last checkpoint", 130)
+    """Sample, learn, print. Returns the exit code, 0. Samples and checkpoints so far are kept in every case."""
+    group = distributed.join(args.wait * 60)
+    folder, examples = _finetune(args, group)
+    group.leave()
     if group.rank == 0:
         print(_report(folder, examples))
     return 0
@@ -120,21 +112,16 @@ def _finetune(args: argparse.Namespace, group: Group) -> tuple[Path, list[Exampl
     return lora.train(model, examples, args.out, recipe, save_every=args.save_every), examples
 
 
-def _examples(args: argparse.Namespace, group: Group, model: Any) -> list[Example]:
-    from lalm_utils.cli import sampling
-    from lalm_utils.finetuning import idk_data, k_of_n
-
-    items = sampling.training_items(args.benchmark, args.part, args.modality, args.n, args.sample_seed)
+def _examples(args: argparse.Namespace, group: Group, model: Model) -> list[Example]:
+    items = training_items(args.benchmark, args.part, args.modality, args.n, args.sample_seed)
     if args.dataset:
         return idk_data.load(args.dataset, items)[0]
-    job = sampling.SamplingJob(
+    job = SamplingJob(
         model=model, items=items, methods=(k_of_n.METHOD,), n=args.samples, temperature=args.temperature,
         seed=args.sample_seed,
     )  # fmt: skip
     store = args.store or cache_dir() / "replies.sqlite"
-    return sampling.make_dataset(
-        job, dataset_of(args.out), k=args.k, balance=args.balance, store=store, group=group
-    )
+    return make_dataset(job, dataset_of(args.out), k=args.k, balance=args.balance, store=store, group=group)
 
 
 def dataset_of(out: Path) -> Path:
@@ -144,7 +131,7 @@ def dataset_of(out: Path) -> Path:
 
 
 def _report(folder: Path, examples: list[Example]) -> str:
-    from lalm_utils.finetuning import idk_data, lora_files
+    from lalm_utils.finetuning import lora_files
 
     facts, curve = lora_files.provenance(folder), lora_files.curve(folder)
     return "\n".join(
@@ -156,3 +143,73 @@ def _report(folder: Path, examples: list[Example]) -> str:
             f"written to {folder}; ask it: python -m lalm_utils run --model {folder} --benchmark ...",
         ]
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingJob(Job):
+    """N samples of every item, as work that processes share."""
+
+    n: int
+    temperature: float
+
+    def query(self, model: Model, store: Store, method: str, items: Sequence[Item]) -> pd.DataFrame:
+        """A row per item, in order: failed if one of its samples is."""
+        samples = self.samples(model, store, items)
+        failed = (samples["outcome"] == Outcome.FAILED).groupby(samples["item"], sort=False).any()
+        return pd.DataFrame({"outcome": failed.map({True: Outcome.FAILED.value, False: "sampled"})})
+
+    def samples(self, model: Model, store: Store, items: Sequence[Item]) -> pd.DataFrame:
+        """See `k_of_n.sample`."""
+        return k_of_n.sample(
+            model, items, store=store, n=self.n, temperature=self.temperature, seed=self.seed
+        )
+
+
+def training_items(benchmark: str, part: str, modality: str | None, n: int | None, seed: int) -> list[Item]:
+    """Items to learn from: the part "idk" of `k_of_n.splits`, which shares no clip with those to choose settings on and
+    to report on; or, with a warning, all of a benchmark. Raises ValueError where none is left."""
+    if part == "idk":
+        items = k_of_n.splits(benchmark, seed=seed)["idk"]
+    else:
+        items = [item for item in benchmarks.load(benchmark) if item.answerable]
+        log.warning(
+            "%s: all of it is learnt from, its test items too: report on another benchmark.", benchmark
+        )
+    chosen = [item for item in items if modality in (None, item.modality)]
+    if not chosen:
+        known = ", ".join(sorted({item.modality for item in items}))
+        raise ValueError(
+            f"no item of modality {modality!r} among the {len(items)} to learn from, which are {known}"
+        )
+    return draw_items(chosen, n, seed=seed) if n is not None else chosen
+
+
+def make_dataset(
+    job: SamplingJob, file: Path, *, k: int, balance: float | None = None, store: Path, group: Group
+) -> list[Example]:
+    """Have all items sampled, each process its share; rank 0 labels them and writes `file`, which all read."""
+    distributed.run_together(job, store, group)
+
+    def label() -> None:
+        with Store(store, progress=False) as opened:
+            counts = k_of_n.count_correct(job.samples(job.model, opened, job.items))
+        failed = set(counts.attrs["failed"])
+        items = [item for item in job.items if item.id not in failed]
+        examples = idk_data.build(items, counts, k=k, balance=balance, seed=job.seed)
+        facts = {"n": job.n, "temperature": job.temperature, "seed": job.seed}
+        _save(file, examples, model=job.model, k=k, balance=balance, **facts)
+
+    group.broadcast(label)
+    return idk_data.load(file, job.items)[0]
+
+
+def _save(file: Path, examples: Sequence[Example], **facts: Any) -> None:
+    """Write the dataset in one step; FolderError if another one is there."""
+    scratch = file.with_name(f".{file.name}.new")
+    idk_data.save(scratch, examples, **facts)
+    if file.exists() and file.read_bytes() != scratch.read_bytes():
+        scratch.unlink()
+        raise run_files.FolderError(
+            f"{file}: holds another IDK dataset; give another --out, or remove that file"
+        )
+    scratch.replace(file)

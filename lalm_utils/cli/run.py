@@ -1,7 +1,6 @@
 """The command `python -m lalm_utils run`: ask a model about a benchmark, on one process or on many.
 
-In: a model, a benchmark, methods. Out: a folder of tables and predictions (run_files.py), the replies in the
-store. `jobs` asks and `distributed` shares the work out; this module reads the command line and says what went wrong.
+In: a model, a benchmark, methods. Out: a folder of tables and predictions (run_files.py), the replies in the store.
 
     python -m lalm_utils run --model mini --benchmark mini --methods plain idk
     torchrun --nproc-per-node 8 -m lalm_utils run --model Qwen/Qwen2-Audio-7B-Instruct --benchmark mmau.json
@@ -16,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,19 +24,14 @@ import pandas as pd
 
 from lalm_utils import benchmarks, prompts, releases, runs
 from lalm_utils.cache import cache_dir
-from lalm_utils.cli import audit, distributed, option_order, refuse, run_files
-from lalm_utils.cli.distributed import Group, RankError
-from lalm_utils.cli.jobs import Job
-from lalm_utils.cli.run_files import FolderError
-from lalm_utils.items import BenchmarkError, Item
+from lalm_utils.cli import add_arguments, audit, distributed, option_order, run_files
+from lalm_utils.cli.distributed import Group, Job
+from lalm_utils.items import Item
 from lalm_utils.load_model import load_model
-from lalm_utils.models import ModelError
-from lalm_utils.outcomes import OutcomeError
-from lalm_utils.store import Store, StoreError
+from lalm_utils.store import Store
 
 METHODS = tuple(prompts.QUESTIONS)
 OPTIONS = ("batch_size", "dtype", "device")
-FAULTS = (BenchmarkError, FolderError, ModelError, OutcomeError, StoreError, OSError, sqlite3.Error)
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
@@ -50,10 +43,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "Replies are stored as they come, so the same command goes on where it was stopped. On several "
         "processes: torchrun --nproc-per-node N -m lalm_utils run ..., or accelerate launch -m lalm_utils run ...",
     )
+    add_arguments(parser, "--model", "--benchmark", "--split", "--store", "--dtype", "--device", "--wait")
     add = parser.add_argument
-    add("--model", required=True, help="mini, a folder, or a hub id")
-    add("--benchmark", required=True, metavar="PATH", help="mini, or the path of MMAU, MMAR or SAKURA")
-    add("--split", help="a split of the benchmark, as benchmarks.load knows them")
     add("--methods", nargs="+", choices=METHODS, default=["plain", "idk"], metavar="METHOD",
         help=f"from {', '.join(METHODS)} (default: plain idk)")  # fmt: skip
     add("--n", type=int, help="ask a sample of so many items, balanced over modalities (default: all)")
@@ -64,31 +55,19 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         help="ask the questions alone, without their clips: what can be guessed (see `audit --text-only`)")  # fmt: skip
     add("--no-check", dest="check", action="store_false",
         help="do not make sure that the model hears; for servers that think for over 32 tokens")  # fmt: skip
-    add("--store", type=Path, metavar="FILE", help="where replies are kept (default: the notebooks' store)")
     add("--out", type=Path, metavar="DIR", help="where results go (default: out/MODEL-BENCHMARK)")
     add("--batch-size", type=int, metavar="B", help="prompts that a model reads at once")
-    add("--dtype", help="auto, float32, bfloat16 or float16")
-    add("--device", help="auto, cpu, cuda, cuda:1, ... (default: auto; several processes: a GPU each)")
-    add("--wait", type=float, default=60.0, metavar="MINUTES",
-        help="how long processes wait for each other, at the start and at the end (default: 60)")  # fmt: skip
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, faults=())
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask, write, print. Returns the exit code: 0; 1 if replies failed or a process was lost; 2 with a reason if
-    the input is at fault; 130 if stopped by hand. Replies that have come are stored in every case."""
+    """Ask, write, print. Returns the exit code: 0, or 1 if replies failed. Replies that have come are stored in every
+    case."""
+    group = distributed.join(args.wait * 60)
     try:
-        group = distributed.join(args.wait * 60)
-        try:
-            return _run(args, group)
-        finally:
-            group.leave()
-    except FAULTS as error:
-        return refuse(error)
-    except RankError as error:
-        return refuse(error, 1)
-    except KeyboardInterrupt:
-        return refuse("stopped; replies so far are stored, and the same command goes on from there", 130)
+        return _run(args, group)
+    finally:
+        group.leave()
 
 
 def _run(args: argparse.Namespace, group: Group) -> int:
@@ -99,7 +78,8 @@ def _run(args: argparse.Namespace, group: Group) -> int:
         run_files.check_writable(out)
         Store(store).close()
     job, items = _job(args, group)
-    earlier, identity = group.broadcast(lambda: _earlier(out, job))
+    identity = run_files.identity(job.model.fingerprint, job.items, job.seed, audio=job.audio)
+    earlier = group.broadcast(lambda: run_files.check_same(out, identity, job.methods))
     counts = distributed.run_together(job, store, group)
     if group.rank > 0:
         return 0
@@ -128,12 +108,6 @@ def _run(args: argparse.Namespace, group: Group) -> int:
     print(f"benchmark: {facts['benchmark']['release']}\naudit: {audit.summary(measures)}")
     print(_report(out, summaries))
     return 1 if any(summary["outcomes"]["failed"] for summary in summaries.values()) else 0
-
-
-def _earlier(out: Path, job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The facts of an earlier part of this run, and what makes it the same run. FolderError if `out` is another's."""
-    identity = run_files.identity(job.model.fingerprint, job.items, job.seed, audio=job.audio)
-    return run_files.check_same(out, identity, job.methods), identity
 
 
 def _job(args: argparse.Namespace, group: Group) -> tuple[Job, list[Item]]:

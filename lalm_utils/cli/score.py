@@ -21,10 +21,9 @@ from typing import Any
 import pandas as pd
 
 from lalm_utils import bootstrap, metrics, outcomes, releases
-from lalm_utils.cli import predictions, refuse, submissions
+from lalm_utils.cli import add_arguments, predictions, refuse, submissions
 from lalm_utils.cli.predictions import PredictionError
 from lalm_utils.messages import join
-from lalm_utils.outcomes import OutcomeError
 
 LEVEL = 0.95
 
@@ -126,7 +125,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--before", type=Path, metavar="BASELINE", help="replies to the same items before the method"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report there, as JSON")
+    add_arguments(parser, "--json")
     parser.add_argument(
         "--exclude-failed",
         action="store_true",
@@ -137,7 +136,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="also score by the rule of MMAU's and MMAR's own scripts, which matches words",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, faults=(PredictionError,))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -152,8 +151,6 @@ def run(args: argparse.Namespace) -> int:
         )
         if args.json:
             args.json.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    except (PredictionError, OutcomeError) as error:
-        return refuse(error)
     except (OSError, RuntimeError) as error:
         return refuse(f"{args.json}: cannot be written ({error}); name a file in a folder that exists")
     print(as_text(report))

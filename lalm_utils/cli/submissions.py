@@ -25,8 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lalm_utils import benchmarks, outcomes, parsing, releases
-from lalm_utils.cli import predictions, refuse, run_files
-from lalm_utils.items import BenchmarkError
+from lalm_utils.cli import predictions, run_files
 from lalm_utils.outcomes import Outcome
 
 if TYPE_CHECKING:
@@ -71,16 +70,13 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="write the option that our parser reads in a reply, where it reads one",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, faults=(SubmissionError,))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write, print. Returns the exit code: 0 (missing replies are no error, but are counted), or 2 with a reason."""
-    try:
-        table = read_run(args.folder, args.method)
-        submission = write(args.out, args.benchmark, table, parsed=args.parsed)
-    except (SubmissionError, BenchmarkError, OSError) as error:
-        return refuse(error)
+    """Write, print. Returns the exit code, 0: missing replies are no error, but are counted."""
+    table = read_run(args.folder, args.method)
+    submission = write(args.out, args.benchmark, table, parsed=args.parsed)
     print(
         f"benchmark: {submission.release}\nwritten to {submission.path}: {submission.n} records, "
         f"{len(submission.failed)} of them without a reply; replies are {'parsed' if args.parsed else 'as they came'}"
