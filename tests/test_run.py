@@ -107,6 +107,35 @@ def test_score_reads_the_predictions_and_counts_the_same_outcomes(tmp_path, use,
     assert f"benchmark: {overall['release']['name']}\n" in capsys.readouterr().out.partition("metrics:")[2]
 
 
+def test_the_limit_of_tokens_is_a_setting_of_the_run_and_cut_replies_are_counted(tmp_path, use, capsys):
+    def cut(text: str, sample: int) -> Reply:
+        return Reply(text="bell", n_tokens=300, finish="length" if number_of(text) % 3 == 0 else "stop")
+
+    use(model := FakeModel(cut))
+    asked = words(tmp_path, write_benchmark(tmp_path / "data", 6), "--methods", "plain", "mcot")
+    assert main([*asked, "--max-new-tokens", "300"]) == 0
+    assert {call["max_new_tokens"] for call in model.calls} == {300}
+    found = {m: (s["max_new_tokens"], s["cut_replies"]) for m, s in facts(tmp_path)["methods"].items()}
+    assert found == {"plain": (300, 2), "mcot": (300, 2)}
+    line = (
+        "replies cut at the limit of tokens: plain 2 of 6 at 300 tokens, mcot 2 of 6 at 300 tokens; --max-new"
+    )
+    assert line in capsys.readouterr().out
+    report = tmp_path / "report.json"
+    assert main(["score", str(tmp_path / "out" / "plain.jsonl"), "--json", str(report)]) == 0
+    assert json.loads(report.read_text())["overall"]["cut_replies"] == 2
+    assert "2 replies were cut at the limit of tokens" in capsys.readouterr().out
+    assert main(asked) == 2  # another limit is another run, and asks anew
+    assert "holds another run, of another max_new_tokens" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "many"])
+def test_a_limit_of_tokens_is_at_least_one(tmp_path, limit, capsys):
+    with pytest.raises(SystemExit):
+        main(words(tmp_path, tmp_path, "--max-new-tokens", limit))
+    assert "no whole number of at least 1" in capsys.readouterr().err
+
+
 def test_cut_clips_are_counted_by_run_and_by_score_with_the_accuracy_without_them(tmp_path, use, capsys):
     def half_heard(text: str, sample: int) -> Reply:
         number = number_of(text)

@@ -7,11 +7,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, as a type of argparse."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
 ARGUMENTS: dict[str, dict[str, Any]] = {  # that several commands have
     "--model": {"required": True, "help": "mini, a folder, or a hub id"},
     "--benchmark": {"required": True, "metavar": "PATH", "help": "mini, or the path of MMAU, MMAR or SAKURA"},
     "--split": {"help": "a split of the benchmark, as benchmarks.load knows them"},
     "--store": {"type": Path, "metavar": "FILE", "help": "where replies are kept (default: the notebooks')"},
+    "--max-new-tokens": {"type": positive, "metavar": "TOKENS",
+                         "help": "the limit of a reply (default: the method's own, 32, or 128 in steps); a model that "
+                                 "thinks before it answers needs some hundreds"},
     "--json": {"type": Path, "metavar": "FILE", "help": "also write the results there, as JSON"},
     "--dtype": {"help": "auto, float32, bfloat16 or float16"},
     "--device": {"help": "auto, cpu, cuda, cuda:1, ... (default: auto; several processes: a GPU each)"},

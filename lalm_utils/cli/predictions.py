@@ -24,6 +24,7 @@ from lalm_utils.messages import short_repr
 REPLY_KEYS = ("model_output", "model_prediction", "answer_prediction", "response")
 
 CUT_KEY = "truncated"  # beside the reply: whether the clip was longer than the model hears; may be absent
+FINISH_KEY = "finish"  # how the reply ended; "length": at the limit of tokens; may be absent
 
 
 class PredictionError(ValueError):
@@ -115,7 +116,8 @@ def _reply(position: str, record: Mapping[str, Any]) -> models.Reply:
     if not texts:
         return models.failed("no reply in the file")
     truncated = record.get(CUT_KEY) is True  # as `run` writes it
-    return models.Reply(text=next(iter(texts.values())), n_tokens=0, finish="stop", truncated=truncated)
+    finish = "length" if record.get(FINISH_KEY) == "length" else "stop"
+    return models.Reply(text=next(iter(texts.values())), n_tokens=0, finish=finish, truncated=truncated)
 
 
 def _missing(reply: Any) -> bool:
