@@ -490,7 +490,7 @@ def test_the_key_goes_to_the_server_as_a_header_and_nowhere_else(server, load, k
     assert server.lists[0]["authorization"] == f"Bearer {KEY}"
     assert "HTTP 401 [key]; key [key] is wrong; set LALM_UTILS_API_KEY" in replies[1].error
     assert [reply.error[11:41] for reply in replies[2:4]] == ["the answer repeats the API key"] * 2
-    held = [vars(model), vars(model._chat), vars(model._chat.server), vars(model._chat.server._http)]
+    held = [vars(model), vars(model._server), vars(model._server._http)]
     # httpx logs a status line as it comes, at a level that must be asked for; ours is never in a log of ours
     logged = [record.getMessage() for record in caplog.records if record.name.startswith("lalm_utils")]
     assert len(logged) == 5

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
     """Add these of `ARGUMENTS`."""
     for name in names:
         parser.add_argument(name, **ARGUMENTS[name])
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value without NaN or infinite numbers, which are no JSON: ValueError for these."""
+    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def finite(value: Any) -> Any:
+    """The value; None, as JSON has it, for a number that is not finite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def refuse(reason: object, code: int = 2) -> int:

@@ -12,8 +12,6 @@ without audio. Where these come near a model's accuracy, the accuracy says littl
 from __future__ import annotations
 
 import argparse
-import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from scipy import stats
 
 from lalm_utils import benchmarks, outcomes, releases
 from lalm_utils.audio import AudioError, MissingClip, ShortClip, check_clip, is_silent
-from lalm_utils.cli import add_arguments
+from lalm_utils.cli import add_arguments, finite, write_json
 from lalm_utils.items import BenchmarkError, Item
 from lalm_utils.messages import join
 from lalm_utils.outcomes import Outcome, OutcomeError
@@ -66,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """Audit, write, print. Returns the exit code, 0: findings are no error."""
     result = report(args.benchmark, split=args.split, clips=not args.no_clips, text_only=args.text_only)
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_json(args.json, result)
     print(as_text(result))
     return 0
 
@@ -84,17 +82,14 @@ def report(
         )
     benchmarks.refuse_duplicates(items, benchmark)
     rows, release = facts(items, clips=clips), releases.identify(items)
-    frame = table(
-        rows, text_only=None if text_only is None else pd.read_csv(text_only, keep_default_na=False)
-    )
+    outcome_table = None if text_only is None else pd.read_csv(text_only, keep_default_na=False)
     measures: dict[str, dict[str, Any]] = {}
-    for row in frame.itertuples():
-        value = row.value if math.isfinite(row.value) else None
-        measures.setdefault(row.group, {})[row.measure] = {"value": value, "n": row.n}
+    for row in table(rows, text_only=outcome_table).itertuples():
+        measures.setdefault(row.group, {})[row.measure] = {"value": finite(row.value), "n": row.n}
     return {
         "release": {"name": release.name, "sha256": release.sha256},
         "measures": measures,
-        "found": dict(items_by_finding(rows)),
+        "found": items_by_finding(rows),
         "faults": faults,
         "unreadable": [why for why in rows.get("why", ()) if why],
         "clips": clips,
@@ -165,7 +160,7 @@ def table(item_facts: pd.DataFrame, *, text_only: pd.DataFrame | None = None) ->
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def items_by_finding(item_facts: pd.DataFrame) -> Mapping[str, list[str]]:
+def items_by_finding(item_facts: pd.DataFrame) -> dict[str, list[str]]:
     """The ids of the items with each finding, of the rows of `facts`."""
     return {
         name: item_facts.loc[item_facts[name], "item"].tolist() for name in FINDINGS if name in item_facts
@@ -228,13 +223,12 @@ def _text_only(item_facts: pd.DataFrame, run: pd.DataFrame) -> pd.Series:
 
 
 def _counts(part: pd.DataFrame) -> Iterator[tuple[str, float, int]]:
-    n = len(part)
-    counts = {"items": n, "answerable": part["answerable"].sum(), "withheld": part["withheld"].sum(),
-              "unanswerable": n - part["answerable"].sum()}  # fmt: skip
+    counts = {"items": len(part), "answerable": part["answerable"].sum(), "withheld": part["withheld"].sum(),
+              "unanswerable": (~part["answerable"]).sum()}  # fmt: skip
     counts |= {name: part[name].sum() for name in FINDINGS if name in part}
     sizes = part["n_options"].value_counts().sort_index()
     counts |= {f"options_{size}": count for size, count in sizes.items()}
-    yield from ((name, count, n) for name, count in counts.items())
+    yield from ((name, count, len(part)) for name, count in counts.items())
 
 
 def _shares(part: pd.DataFrame) -> Iterator[tuple[str, float, int]]:

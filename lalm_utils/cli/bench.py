@@ -15,21 +15,16 @@ share is of the rate of a large copy. The model's weights are random: replies me
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lalm_utils.cli import costs, refuse, run_files
+from lalm_utils.cli import add_arguments, costs, finite, run_files, write_json
 from lalm_utils.cli.costs import Workload
 from lalm_utils.engine.batches import is_out_of_memory
-from lalm_utils.items import BenchmarkError
 from lalm_utils.load_model import load_model
-from lalm_utils.models import ModelError
 
 if TYPE_CHECKING:
     from lalm_utils.cli.bench_rig import Rig
@@ -91,16 +86,33 @@ def measure(
     for a size or a number of repeats under 1.
     """
     from lalm_utils.cli import bench_rig
+    from lalm_utils.engine import hardware
 
     if not batch_sizes or min(batch_sizes) < 1 or repeats < 1:
         raise ValueError(f"batch sizes {list(batch_sizes)}, repeats {repeats}: all are at least 1.")
     device_limits = device_limits or limits(device, dtype)
     rig = rig or bench_rig.Rig(shape, device=device, dtype=dtype)
-    facts = _facts(shape, rig, work, repeats, device_limits)
+    facts = {
+        "shape": shape,
+        "parameters": rig.parameters,
+        "device": str(rig.device),
+        "device_name": hardware.device_name(rig.device),
+        "dtype": str(rig.dtype).removeprefix("torch."),
+        "work": dict(vars(work)),
+        "repeats": repeats,
+        "limits": dict(device_limits),
+        "versions": run_files.versions(),
+    }
     rows, waiting, fitted = [], sorted(set(batch_sizes)), 0
     while waiting:
         size = waiting.pop(0)
-        stages = _stages(rig, size, work, repeats)
+        stages: dict[str, float] = {}
+        try:
+            stages = rig.measure(size, work, repeats=repeats)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # outside the handler, since the error's traceback holds on to the tensors
         if stages:
             rows.append(_row(size, stages, rig, work, device_limits))
             fitted = size
@@ -115,25 +127,9 @@ def measure(
     return table
 
 
-def _stages(rig: Rig, size: int, work: Workload, repeats: int) -> dict[str, float]:
-    """What the rig measures, {} where the batch does not fit."""
-    try:
-        return rig.measure(size, work, repeats=repeats)
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-    return {}
-
-
 def as_json(table: pd.DataFrame) -> dict[str, Any]:
     """The facts of a measurement and its rows, as JSON takes them: what was not measured is null."""
-    rows = [
-        {
-            name: None if isinstance(value, float) and math.isnan(value) else value
-            for name, value in row.items()
-        }
-        for row in table.to_dict("records")
-    ]
+    rows = [{name: finite(value) for name, value in row.items()} for row in table.to_dict("records")]
     return table.attrs | {"rows": rows}
 
 
@@ -163,13 +159,13 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         description="Measure hearing, reading and replying at several batch sizes, with random weights, beside "
         "the machine's own limits. Nothing is downloaded.",
     )
+    add_arguments(parser, "--json")
     add, work = parser.add_argument, Workload()
     add("--shape", default="tiny", help="qwen2-audio-7b, mini-like or tiny (default: tiny)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     add("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     add("--batch-sizes", type=int, nargs="+", default=[1, 4, 16], metavar="B", help="default: 1 4 16")
     add("--repeats", type=int, default=3, help="of each stage; medians are shown (default: 3)")
-    add("--json", type=Path, metavar="FILE", help="also write the table there, as JSON")
     add("--ablation", action="store_true", help="measure what each part of the engine saves, on a real model")
     add("--model", default="mini", help="for --ablation: mini, a folder, or a hub id (default: mini)")
     add("--benchmark", default="mini", metavar="PATH", help="for --ablation: mini, or a path (default: mini)")
@@ -181,31 +177,26 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print, write. Returns the exit code: 0, 1 if no batch fitted, 2 with a reason if the input is at
-    fault."""
+    """Measure, print, write. Returns the exit code: 0, or 1 if no batch fitted."""
 
     def report(table: pd.DataFrame) -> None:
         # as it comes: whoever stops the command keeps the batches that were done
         latest = table[["batch", "status"]].to_dict("records")
         print("; ".join(f"batch {row['batch']}: {row['status']}" for row in latest), file=sys.stderr)
         if args.json:
-            text = json.dumps(as_json(table), indent=2, allow_nan=False) + "\n"
-            args.json.write_text(text, encoding="utf-8")
+            write_json(args.json, as_json(table))
 
-    try:
-        if args.json:  # before minutes are spent
-            run_files.check_writable(args.json.parent)
-            args.json.touch()
-        if args.ablation:
-            return _ablation(args)
-        work = Workload(**{name: getattr(args, name) for name in vars(Workload())})
-        table = measure(
-            args.shape, device=args.device, dtype=args.dtype, batch_sizes=args.batch_sizes, work=work,
-            repeats=args.repeats, report=report,
-        )  # fmt: skip
-        print(as_text(table))
-    except (ModelError, ValueError, OSError, BenchmarkError) as error:
-        return refuse(error)
+    if args.json:  # before minutes are spent
+        run_files.check_writable(args.json.parent)
+        args.json.touch()
+    if args.ablation:
+        return _ablation(args)
+    work = Workload(**{name: getattr(args, name) for name in vars(Workload())})
+    table = measure(
+        args.shape, device=args.device, dtype=args.dtype, batch_sizes=args.batch_sizes, work=work,
+        repeats=args.repeats, report=report,
+    )  # fmt: skip
+    print(as_text(table))
     return 0 if (table["status"] == "ok").any() else 1
 
 
@@ -216,7 +207,7 @@ def _ablation(args: argparse.Namespace) -> int:
     model = load_model(args.model, device=args.device, dtype=args.dtype, check=False)
     table = speed.ablation(model, benchmarks.load(args.benchmark, n=args.items), repeats=args.repeats)
     if args.json:
-        args.json.write_text(table.to_json(orient="records", indent=2) + "\n", encoding="utf-8")
+        write_json(args.json, table.to_dict("records"))
     for clock in ("seconds", "cpu_seconds"):
         print(speed.slowdowns(table, clock=clock).round(3).to_string(), end="\n\n")
     return 0
@@ -252,24 +243,6 @@ def _row(
         "sample_matmul_share": size * work.samples * per_reply / sample / arithmetic,
         "peak_gb": stages["peak_bytes"] / 1e9,
         **{name: stages[name] for name in COLUMNS if name.endswith("_s") and name in stages},
-    }
-
-
-def _facts(
-    shape: str, rig: Rig, work: Workload, repeats: int, device_limits: dict[str, float]
-) -> dict[str, Any]:
-    from lalm_utils.engine.hardware import device_name
-
-    return {
-        "shape": shape,
-        "parameters": rig.parameters,
-        "device": str(rig.device),
-        "device_name": device_name(rig.device),
-        "dtype": str(rig.dtype).removeprefix("torch."),
-        "work": dict(vars(work)),
-        "repeats": repeats,
-        "limits": dict(device_limits),
-        "versions": run_files.versions(),
     }
 
 

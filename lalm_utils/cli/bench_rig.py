@@ -11,6 +11,7 @@ import gc
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -133,12 +134,11 @@ class Rig:
         _reset_peak(self.device)
         arrays = [clip.samples for clip in clips]
         options = {"padding": "max_length", "return_attention_mask": True, "return_tensors": "pt"}
+        clock = partial(seconds, device=self.device, repeats=repeats)
         stages = {
-            "features_s": self._seconds(
-                lambda _: self.extractor(arrays, sampling_rate=RATE, **options), repeats
-            ),
-            "hear_s": self._seconds(lambda _: engine.audio.of(clips), repeats, engine.audio.clear),
-            "prefill_s": self._seconds(lambda _: engine.prefill(inputs), repeats),
+            "features_s": clock(lambda _: self.extractor(arrays, sampling_rate=RATE, **options)),
+            "hear_s": clock(lambda _: engine.audio.of(clips), prepare=engine.audio.clear),
+            "prefill_s": clock(lambda _: engine.prefill(inputs)),
             "decode_s": self._reply_seconds(inputs, work, repeats, n=1, temperature=0.0),
             "sample_s": self._reply_seconds(inputs, work, repeats, n=work.samples, temperature=1.0),
         }
@@ -158,12 +158,7 @@ class Rig:
             generator.add(prefill, uniform=batch_uniforms(decoding, inputs, self.device))
             generator.run()
 
-        return self._seconds(reply, repeats, lambda: self.engine.prefill(inputs))
-
-    def _seconds(
-        self, work: Callable[[T], Any], repeats: int, prepare: Callable[[], T] = lambda: None
-    ) -> float:
-        return seconds(work, self.device, repeats=repeats, prepare=prepare)
+        return seconds(reply, self.device, repeats=repeats, prepare=lambda: self.engine.prefill(inputs))
 
 
 def seconds(

@@ -43,8 +43,12 @@ def restore(items: Sequence[Item], table: pd.DataFrame, rotated: Sequence[Item])
     items, rotated: the same questions in the table's order. Replies stay as they are: a letter in one means the order
     of the prompt. Raises OutcomeError for other items than the table's.
     """
-    _check(items, table)
-    _check(rotated, table)
+    ids = table["item"].tolist()
+    if not ids == [item.id for item in items] == [item.id for item in rotated]:
+        raise OutcomeError(
+            f"the table has {len(table)} rows and there are {len(items)} items, which are not the same in the same "
+            "order: give the items that were asked"
+        )
     rows = zip(items, rotated, table["choice"], strict=True)
     choice = [pd.NA if pd.isna(at) else item.options.index(other.options[at]) for item, other, at in rows]
     gold = [item.gold if item.gold is not None else pd.NA for item in items]
@@ -60,11 +64,3 @@ def _rotate(item: Item, position: int) -> Item:
     options = item.options[shift:] + item.options[:shift]
     gold = None if item.gold is None else options.index(item.options[item.gold])
     return replace(item, options=options, gold=gold)
-
-
-def _check(items: Sequence[Item], table: pd.DataFrame) -> None:
-    if [item.id for item in items] != table["item"].tolist():
-        raise OutcomeError(
-            f"the table has {len(table)} rows and there are {len(items)} items, which are not the same in the same "
-            "order: give the items that were asked"
-        )

@@ -88,10 +88,13 @@ def _run(args: argparse.Namespace, group: Group) -> int:
         run_files.check_writable(out)
         Store(store).close()
     job, items = _job(args, group)
-    identity = run_files.identity(
-        job.model.fingerprint, job.items, job.seed, audio=job.audio, max_new_tokens=job.max_new_tokens
-    )
-    earlier = group.broadcast(lambda: run_files.check_same(out, identity, job.methods))
+
+    def check_folder() -> tuple[dict[str, Any], dict[str, Any]]:
+        settings = {"audio": job.audio, "max_new_tokens": job.max_new_tokens}
+        identity = run_files.identity(job.model.fingerprint, job.items, job.seed, **settings)
+        return run_files.check_same(out, identity, job.methods), identity
+
+    earlier, identity = group.broadcast(check_folder)
     counts = distributed.run_together(job, store, group)
     if group.rank > 0:
         return 0

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import platform
 import tempfile
@@ -27,6 +26,7 @@ import pandas as pd
 import lalm_utils
 from lalm_utils import metrics
 from lalm_utils.cache import sha256_of
+from lalm_utils.cli import finite
 from lalm_utils.cli.predictions import CUT_KEY, FINISH_KEY
 from lalm_utils.items import Item, to_record
 from lalm_utils.outcomes import Outcome
@@ -138,19 +138,15 @@ def counts(table: pd.DataFrame) -> dict[str, int]:
 def overall(measures: pd.DataFrame) -> dict[str, float | None]:
     """The overall rows of `audit.table`, by measure; null for what is not computed."""
     rows = measures[measures["group"] == "overall"]
-    return {row.measure: row.value if math.isfinite(row.value) else None for row in rows.itertuples()}
+    return {row.measure: finite(row.value) for row in rows.itertuples()}
 
 
 def cut(table: pd.DataFrame) -> dict[str, float | None]:
     """cut (items), accuracy and accuracy_without them, of the answerable items with a reply; null without any."""
     rows = table[table["answerable"].astype(bool) & table["outcome"].ne(Outcome.FAILED)]
-    if rows.empty:
-        return {"cut": int(table["truncated"].sum()), "accuracy": None, "accuracy_without": None}
-    overall = metrics.cut_clips(rows).iloc[-1]
-    accuracies = {"accuracy": overall["accuracy"], "accuracy_without": overall["accuracy_without"]}
-    return {"cut": int(table["truncated"].sum())} | {
-        name: float(value) if math.isfinite(value) else None for name, value in accuracies.items()
-    }
+    overall = {} if rows.empty else metrics.cut_clips(rows).iloc[-1]
+    accuracies = {name: overall.get(name) for name in ("accuracy", "accuracy_without")}
+    return {"cut": int(table["truncated"].sum())} | {name: finite(x) for name, x in accuracies.items()}
 
 
 def versions() -> dict[str, str]:

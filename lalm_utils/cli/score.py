@@ -12,7 +12,6 @@ often easier, items.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from lalm_utils import bootstrap, metrics, outcomes, releases
-from lalm_utils.cli import add_arguments, predictions, refuse, submissions
+from lalm_utils.cli import add_arguments, finite, predictions, refuse, submissions, write_json
 from lalm_utils.cli.predictions import PredictionError
 from lalm_utils.messages import join
 
@@ -86,18 +85,17 @@ def as_text(report: Mapping[str, Any]) -> str:
     source = overall["sources"]["predictions"]
     parts = [f"{source}: {overall['n']} items, unreadable counts as wrong, {LEVEL:.0%} intervals"]
     parts.append(f"benchmark: {overall['release']['name']}")
-    parts += [_grid(report, ("n", *outcomes.Outcome)), _grid(report, metrics.METRICS)]
+    parts += [_intervals(report, ("n", *outcomes.Outcome)), _intervals(report, metrics.METRICS)]
     if "before" in overall:
         names = list(metrics.GAINS)
         parts.append(f"Gain over {overall['sources']['before']}, paired by item; rgi_null = refusing blindly")
-        parts += [_grid(report, names[:5]), _grid(report, names[5:])]
+        parts += [_intervals(report, names[:5]), _intervals(report, names[5:])]
         parts.append("Items by outcome before and after")
-        parts.append(
-            _grid({group: fields["flows"] | fields for group, fields in report.items()}, metrics.TRANSITIONS)
-        )
+        flows = {group: fields["flows"] | fields for group, fields in report.items()}
+        parts.append(_intervals(flows, metrics.TRANSITIONS))
     if overall.get("clips", {}).get("cut"):
         parts.append("Clips cut at the model's window, and accuracy without them, of the items with a reply")
-        parts.append(_plain_grid(report, "clips", ("n", "cut", "accuracy", "accuracy_without")))
+        parts.append(_numbers(report, "clips", ("n", "cut", "accuracy", "accuracy_without")))
     if overall.get("cut_replies"):
         parts.append(
             f"{overall['cut_replies']} replies were cut at the limit of tokens, and may have lost their answer; ask "
@@ -107,7 +105,9 @@ def as_text(report: Mapping[str, Any]) -> str:
         parts.append(
             "By the official scripts' rule: right with all words of the answer and none of another option"
         )
-        parts.append(_official_grid(report))
+        # a missing reply is no match, so the accuracy is of all items
+        names = ("n", "answered", "matched", "accuracy", "both", "official_only", "ours_only", "neither")
+        parts.append(_numbers(report, "official", names))
     for role, ids in overall["missing"].items():
         if ids:
             some = join((id if id.isprintable() else ascii(id) for id in ids), 5)
@@ -160,7 +160,7 @@ def run(args: argparse.Namespace) -> int:
             args.predictions, args.before, exclude_failed=args.exclude_failed, official=args.official
         )
         if args.json:
-            args.json.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+            write_json(args.json, report)
     except (OSError, RuntimeError) as error:
         return refuse(f"{args.json}: cannot be written ({error}); name a file in a folder that exists")
     print(as_text(report))
@@ -172,10 +172,8 @@ def _failed(table: pd.DataFrame) -> list[str]:
 
 
 def _run(table: pd.DataFrame, exclude_failed: bool, **options: Any) -> dict[str, dict[str, Any]]:
-    report = {}
-    for group, rows in metrics.evaluate(table, exclude=_failed(table), **options).groupby(
-        "group", sort=False
-    ):
+    frame, report = metrics.evaluate(table, exclude=_failed(table), **options), {}
+    for group, rows in frame.groupby("group", sort=False):
         count = rows.set_index("metric")["value"]
         scored, failed = int(count["n"]), int(count["failed"])
         fields = {"n": scored + failed} | {name: int(count[name]) for name in outcomes.REPLY_OUTCOMES}
@@ -200,10 +198,7 @@ def _gain(before: pd.DataFrame, after: pd.DataFrame, exclude_failed: bool, **opt
 
 def _cut(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     rows = metrics.cut_clips(table, exclude=_failed(table)).to_dict("records")
-    return {
-        row.pop("group"): {k: _finite(v) if isinstance(v, float) else v for k, v in row.items()}
-        for row in rows
-    }
+    return {row.pop("group"): {name: finite(value) for name, value in row.items()} for row in rows}
 
 
 def _why(failed: int, n: int) -> str:
@@ -216,8 +211,8 @@ def _fields(rows: pd.DataFrame, names: Collection[str], why: str) -> dict[str, A
     """Values, intervals, status and resamples of one group's metrics; all null if there is a reason `why`."""
     values, intervals, status, resamples = {}, {}, {}, {}
     for row in rows[rows["metric"].isin(list(names))].itertuples():
-        value = values[row.metric] = None if why else _finite(row.value)
-        intervals[row.metric] = None if value is None else [_finite(row.low), _finite(row.high)]
+        value = values[row.metric] = None if why else finite(row.value)
+        intervals[row.metric] = None if value is None else [finite(row.low), finite(row.high)]
         if value is None:
             status[row.metric] = why or f"{row.value} ({row.status})"
         if row.infinite or row.undefined:
@@ -227,24 +222,14 @@ def _fields(rows: pd.DataFrame, names: Collection[str], why: str) -> dict[str, A
     )
 
 
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _grid(report: Mapping[str, Mapping], names: Collection[str]) -> str:
+def _intervals(report: Mapping[str, Mapping], names: Collection[str]) -> str:
     rows = [
         {"": group} | {str(name): _cell(fields, name) for name in names} for group, fields in report.items()
     ]
     return pd.DataFrame(rows).to_string(index=False)
 
 
-def _official_grid(report: Mapping[str, Mapping]) -> str:
-    """A missing reply is no match, so the accuracy is of all items."""
-    names = ("n", "answered", "matched", "accuracy", "both", "official_only", "ours_only", "neither")
-    return _plain_grid(report, "official", names)
-
-
-def _plain_grid(report: Mapping[str, Mapping], key: str, names: Collection[str]) -> str:
+def _numbers(report: Mapping[str, Mapping], key: str, names: Collection[str]) -> str:
     rows = [
         {"": group} | {name: fields[key][name] for name in names}
         for group, fields in report.items()

@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 KEYS = {"mmau": ("model_output", "model_prediction"), "mmar": ("answer_prediction", "model_prediction")}
 FAILED = "reply_failed"
-COLUMNS = ("item", "reply", "finish", "error")
 UNASKED = "not asked in this run"
+
+RunReply = tuple[str, str | None, str]  # an item's id, its reply or None, and why there is none
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +76,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write, print. Returns the exit code, 0: missing replies are no error, but are counted."""
-    table = read_run(args.folder, args.method)
-    submission = write(args.out, args.benchmark, table, parsed=args.parsed)
+    replies = read_run(args.folder, args.method)
+    submission = write(args.out, args.benchmark, replies, parsed=args.parsed)
     print(
         f"benchmark: {submission.release}\nwritten to {submission.path}: {submission.n} records, "
         f"{len(submission.failed)} of them without a reply; replies are {'parsed' if args.parsed else 'as they came'}"
@@ -84,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_run(folder: Path, method: str) -> pd.DataFrame:
-    """The replies of one method in a run's folder, as `write` takes them, items with withheld answers included.
+def read_run(folder: Path, method: str) -> list[RunReply]:
+    """The replies of one method in a run's folder, items with withheld answers included.
 
     SubmissionError where the folder lacks them, or where options were asked in another order than the file's: a
     letter in a reply would name another option.
@@ -98,7 +99,7 @@ def read_run(folder: Path, method: str) -> pd.DataFrame:
     try:
         facts = json.loads(facts_file.read_text(encoding="utf-8"))
         records = [json.loads(line) for line in replies_file.read_text(encoding="utf-8").splitlines()]
-        texts = [(record["id"], record[run_files.REPLY_KEY], record.get("error", "")) for record in records]
+        replies = [(record["id"], record[run_files.REPLY_KEY], record.get("error", "")) for record in records]
         order = facts.get("option_order")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SubmissionError(
@@ -106,23 +107,21 @@ def read_run(folder: Path, method: str) -> pd.DataFrame:
         ) from error
     if order is not None:
         raise SubmissionError(f"{folder}: was asked with --option-order {order}; submit a run without it")
-    rows = [(item, text or "", "failed" if text is None else "stop", error) for item, text, error in texts]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return replies
 
 
 def write(
-    path: str | Path, questions: str | Path, table: pd.DataFrame, *, parsed: bool = False
+    path: str | Path, questions: str | Path, replies: Sequence[RunReply], *, parsed: bool = False
 ) -> Submission:
-    """Write the records of the official file `questions` to `path`, each with its reply from `table`.
+    """Write the records of the official file `questions` to `path`, each with its reply.
 
-    table: one run's outcome table, or what `read_run` gives; other columns than `COLUMNS` are not looked at.
     parsed: a reply in which `parsing.read` finds an option is written as that option's text, any other as it
     is; the official rule misses many right answers in sentences. Say with a number which of the two it was.
     The ending of `path` decides the layout, as in the official scripts: .json is an array, .jsonl (MMAR alone)
     one record a line. An existing file is overwritten.
 
-    Raises SubmissionError: another ending, a table of several runs, of items that the file lacks or without a
-    column, or a question file that holds replies; BenchmarkError if that is no question file of MMAU or MMAR.
+    Raises SubmissionError: another ending, replies of several runs or to items that the file lacks, or a question
+    file that holds replies; BenchmarkError if that is no question file of MMAU or MMAR.
     """
     path, questions = Path(path), Path(questions)
     kind, records = _official(questions)
@@ -130,12 +129,26 @@ def write(
         raise SubmissionError(f"{path}: {kind.upper()}'s script reads .json{' or .jsonl' * (kind == 'mmar')}")
     if path.resolve() == questions.resolve():
         raise SubmissionError(f"{path}: would overwrite the question file; name another")
-    replies = _replies(table, {item.id for _, item in records}, questions)
-    filled = [record | _fields(item, kind, replies, parsed) for record, item in records]
+    texts: dict[str, tuple[str, str]] = {}  # by item: the reply, and why it is missing or ""
+    for item, text, error in replies:
+        if item in texts:
+            raise SubmissionError(f"item {item!r} stands more than once; give one run at a time")
+        texts[item] = (
+            ("", error or "failed") if text is None else (text, "" if text.strip() else "empty reply")
+        )
+    if unknown := [item for item in texts if item not in {item.id for _, item in records}]:
+        raise SubmissionError(
+            f"{len(unknown)} items, e.g. {unknown[0]!r}, are not in {questions}; give the file that was asked"
+        )
+    filled = [record | _fields(item, kind, texts, parsed) for record, item in records]
     missing = tuple(item.id for (_, item), record in zip(records, filled) if FAILED in record)
     if missing:
         log.warning("%s: %d of %d replies are missing, written as failed", path, len(missing), len(filled))
-    path.write_text(_as_json(filled, path.suffix), encoding="ascii")
+    # ASCII alone: the official scripts open files in whatever encoding their machine has
+    lines = "".join(json.dumps(record) + "\n" for record in filled)
+    path.write_text(
+        lines if path.suffix == ".jsonl" else json.dumps(filled, indent=2) + "\n", encoding="ascii"
+    )
     release = releases.identify([item for _, item in records]).name
     return Submission(path=path, n=len(filled), failed=missing, release=release)
 
@@ -164,16 +177,18 @@ def compare(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
     report = {}
     for group, rows in outcomes.groups(frame):
         n, answered, matched = len(rows), int(rows["answered"].sum()), int(rows["official"].sum())
+        both = int((rows["official"] & rows["ours"]).sum())
+        ours_only = int(rows["ours"].sum()) - both
         report[group] = {
             "n": n,
             "answered": answered,
             "matched": matched,
             "accuracy": matched / n,
             "accuracy_answered": matched / answered if answered else None,
-            "both": int((rows["official"] & rows["ours"]).sum()),
-            "official_only": int((rows["official"] & ~rows["ours"]).sum()),
-            "ours_only": int((~rows["official"] & rows["ours"]).sum()),
-            "neither": int((~rows["official"] & ~rows["ours"]).sum()),
+            "both": both,
+            "official_only": matched - both,
+            "ours_only": ours_only,
+            "neither": n - matched - ours_only,
         }
     return report
 
@@ -191,38 +206,10 @@ def _official(questions: Path) -> tuple[str, list[tuple[dict[str, Any], Item]]]:
     return kind, [(record, item) for (_, record), item in zip(records, loaded, strict=True)]
 
 
-def _replies(table: pd.DataFrame, known: set[str], questions: Path) -> dict[str, tuple[str, str]]:
-    """(reply, why it is missing or "") by item."""
-    if missing := [name for name in COLUMNS if name not in table.columns]:
-        raise SubmissionError(f"the table lacks the columns {missing}; give an outcome table of one run")
-    if len(twice := table.loc[table["item"].duplicated(), "item"]):
-        raise SubmissionError(f"item {twice.iloc[0]!r} stands more than once; give one run at a time")
-    if unknown := [item for item in table["item"] if item not in known]:
-        raise SubmissionError(
-            f"{len(unknown)} items, e.g. {unknown[0]!r}, are not in {questions}; give the file that was asked"
-        )
-    return {row.item: _text(row) for row in table[list(COLUMNS)].itertuples()}
-
-
-def _text(row: Any) -> tuple[str, str]:
-    if row.finish == "failed":
-        return "", str(row.error) or "failed"
-    if not isinstance(row.reply, str) or not row.reply.strip():
-        return "", "empty reply"
-    return row.reply, ""
-
-
-def _fields(item: Item, kind: str, replies: dict[str, tuple[str, str]], parsed: bool) -> dict[str, str]:
+def _fields(item: Item, kind: str, texts: dict[str, tuple[str, str]], parsed: bool) -> dict[str, str]:
     """What is added to an item's record."""
-    text, why = replies.get(item.id, ("", UNASKED))
-    reading = parsing.read(text, item.options) if parsed and text else None
+    text, why = texts.get(item.id, ("", UNASKED))
+    reading = parsing.read(text, item.options) if parsed and not why else None
     if reading and reading.choice is not None:
         text = item.options[reading.choice]
-    return dict.fromkeys(KEYS[kind], text) | ({FAILED: why} if why else {})
-
-
-def _as_json(records: Iterable[dict[str, Any]], suffix: str) -> str:
-    """ASCII alone: the official scripts open files in whatever encoding their machine has."""
-    if suffix == ".jsonl":
-        return "".join(json.dumps(record) + "\n" for record in records)
-    return json.dumps(list(records), indent=2) + "\n"
+    return dict.fromkeys(KEYS[kind], "" if why else text) | ({FAILED: why} if why else {})

@@ -23,6 +23,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, get_args
 
 import httpx
@@ -31,11 +32,14 @@ import numpy as np
 from lalm_utils.audio import MIN_SECONDS, RATE, chirp
 from lalm_utils.models import Decoding, ModelError, Prompt, Reply, failed
 from lalm_utils.server import chat
-from lalm_utils.server.chat import AudioPart, ChatClient
+from lalm_utils.server.chat import AudioPart
 from lalm_utils.server.http import Backoff, CallError, JsonClient
 
 KEYS = ("LALM_UTILS_API_KEY", "OPENAI_API_KEY")  # of the environment; the first that is set counts
 RESERVED = ("model", "messages", "n", "temperature", "max_tokens", "seed", "stream")
+NO_LIST = (404, 405, 501)  # statuses of servers without a list of models
+NO_N = (400, 422)  # ... and without `n`
+CARD_FIELDS = ("id", "root", "parent", "owned_by")  # not "created", which for vLLM is the time of the request
 PROBE = "What do you hear?"
 PROBE_TOKENS = 32
 SPECIAL_TOKENS = re.compile(r"(\s*<\|[^<>|]*\|>)+\s*|(\s*</?s>)+\s*")
@@ -49,10 +53,7 @@ class ApiModel:
     Its `fingerprint` covers all that the server tells of the model, the address and the settings. **It cannot
     cover the weights**, which a server does not show: who restarts a server with other weights, precision or
     chat template under the same name must give each its own `revision`. A `revision` takes the address' place,
-    so that the same deployment at another port finds its stored replies. The times that servers put on their
-    models ("created") are left out, since vLLM's is the time of the request.
-
-    A health check at loading (`probe`) tells whether the model replies, and whether a clip reaches it.
+    so that the same deployment at another port finds its stored replies.
     """
 
     def __init__(
@@ -86,15 +87,18 @@ class ApiModel:
         LALM_UTILS_API_KEY sends none. Raises ModelError.
         """
         self.model, self.name, self.revision = model, name or model, revision
-        self.extra, self.window_seconds, self.audio_part = (
-            dict(extra or {}),
-            float(window_seconds),
-            audio_part,
-        )
-        self.one_request, self.continues, self.concurrency = one_request, continues, concurrency
-        self._check_settings()
+        self.continues, self.concurrency = continues, concurrency
+        self.settings = {
+            "extra": dict(extra or {}),
+            "audio_part": audio_part,
+            "one_request": one_request,
+            "window_seconds": float(window_seconds),
+        }
+        _check(**self.settings)
+        self._one_request = one_request  # False once the server has answered one where it did not give n
+        self._answered_as: set[tuple[str, str]] = set()  # (model, system fingerprint) of the answers so far
         try:
-            server = JsonClient(
+            self._server = JsonClient(
                 address,
                 key=next((os.environ[key] for key in KEYS if key in os.environ), "").strip(),
                 allow_insecure=allow_insecure,
@@ -104,12 +108,15 @@ class ApiModel:
                 retries=retries,
                 backoff=backoff,
             )
-            self.address, self._chat = server.address, ChatClient(server, one_request=one_request)
-            self.reported = self._chat.model_card(model, check=check)
+            self.address = self._server.address
+            self.reported = self._model_card(check)
             self.prompt_tokens = self.probe() if check else {}
         except CallError as error:
             raise ModelError(f"{model} cannot be asked: {error}.") from error
-        self.fingerprint = self._fingerprint()
+        source = {"revision": revision} if revision else {"address": self.address}
+        facts = {"protocol": "openai chat", "model": model, "reported": self.reported}
+        text = json.dumps(facts | self.settings | source, sort_keys=True)
+        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
 
     def __repr__(self) -> str:
         return f"ApiModel({self.address!r}, {self.model!r})"
@@ -117,23 +124,19 @@ class ApiModel:
     @property
     def description(self) -> dict[str, Any]:
         """What a reader must know to judge a number that this model gave."""
-        return {
+        return self.settings | {
             "name": self.name,
             "class": type(self).__name__,
             "address": self.address,
             "model": self.model,
             "reported": self.reported,
-            # (model, system fingerprint) of the answers so far: hosted servers may change them between calls
-            "answered_as": sorted(self._chat.answered_as),
+            # hosted servers may change them between calls
+            "answered_as": sorted(self._answered_as),
             "weights": "not seen: a server does not show them",
             "fingerprint": self.fingerprint,
             "revision": self.revision,
             "device": "the server's",
             "prompt_tokens": self.prompt_tokens or "not told",
-            "extra": self.extra,
-            "audio_part": self.audio_part,
-            "one_request": self.one_request,
-            "window_seconds": self.window_seconds,
             "concurrency": self.concurrency,
             "httpx": httpx.__version__,
         }
@@ -185,11 +188,9 @@ class ApiModel:
         behind vLLM give, and for a prompt that is no longer with a clip than without: the clip was dropped. Whether
         the model makes use of what it hears is not seen here; `runs.with_silence` and `runs.swap_clips` tell.
         """
-        clip = chat.audio_part(chirp()[: round(self.window_seconds * RATE)], self.audio_part)
-        text = {"type": "text", "text": PROBE}
-        reply, with_clip = self._chat.greedy(
-            self._body([{"role": "user", "content": [clip, text]}]), PROBE_TOKENS
-        )
+        kind = self.settings["audio_part"]
+        clip = chat.audio_part(chirp()[: round(self.settings["window_seconds"] * RATE)], kind)
+        reply, with_clip = self._probe([clip, {"type": "text", "text": PROBE}])
         fault = reply.error or ("special tokens alone" if SPECIAL_TOKENS.fullmatch(reply.text) else "")
         if fault:
             raise ModelError(
@@ -198,9 +199,7 @@ class ApiModel:
                 "the server (vLLM with transformers 5.10.0 to 5.10.3 replies so); check=False skips this test."
             )
         try:
-            _, without_clip = self._chat.greedy(
-                self._body([{"role": "user", "content": PROBE}]), PROBE_TOKENS
-            )
+            _, without_clip = self._probe(PROBE)
         except CallError:  # a server may refuse what has no clip
             without_clip = None
         if with_clip is None or without_clip is None:
@@ -213,51 +212,108 @@ class ApiModel:
         if with_clip <= without_clip:
             raise ModelError(
                 f"{self.model} gets no audio: a question has {with_clip} tokens with a clip and {without_clip} "
-                f"without, so the server drops the clip. Try another audio_part than {self.audio_part!r}, and check "
+                f"without, so the server drops the clip. Try another audio_part than {kind!r}, and check "
                 "that the server runs a model with audio; check=False skips this test."
             )
         return {"with_clip": with_clip, "without_clip": without_clip}
 
     def close(self) -> None:
         """Close the connections."""
-        self._chat.server.close()
+        self._server.close()
 
-    def _check_settings(self) -> None:
-        if clash := sorted(set(self.extra) & set(RESERVED)):
-            raise ModelError(f"extra has {', '.join(clash)}, set by generate itself: leave it out.")
-        if self.audio_part not in get_args(AudioPart):
-            raise ModelError(f"audio_part={self.audio_part!r}: one of {', '.join(get_args(AudioPart))}.")
-        if not self.window_seconds >= MIN_SECONDS:
-            raise ModelError(f"window_seconds={self.window_seconds}: at least {MIN_SECONDS}, as a clip is.")
+    def _model_card(self, check: bool) -> dict[str, str]:
+        """What the server's list says of the model; empty where there is no list.
+
+        check: ModelError for a model that is not on the list, CallError for a list that cannot be had.
+        """
         try:
-            json.dumps(self.extra, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise ModelError(f"extra cannot be written as JSON ({error}): give plain values.") from error
+            answer = self._server.call("/models")
+        except CallError as error:
+            if check and error.status not in NO_LIST:
+                raise
+            return {}
+        cards = answer.get("data") if isinstance(answer, dict) else None
+        cards = [card for card in cards if isinstance(card, dict)] if isinstance(cards, list) else []
+        card = next((card for card in cards if card.get("id") == self.model), None)
+        if check and cards and card is None:
+            names = (str(card.get("id"))[:80] for card in cards[:5])
+            some = ", ".join(name if name.isprintable() else ascii(name) for name in names)
+            raise ModelError(
+                f"{self.address} has no model {self.model!r} on its list, which starts with {some}. Check the "
+                "spelling; check=False asks it all the same."
+            )
+        values = ((key, (card or {}).get(key)) for key in CARD_FIELDS)
+        return {key: value for key, value in values if isinstance(value, str)}
 
-    def _fingerprint(self) -> str:
-        source = {"revision": self.revision} if self.revision else {"address": self.address}
-        facts = {
-            "protocol": "openai chat",
-            "model": self.model,
-            "reported": self.reported,
-            "extra": self.extra,
-            "audio_part": self.audio_part,
-            "one_request": self.one_request,
-            "window_seconds": self.window_seconds,
-        }
-        return hashlib.sha256(json.dumps(facts | source, sort_keys=True).encode()).hexdigest()
+    def _probe(self, content: str | list[dict[str, Any]]) -> tuple[Reply, int | None]:
+        """A greedy reply, and the tokens of its prompt, None where the server does not say. Raises CallError."""
+        body = self._body([{"role": "user", "content": content}], Decoding(max_new_tokens=PROBE_TOKENS))
+        answer = self._server.call("/chat/completions", body)
+        return chat.replies(answer, at_most=1)[0], chat.usage(answer, "prompt_tokens")
 
-    def _body(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
-        return {"model": self.model, "messages": messages, "top_p": 1.0} | self.extra
+    def _body(self, messages: list[dict[str, Any]], decoding: Decoding) -> dict[str, Any]:
+        body = {"model": self.model, "messages": messages, "top_p": 1.0} | self.settings["extra"]
+        return body | {"temperature": decoding.temperature, "max_tokens": decoding.max_new_tokens}
 
     def _replies(self, prompt: Prompt, decoding: Decoding) -> list[Reply]:
         try:
             self.render(prompt)  # refuses what cannot be sent
-            messages, truncated = chat.request_messages(prompt, self.audio_part, self.window_seconds)
-            body = self._body(messages)
+            settings = self.settings
+            messages, truncated = chat.request_messages(
+                prompt, settings["audio_part"], settings["window_seconds"]
+            )
+            body = self._body(messages, decoding)
             if prompt.turns[-1].role == "assistant":
                 body = chat.CONTINUE | body  # what `extra` says goes before
-            return self._chat.sample(body, decoding, truncated=truncated)
+            samples = self._sample(body, decoding)
+            return [replace(reply, truncated=truncated and not reply.error) for reply in samples]
         except Exception as error:  # whatever it was, it costs this prompt alone
             log.warning("no reply: %s: %s", type(error).__name__, error)
             return [failed(f"{type(error).__name__}: {error}")] * decoding.n
+
+    def _sample(self, body: Mapping[str, Any], decoding: Decoding) -> list[Reply]:
+        """`decoding.n` replies to the chat in `body`, sample k with the seed `seed + k`.
+
+        At temperature 0 one reply stands for all, and no seed is sent. Of requests of their own, the first
+        that fails takes the later ones with it. Raises CallError if no reply at all is to be had.
+        """
+        n = decoding.n
+        if decoding.temperature == 0:
+            return self._complete(body, 1) * n
+        seeds = [decoding.seed + number for number in decoding.samples]
+        together, samples = n > 1 and self._one_request, []
+        if together:
+            try:
+                samples = self._complete({**body, "n": n, "seed": seeds[0]}, n)
+            except CallError as error:
+                if error.status not in NO_N:
+                    raise
+        while len(samples) < n:
+            try:
+                samples += self._complete({**body, "seed": seeds[len(samples)]}, 1)
+                self._one_request = self._one_request and not together
+            except CallError as error:
+                if not samples:
+                    raise
+                samples += [failed(f"{type(error).__name__}: {error}")] * (n - len(samples))
+        return samples
+
+    def _complete(self, body: Mapping[str, Any], at_most: int) -> list[Reply]:
+        answer = self._server.call("/chat/completions", body)
+        samples = chat.replies(answer, at_most=at_most)
+        names = (answer.get("model"), answer.get("system_fingerprint"))
+        self._answered_as.add(tuple(str(name or "")[:200] for name in names))
+        return samples
+
+
+def _check(*, extra: dict[str, Any], audio_part: str, window_seconds: float, one_request: bool) -> None:
+    if clash := sorted(set(extra) & set(RESERVED)):
+        raise ModelError(f"extra has {', '.join(clash)}, set by generate itself: leave it out.")
+    if audio_part not in get_args(AudioPart):
+        raise ModelError(f"audio_part={audio_part!r}: one of {', '.join(get_args(AudioPart))}.")
+    if not window_seconds >= MIN_SECONDS:
+        raise ModelError(f"window_seconds={window_seconds}: at least {MIN_SECONDS}, as a clip is.")
+    try:
+        json.dumps(extra, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"extra cannot be written as JSON ({error}): give plain values.") from error
