@@ -301,7 +301,7 @@ STAND_INS = [
     (
         "a pointer",
         "version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
-        "Git LFS pointer.* git lfs pull",
+        "Git LFS pointer.*git lfs pull",
     ),
     ("a web page", "\n<!DOCTYPE html><title>Sign in</title>", r"a web page \(HTML or XML\)"),
 ]

@@ -92,13 +92,29 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Sample, learn, print. Returns the exit code, 0. Samples and checkpoints so far are kept in every case."""
+    """Sample, learn, print. Returns the exit code: 0, or 1 if the training diverged. Samples and checkpoints so far are
+    kept in every case."""
     group = distributed.join(args.wait * 60)
     folder, examples = _finetune(args, group)
     group.leave()
     if group.rank == 0:
         print(_report(folder, examples))
-    return 0
+    if fault := divergence(folder):
+        log.warning("%s", fault)
+    return 1 if fault else 0
+
+
+def divergence(folder: Path) -> str:
+    """Why the training in `folder` went nowhere; "" if it did not."""
+    from lalm_utils.finetuning import lora_files
+
+    first, last = lora_files.curve(folder)["loss"].iloc[0], lora_files.provenance(folder)["final_loss"]
+    if last <= first:
+        return ""
+    return (
+        f"the training diverged: the loss is {last:.3f} at last, above {first:.3f} at first; do not use this adapter; "
+        "train with a lower --learning-rate, or on more examples, into another --out"
+    )
 
 
 def _finetune(args: argparse.Namespace, group: Group) -> tuple[Path, list[Example]]:

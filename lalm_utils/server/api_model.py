@@ -21,8 +21,8 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -165,12 +165,18 @@ class ApiModel:
         first_sample: int = 0,
     ) -> list[list[Reply]]:
         """See `Model.generate`. ValueError for a setting out of its range."""
-        decoding = Decoding(
-            n=n, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, first_sample=first_sample
-        )
+        settings = {"n": n, "temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed}
+        replies = dict(self.arrivals(prompts, **settings, first_sample=first_sample))
+        return [replies[number] for number in range(len(prompts))]
+
+    def arrivals(self, prompts: Sequence[Prompt], **settings: Any) -> Iterator[tuple[int, list[Reply]]]:
+        """The number of each prompt and its replies, as they arrive; `settings` are those of `generate`."""
+        decoding = Decoding(**settings)
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="lalm-api")
         try:
-            return list(pool.map(lambda prompt: self._replies(prompt, decoding), prompts))
+            calls = {pool.submit(self._replies, prompt, decoding): i for i, prompt in enumerate(prompts)}
+            for call in as_completed(calls):
+                yield calls[call], call.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # an interrupt does not wait for what is under way
 
