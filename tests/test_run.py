@@ -63,6 +63,35 @@ def facts(folder: Path) -> dict:
 # ---- one process
 
 
+def test_every_option_of_a_server_can_be_given(tmp_path, use):
+    loaded = use(parrot("bell"))
+    line = words(tmp_path, write_benchmark(tmp_path / "data", 2), "--methods", "plain")
+    line[line.index("fake")] = "openai:http://127.0.0.1:1/v1#tiny"
+    given = [
+        "revision=v2",
+        'extra={"top_k": 5}',
+        "audio_part=audio_url",
+        "one_request=false",
+        "window_seconds=10",
+    ]
+    assert main([*line, *(word for option in given for word in ("--server-option", option))]) == 0
+    expected = {"revision": "v2", "extra": {"top_k": 5}, "audio_part": "audio_url", "one_request": False}
+    assert loaded == [expected | {"window_seconds": 10}]
+
+
+def test_an_option_of_a_server_is_refused_of_other_models_and_in_another_form(tmp_path, use, capsys):
+    use(parrot("bell"))
+    line = words(tmp_path, write_benchmark(tmp_path / "data", 2))
+    assert main([*line, "--server-option", "concurrency=3"]) == 2
+    assert (
+        "--server-option concurrency: fake is no server's model; leave it out, or give"
+        in capsys.readouterr().err
+    )
+    with pytest.raises(SystemExit):
+        main([*line, "--server-option", "concurrency"])
+    assert "'concurrency' is not of the form NAME=JSON, as in concurrency=16" in capsys.readouterr().err
+
+
 def test_a_run_writes_a_table_and_predictions_per_method_and_says_whence(tmp_path, use, capsys):
     use(parrot("bell", "rain", "I don't know"))
     file = write_benchmark(tmp_path / "data", 6)

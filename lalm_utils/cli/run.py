@@ -28,6 +28,7 @@ from lalm_utils.cli import add_arguments, audit, distributed, option_order, run_
 from lalm_utils.cli.distributed import Group, Job
 from lalm_utils.items import Item
 from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 from lalm_utils.store import Store
 
 METHODS = tuple(prompts.QUESTIONS)
@@ -50,6 +51,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "--split",
         "--store",
         "--max-new-tokens",
+        "--server-option",
         "--dtype",
         "--device",
         "--wait",
@@ -143,9 +145,16 @@ def options(args: argparse.Namespace, group: Group) -> dict[str, Any]:
     """Options of `load_model`: what was given, and a GPU for each of several processes."""
     given = {name: getattr(args, name, None) for name in OPTIONS}
     options = {name: value for name, value in given.items() if value is not None}
+    of_server = dict(getattr(args, "server_option", ()))
+    options |= of_server
     if not getattr(args, "check", True):
         options["check"] = False
     on_server = "://" in args.model  # which has its own devices
+    if of_server and not on_server:
+        raise ModelError(
+            f"--server-option {next(iter(of_server))}: {args.model} is no server's model; leave it out, or give "
+            "--model openai:ADDRESS#MODEL"
+        )
     if group.world_size > 1 and "device" not in options and not on_server:
         import torch
 

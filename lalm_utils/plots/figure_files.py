@@ -69,7 +69,7 @@ def destination(
 
 
 def _whole(name: str) -> str:
-    """A path from the root, so that equal names in two places differ; the name of "mini", a hub or a server as it is."""
+    """A path from the root, so that equal names in two places differ; "mini", a hub id or a server as it is."""
     path = Path(name).expanduser()
     return str(path.resolve()) if name != "mini" and path.exists() else name
 
