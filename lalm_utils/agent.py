@@ -85,6 +85,7 @@ def run(
     text_from: Literal["model", "truth"] = "model",
     hear: bool = True,
     label: str | None = None,
+    max_new_tokens: int | None = None,
 ) -> Trace:
     """Take `items` through the three steps, greedily; replies already stored are not asked for again.
 
@@ -94,6 +95,7 @@ def run(
     what a better second step could give, not a result. `Trace.steps.states_gold` tells these items apart.
     hear: False asks step 3 without the clip, a cascade: what the text alone carries.
     label: the table's `method`; by default "agent" with what differs.
+    max_new_tokens: the limit of each step's reply (default: each step's own).
 
     Raises ValueError for another source, and for an item without that annotation (`annotations.available`).
     """
@@ -104,10 +106,10 @@ def run(
     texts = [annotations.text_of(item) if text_from == "truth" else ("", "") for item in items]
     states = [_ItemState(item=i, type=t, kind=k, text=x) for i, t, (k, x) in zip(items, types, texts)]
     if type_from == "model":
-        _name_types(model, states, store, seed)
+        _name_types(model, states, store, seed, max_new_tokens)
     if text_from == "model":
-        _write_texts(model, states, store, seed)
-    _answer(model, states, store, seed, hear=hear)
+        _write_texts(model, states, store, seed, max_new_tokens)
+    _answer(model, states, store, seed, max_new_tokens, hear=hear)
     method = label or _label(type_from, text_from, hear)
     table = outcomes.table(
         items, [state.reply for state in states], model=model.name, method=method, seed=seed
@@ -135,31 +137,38 @@ def answer_prompt(item: Item, kind: str, text: str, *, hear: bool = True) -> Pro
     return replace(prompt, turns=(replace(turn, text=note + turn.text),))
 
 
-def _name_types(model: Model, states: Sequence[_ItemState], store: Store, seed: int) -> None:
+def _name_types(
+    model: Model, states: Sequence[_ItemState], store: Store, seed: int, limit: int | None
+) -> None:
     questions = [prompts.render(state.item, "audio_type") for state in states]
-    replies = _replies(model, questions, store, "type", MAX_NEW_TOKENS["audio_type"], seed)
+    replies = _replies(model, questions, store, "type", limit or MAX_NEW_TOKENS["audio_type"], seed)
     for state, reply in zip(states, replies):
         state.reply = _failure(reply, "type")
         state.type_reply, state.type = reply.text, FAILED if state.reply else read_type(reply.text)
 
 
-def _write_texts(model: Model, states: Sequence[_ItemState], store: Store, seed: int) -> None:
+def _write_texts(
+    model: Model, states: Sequence[_ItemState], store: Store, seed: int, limit: int | None
+) -> None:
     alive = [state for state in states if state.reply is None]
     for state in alive:
         route = DEFAULT if state.type == UNREADABLE else state.type
         state.kind, state.text_prompt = annotations.TEXT_KINDS[route], TEXT_PROMPTS[route]
     turns = [Turn(role="user", text=state.text_prompt, clips=(state.item.clip,)) for state in alive]
     questions = [Prompt(turns=(turn,)) for turn in turns]
-    for state, reply in zip(alive, _replies(model, questions, store, "text", TEXT_TOKENS, seed)):
+    for state, reply in zip(alive, _replies(model, questions, store, "text", limit or TEXT_TOKENS, seed)):
         state.text, state.reply = reply.text, _failure(reply, "text")
 
 
-def _answer(model: Model, states: Sequence[_ItemState], store: Store, seed: int, *, hear: bool) -> None:
+def _answer(
+    model: Model, states: Sequence[_ItemState], store: Store, seed: int, limit: int | None, *, hear: bool
+) -> None:
     alive = [state for state in states if state.reply is None]
     for state in alive:
         state.prompt = answer_prompt(state.item, state.kind, state.text, hear=hear)
     questions = [state.prompt for state in alive]
-    for state, reply in zip(alive, _replies(model, questions, store, "answer", MAX_NEW_TOKENS["idk"], seed)):
+    replies = _replies(model, questions, store, "answer", limit or MAX_NEW_TOKENS["idk"], seed)
+    for state, reply in zip(alive, replies):
         state.reply = _failure(reply, "answer") or reply
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import math
 import re
 import wave
@@ -20,13 +21,22 @@ import numpy as np
 import soundfile
 import soxr
 
+from lalm_utils import mp3
+
 RATE = 16_000  # Hz, what Whisper-type encoders hear
 MIN_SECONDS = 0.1  # shorter clips give an audio tower no token, and the model answers from the text alone
 FULL_SCALE_LIMIT = 8.0  # float files may overshoot 1.0; integers stored as floats are far beyond this
 _STREAM_LENGTH = 0x7F000000  # bytes; what encoders that do not know the length yet promise is above
 RATES = (1_000, 768_000)  # Hz; beyond them a header is damaged, and 30 s take gigabytes
 _BLOCK_SAMPLES = 8_000_000  # samples of all channels in one block; 30 s in stereo at 96 kHz are fewer
+_MP3_FRAMES = 4  # by which a length may differ: what encoders pad is cut off
+_CANCELLED = (
+    0.01  # of the energy that unrelated channels leave in their mean; below it they have cancelled out
+)
 _MARGIN = 0.25  # seconds decoded past the cut, so that the resampler's edge lies behind it
+
+
+log = logging.getLogger(__name__)
 
 
 class AudioError(ValueError):
@@ -52,7 +62,9 @@ class Clip:
 
 
 def read_clip(path: str | Path, *, max_seconds: float = 30.0) -> Clip:
-    """Decode, downmix by the mean of the channels, resample to 16 kHz, keep the first `max_seconds`.
+    """Decode, downmix, resample to 16 kHz, keep the first `max_seconds`.
+
+    The mix is the mean of the channels, or the loudest of them, with a warning, where they cancel each other out.
 
     Samples beyond full scale are clipped to [-1, 1], as a player would. Raises AudioError if the file is
     missing or undecodable, of an absurd rate, empty, under 0.1 s, holds NaN or infinity, is not scaled to 1, or
@@ -72,8 +84,17 @@ def read_clip(path: str | Path, *, max_seconds: float = 30.0) -> Clip:
     )
 
 
+def is_silent(path: str | Path, *, max_seconds: float = 30.0) -> bool:
+    """Whether what a model would hear of a file stays below a step of 16-bit sound. AudioError as `read_clip`."""
+    with _open(path) as file:
+        _header_seconds(path, file)
+        mono = _decode(path, file, int(min(file.frames, max_seconds * file.samplerate)))
+    return float(np.abs(mono).max()) < 1 / 32768
+
+
 def check_clip(path: str | Path) -> float:
-    """Seconds of a file by its header; AudioError if it is missing, unreadable, empty or under 0.1 s."""
+    """Seconds of a file by its header, or its frames (MP3); AudioError if it is missing, unreadable, empty or under
+    0.1 s."""
     with _open(path) as file:
         return _header_seconds(path, file)
 
@@ -119,13 +140,60 @@ def _open(path: str | Path) -> soundfile.SoundFile:
             exists = Path(path).exists()
             fault = "a folder, pipe or device, no such file as a clip is" if exists else "no such file"
             raise MissingClip(f"{path}: {fault}; put the clip there or correct the path")
-        return soundfile.SoundFile(path)
+        file = soundfile.SoundFile(path)
+        return _whole_mp3(path, file) if file.format == "MP3" else file
     except AudioError:
         raise
     except (OSError, RuntimeError, TypeError, ValueError) as error:
+        stand_in = stand_in_for(path)
+        if stand_in:
+            raise AudioError(f"{path}: not readable as audio: {stand_in}") from error
         raise AudioError(
             f"{path}: not readable as audio ({error}); give a WAV, FLAC, Ogg or MP3 file"
         ) from error
+
+
+def stand_in_for(path: str | Path) -> str:
+    """What lies in place of a file that was not fetched, and what to do; "" if it is nothing known."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(200).lstrip(b"\xef\xbb\xbf \t\r\n")
+    except (OSError, ValueError):
+        return ""
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the file itself; fetch that with `git lfs pull`"
+    if start.startswith(b"<"):
+        return "it is a web page (HTML or XML) that was saved under this name; fetch the file itself again"
+    return ""
+
+
+def _whole_mp3(path: str | Path, file: soundfile.SoundFile) -> soundfile.SoundFile:
+    """The same sound with its true length, where libsndfile was told another one or had to guess it.
+
+    It believes the first frame: the count that encoders write there (Xing, Info), else its bitrate, which tells nothing
+    of a variable one. What lies beyond that length, as a second MP3 behind the first, is never decoded.
+    """
+    content = Path(path).read_bytes()
+    frames = list(mp3.frames(content))
+    sound = [frame for frame in frames if not frame.is_count]
+    if not sound:  # of another layer, or with a free bitrate
+        return file
+    length, most = sum(frame.samples for frame in sound), _MP3_FRAMES * sound[0].samples
+    counted = len(sound) < len(frames)
+    if file.frames - length > most and counted:
+        file.close()
+        raise AudioError(
+            f"{path}: damaged, {length} of {file.frames} samples are there; fetch the clip again"
+        )
+    if abs(length - file.frames) <= most:
+        return file
+    file.close()
+    if len({frame.form for frame in sound}) > 1:
+        raise AudioError(
+            f"{path}: holds MP3s of different rates or channels one behind the other; a clip is one sound; "
+            "convert it to WAV"
+        )
+    return soundfile.SoundFile(io.BytesIO(mp3.counted(content, sound)))
 
 
 def _header_seconds(path: str | Path, file: soundfile.SoundFile) -> float:
@@ -161,10 +229,11 @@ def _decode(path: str | Path, file: soundfile.SoundFile, n_frames: int) -> np.nd
 
     Mixed block by block: a header may promise a thousand channels, or samples that are not there.
     """
-    mono, total, bad, peak = [], 0, 0, 0.0
+    mono, total, bad, peak, energy = [], 0, 0, 0.0, np.zeros(file.channels)
     for frames in _blocks(path, file, n_frames):
         total, bad = total + len(frames), bad + frames.size - int(np.isfinite(frames).sum())
         peak = max(peak, float(np.abs(frames).max()))
+        energy += np.einsum("ij,ij->j", frames, frames, dtype=np.float64)
         mono.append(frames.mean(axis=1, dtype=np.float32))
     if not total or total < n_frames - MIN_SECONDS * file.samplerate:
         raise AudioError(
@@ -175,7 +244,17 @@ def _decode(path: str | Path, file: soundfile.SoundFile, n_frames: int) -> np.nd
         raise AudioError(
             f"{path}: samples reach {peak:g} where full scale is 1; divide them by their full scale"
         )
-    return np.concatenate(mono)
+    mixed = np.concatenate(mono)
+    left = float(np.dot(mixed, mixed.astype(np.float64)))
+    if file.channels > 1 and left < _CANCELLED * energy.sum() / file.channels**2:
+        loudest = int(energy.argmax())
+        log.warning(
+            "%s: its %d channels cancel each other out; channel %d is heard alone",
+            path, file.channels, loudest + 1,
+        )  # fmt: skip
+        file.seek(0)
+        return np.concatenate([frames[:, loudest] for frames in _blocks(path, file, n_frames)])
+    return mixed
 
 
 def _blocks(path: str | Path, file: soundfile.SoundFile, n_frames: int) -> Iterator[np.ndarray]:

@@ -26,12 +26,12 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lalm_utils import declining
-from lalm_utils.audio import AudioError, check_clip
+from lalm_utils.audio import AudioError, check_clip, stand_in_for
 from lalm_utils.items import FIELDS, BenchmarkError, Item, from_record, question_id, sample
 from lalm_utils.messages import join, short_repr
 
@@ -80,18 +80,45 @@ def load(
     test set) both have gold None. The first have `answerable` False; the second True: asked, but not graded.
     A folder that is called "mini" is written "./mini". Raises BenchmarkError.
     """
-    if str(benchmark) == MINI:
-        items = _read_items(_mini_folder(split or "test"), None)
-    else:
-        items = _read_items(Path(os.path.expanduser(benchmark)), split)
-    _refuse_duplicates(items, benchmark)
+    items, faults = read(benchmark, split=split)
+    if len(faults) == 1:
+        raise BenchmarkError(faults[0])
+    if faults:
+        listing = "".join(f"\n  {fault.rpartition('; ')[0]}" for fault in faults[:5])
+        raise BenchmarkError(
+            f"{benchmark}: {len(faults)} of {len(items) + len(faults)} records cannot be used, the first "
+            f"{len(faults[:5])}:{listing}\nMend or remove them in a copy of the file"
+        )
+    refuse_duplicates(items, benchmark)
     chosen = items if n is None else sample(items, n, seed=seed)
     if need_clips:
         check_clips(chosen, benchmark)
     return chosen
 
 
-def _refuse_duplicates(items: Sequence[Item], source: str | Path) -> None:
+def read(benchmark: str | Path, *, split: str | None = None) -> tuple[list[Item], list[str]]:
+    """The items of `benchmark`, and of each record that is none, where it stands and which rule it breaks.
+
+    As `load` reads them, but nothing is sampled and no clip is looked for. BenchmarkError for what is no benchmark.
+    """
+    if str(benchmark) == MINI:
+        path, split = _mini_folder(split or "test"), None
+    else:
+        path = Path(os.path.expanduser(benchmark))
+    faults: list[str] = []
+    root, records = read_records(path, split, faults)
+    items = []
+    for position, record in records:
+        try:
+            items.append(from_record(record, root))
+        except BenchmarkError as error:
+            faults.append(f"{position}, {error}; mend or remove it in a copy of the file")
+    named = any("declining_option" in record for _, record in records)
+    return declining.mark(items, by_wording=not named), faults
+
+
+def refuse_duplicates(items: Sequence[Item], source: str | Path) -> None:
+    """BenchmarkError if an id names several items."""
     repeated = [id for id, count in Counter(item.id for item in items).items() if count > 1]
     if repeated:
         raise BenchmarkError(
@@ -126,18 +153,6 @@ def generator_version() -> str:
     return benchmark.generator_version()
 
 
-def _read_items(path: Path, split: str | None) -> list[Item]:
-    root, records = read_records(path, split)
-    items = []
-    for position, record in records:
-        try:
-            items.append(from_record(record, root))
-        except BenchmarkError as error:
-            raise BenchmarkError(f"{position}, {error}; mend or remove it in a copy of the file") from error
-    named = any("declining_option" in record for _, record in records)
-    return declining.mark(items, by_wording=not named)
-
-
 def check_clips(items: Sequence[Item], source: str | Path) -> None:
     """BenchmarkError listing the first five items whose clip is missing, unreadable or under 0.1 s."""
     faults: dict[Path, str] = {}
@@ -156,11 +171,13 @@ def check_clips(items: Sequence[Item], source: str | Path) -> None:
         )
 
 
-def read_records(path: Path, split: str | None = None) -> tuple[Path, list[Located]]:
+def read_records(
+    path: Path, split: str | None = None, faults: list[str] | None = None
+) -> tuple[Path, list[Located]]:
     """The folder that clips may not leave, and the records of `split` (None: all; SAKURA: "single").
 
     Raises BenchmarkError if the path is no benchmark, or a file is empty, too large, not UTF-8, not JSON or
-    CSV, lacks fields or has nothing in that split.
+    CSV, or has nothing in that split. A record that lacks fields goes to `faults`, or is refused without these.
     """
     path = path.parent if path.name == "metadata.csv" else path
     try:
@@ -172,16 +189,16 @@ def read_records(path: Path, split: str | None = None) -> tuple[Path, list[Locat
     except (OSError, ValueError) as error:
         raise BenchmarkError(f"{path}: cannot be opened ({error}); give a file or folder") from error
     if tracks:
-        return path, read_sakura(tracks, path, split or "single")
+        return path, read_sakura(tracks, path, split or "single", faults)
     if not is_file:
         raise BenchmarkError(
             f'{path}: no such file or folder; give "mini", an MMAU or MMAR file, or a benchmark\'s folder'
         )
-    return file.parent, _of_split(read_questions(file), split, file)
+    return file.parent, _of_split(read_questions(file, faults), split, file, faults)
 
 
-def read_questions(file: Path) -> list[Located]:
-    """All records of an MMAU, MMAR or SH-Bench file, in MMAU's schema, in order."""
+def read_questions(file: Path, faults: list[str] | None = None) -> list[Located]:
+    """All records of an MMAU, MMAR or SH-Bench file, in MMAU's schema, in order; `faults` as for `read_records`."""
     records = list(json_records(file))
     kind = kind_of(records[0][1])
     if not kind:
@@ -190,7 +207,20 @@ def read_questions(file: Path) -> list[Located]:
             f"and speaker): the first record has {join(records[0][1]) or 'no keys'}; add the missing fields or give "
             "another file"
         )
-    return [(position, mmau_schema(kind, position, record)) for position, record in records]
+    return _whole(((at, lambda at=at, r=r: mmau_schema(kind, at, r)) for at, r in records), faults)
+
+
+def _whole(records: Iterable[tuple[str, Callable[[], Record]]], faults: list[str] | None) -> list[Located]:
+    """The records that can be made; of the others, why not, in `faults`, or as a BenchmarkError without these."""
+    whole = []
+    for position, make in records:
+        try:
+            whole.append((position, make()))
+        except BenchmarkError as error:
+            if faults is None:
+                raise
+            faults.append(str(error))
+    return whole
 
 
 def mmau_schema(kind: str, position: str, record: Record) -> Record:
@@ -235,9 +265,11 @@ def kind_of(record: Mapping[str, Any]) -> str:
     return ""
 
 
-def _of_split(records: list[Located], split: str | None, file: Path) -> list[Located]:
+def _of_split(
+    records: list[Located], split: str | None, file: Path, faults: list[str] | None
+) -> list[Located]:
     chosen = [(position, record) for position, record in records if split in (None, record.get("split"))]
-    if not chosen:
+    if not chosen and not faults:
         present = sorted({str(record.get("split")) for _, record in records})
         raise BenchmarkError(
             f"{file}: no item of split {split!r}; it holds {join(present)}; choose one or None for all"
@@ -362,6 +394,8 @@ def read_text(file: Path) -> str:
         raise
     except (OSError, ValueError) as error:
         raise BenchmarkError(f"{file}: cannot be read ({error}); check its path and permissions") from error
+    if stand_in := stand_in_for(file):
+        raise BenchmarkError(f"{file}: no question file: {stand_in}")
     if not text.strip():
         raise BenchmarkError(f"{file}: empty file; fetch it again")
     return text
@@ -389,18 +423,18 @@ def _tracks(path: Path) -> list[Path]:
     return []
 
 
-def read_sakura(tracks: Iterable[Path], root: Path, split: str) -> list[Located]:
+def read_sakura(
+    tracks: Iterable[Path], root: Path, split: str, faults: list[str] | None = None
+) -> list[Located]:
     """One hop ("single" or "multi") of every clip of the given track folders, in MMAU's schema.
 
     The track is the record's category and decides its modality; the label of the clip is kept in `truth`.
     """
     if split not in HOPS:
         raise BenchmarkError(f"{root}: SAKURA has no split {split!r}; choose one of {', '.join(HOPS)}")
-    return [
-        (position, _sakura_record(position, row, track, root, split))
-        for track in tracks
-        for position, row in _rows(track / "metadata.csv")
-    ]
+    rows = ((at, row, track) for track in tracks for at, row in _rows(track / "metadata.csv"))
+    made = ((at, lambda at=at, r=r, t=t: _sakura_record(at, r, t, root, split)) for at, r, t in rows)
+    return _whole(made, faults)
 
 
 def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:

@@ -210,6 +210,11 @@ def _gold(record: Mapping[str, Any], options: tuple[str, ...]) -> tuple[int | No
         raise BenchmarkError(
             f"answer {short_repr(answer)}, but answerable is false; the answer must be null then"
         )
+    if isinstance(answer, list):
+        raise BenchmarkError(
+            f"answer {short_repr(answer)} is no text but a list; one answer an item is needed, which is an option: "
+            "ask for one right option, or leave the item out"
+        )
     return _index(answer, options), True
 
 
@@ -267,7 +272,7 @@ def _clip(name: Any, root: Path) -> Path:
     parts = PureWindowsPath(name)  # knows both kinds of slash, and drives
     try:
         folder = root.resolve()
-        clip = (folder / name).resolve()
+        clip = _in_any_form(folder, name).resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise BenchmarkError(f"clip {short_repr(name)} is no path ({error})") from error
     if parts.anchor or ".." in parts.parts or not clip.is_relative_to(folder):
@@ -275,6 +280,18 @@ def _clip(name: Any, root: Path) -> Path:
             f"clip {short_repr(name)} leaves the folder {folder}; clips, and links to them, stay inside"
         )
     return clip
+
+
+def _in_any_form(folder: Path, name: str) -> Path:
+    """The file of that name, if need be in another Unicode form: some systems decompose the letters of names."""
+    path = folder / name
+    if name.isascii() or path.exists():
+        return path
+    path = folder
+    for part in Path(name).parts:
+        forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
+        path /= next((form for form in forms if (path / form).exists()), part)
+    return path
 
 
 def _broken_rule(item: Item) -> str:

@@ -32,11 +32,18 @@ def load_model(name: str | Path, /, **options: Any) -> Model:
         from lalm_utils.server.api_model import ApiModel  # httpx is loaded for those who need it
 
         address, model = _server_and_model(str(name))
-        if unknown := sorted(set(options) - set(inspect.signature(ApiModel).parameters)):
+        known = set(inspect.signature(ApiModel).parameters) - {"address", "model", "backoff"}
+        if unknown := sorted(set(options) - known - {"backoff"}):
             raise ModelError(
-                f"{', '.join(unknown)}: a server decides that itself; leave it out, or load a model on this machine."
+                f"{', '.join(unknown)}: a server decides that itself; leave it out, or load a model on this machine. "
+                f"The options of a server's model are {', '.join(sorted(known))}."
             )
-        return ApiModel(address, model, **options)
+        try:
+            return ApiModel(address, model, **options)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"an option of {short_repr(options)} has the wrong type ({error}); mend its value."
+            ) from error
     folder = folder_of(name) if str(name).strip() else None  # Path("") would be the current folder
     if folder is None and str(name) != MINI and not HUB_ID.fullmatch(str(name)):
         raise ModelError(

@@ -91,7 +91,11 @@ class Decoding:
 
 
 class Model(Protocol):
-    """Anything that can be asked. What a model cannot do it refuses with a `ModelError`."""
+    """Anything that can be asked. What a model cannot do it refuses with a `ModelError`.
+
+    A model that answers prompts one by one may also have `arrivals`: called as `generate` is, it gives the number of
+    each prompt and its replies as they come, in any order, so that they are stored at once.
+    """
 
     name: str
     fingerprint: str  # SHA-256 over all that decides replies: weights, configuration, dtype; not the name

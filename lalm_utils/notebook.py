@@ -9,9 +9,10 @@ In: the notebook's parameters. Out: a `Run`, and its provenance on the page.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from IPython.display import Image, display
@@ -62,12 +63,16 @@ def setup(
     items: Sequence[Item] | None = None,
     seed: int = 0,
     figures: str | Path = "figures",
+    default_n: int | None = None,
+    model_options: Mapping[str, Any] | None = None,
 ) -> Run:
     """Load the model and the questions of a notebook, and show where its numbers come from.
 
     model: what `load_model` takes; benchmark: what `load` takes; n: how many questions, drawn evenly over the
     modalities (None: all); items: the questions themselves, where the notebook has split the benchmark already,
-    in place of n; figures: the folder for figures, from the repository's root.
+    in place of n; figures: the folder for figures, from the repository's root; default_n: the n that the committed
+    figures were made with, so that another one, as another seed, model or benchmark, gets a folder of its own
+    (`figure_files.destination`); model_options: further options of `load_model`, such as those of a server.
 
     Raises ValueError for n beside items or for no items, BenchmarkError and ModelError for what cannot be loaded.
     """
@@ -80,11 +85,13 @@ def setup(
     if not items:
         raise ValueError(f"no questions of {benchmark!r} are left to ask; raise N_ITEMS or check the split")
     run = Run(
-        model=load_model(model),
+        model=load_model(model, **(model_options or {})),
         model_name=model,
         items=items,
         store=runs.default_store(),
-        figure_dir=figure_files.destination(figures, model=model, benchmark=benchmark),
+        figure_dir=figure_files.destination(
+            figures, model=model, benchmark=benchmark, n=n, seed=seed, default_n=default_n
+        ),
         seed=seed,
     )
     display(show.provenance(run.model, run.items, seed))

@@ -1,16 +1,23 @@
-"""The file that replies are kept in: one SQLite database in WAL mode, shared by any number of processes.
+"""The file that replies are kept in: one SQLite database, shared by any number of processes.
 
 In: a path, then keys and rows. Out: replies by key.
+
+On a disk of this machine it is in WAL mode. That keeps an index in memory that hosts cannot share, so on a network file
+system (a home on a cluster) the file has a rollback journal instead, and each access holds the lock of a file beside
+it. What is a network file system is read from /proc/mounts, and so on Linux alone.
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from lalm_utils.messages import join, short_repr
 from lalm_utils.models import Reply
@@ -19,6 +26,27 @@ SCHEMA = 1
 APPLICATION = 0x4C414C4D  # "LALM", in the file's header
 TIMEOUT_SECONDS = 60.0  # how long a process waits while another one writes
 KEYS_PER_QUERY = 500  # SQLite bounds the number of parameters
+
+MOUNTS = Path("/proc/mounts")
+NETWORK = (
+    *(
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "fhgfs",
+        "glusterfs",
+        "gpfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+    ),
+    *("orangefs", "panfs", "pvfs2", "smb3", "smbfs", "wekafs", "fuse.ceph", "fuse.gcsfuse", "fuse.glusterfs"),
+    *("fuse.juicefs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs", "fuse.weed"),
+)
 
 TABLE = """
 create table replies (
@@ -56,7 +84,14 @@ class ReplyFile:
         """Open or create. StoreError for a file that is no store of this schema, which is left as it is."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.path, self._connection = path, _connect(path)
+            self.path, self._lock = path, _lock(path)
+            with self._lock:
+                self._connection = _connect(path, wal=isinstance(self._lock, nullcontext))
+        except (Timeout, NotImplementedError) as error:
+            raise StoreError(
+                f"{path}: lies on a network file system ({network_of(path)}), and the lock beside it cannot be had "
+                f"({error}). Wait for the process that holds it, or give a --store on a disk of this machine."
+            ) from error
         except (OSError, ValueError) as error:  # a file in place of a folder, or no path at all
             raise StoreError(f"{path}: cannot be opened ({error}). Correct the path.") from error
 
@@ -71,11 +106,13 @@ class ReplyFile:
                 f"where key in ({placeholders}) and not {BLANK}"
             )
             try:
-                replies |= {row[0]: self._reply(*row) for row in self._connection.execute(query, batch)}
+                with self._lock:
+                    rows = self._connection.execute(query, batch).fetchall()
             except sqlite3.DatabaseError as error:
                 raise StoreError(
                     f"{self.path}: cannot be read ({str(error)[:200]}). Move the file aside, and ask anew."
                 ) from error
+            replies |= {row[0]: self._reply(*row) for row in rows}
         return replies
 
     def _reply(self, key: str, text: Any, n_tokens: Any, finish: Any, truncated: Any) -> Reply:
@@ -93,7 +130,7 @@ class ReplyFile:
         columns, placeholders = ",".join(COLUMNS), ",".join("?" * len(COLUMNS))
         insert = f"insert or ignore into replies ({columns}) values ({placeholders})"
         rows = list(rows)
-        with _transaction(self._connection):
+        with self._lock, _transaction(self._connection):
             keys = [(row[0],) for row in rows]
             self._connection.executemany(f"delete from replies where key = ? and {BLANK}", keys)
             self._connection.executemany(insert, rows)
@@ -111,7 +148,7 @@ class ReplyFile:
             if _check_schema(other, path):  # empty, left by a process that was killed while it made the file
                 return 0
             before = self._connection.total_changes
-            with _transaction(self._connection):
+            with self._lock, _transaction(self._connection):
                 self._connection.executemany(
                     insert, other.execute(f"select {columns} from replies where not {BLANK}")
                 )
@@ -122,7 +159,8 @@ class ReplyFile:
             other.close()
 
     def __len__(self) -> int:
-        return self._connection.execute("select count(*) from replies").fetchone()[0]
+        with self._lock:
+            return self._connection.execute("select count(*) from replies").fetchone()[0]
 
     def close(self) -> None:
         """Close the file. Nothing is lost without it."""
@@ -142,13 +180,36 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def network_of(path: Path) -> str:
+    """The type of the network file system that `path` lies on, or will; "" for a disk of this machine."""
+    try:
+        mounts = [line.split(" ")[1:3] for line in MOUNTS.read_text(errors="replace").splitlines()]
+    except (OSError, IndexError):  # no Linux
+        return ""
+    folder, deepest, kind = path.absolute().parent.resolve(), -1, ""
+    for mount, name in mounts:
+        point = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), mount))
+        if (
+            folder.is_relative_to(point) and len(point.parts) >= deepest
+        ):  # the later one lies above the earlier
+            deepest, kind = len(point.parts), name
+    return kind if kind in NETWORK else ""
+
+
+def _lock(path: Path) -> FileLock | nullcontext:
+    """What each access to the store holds: nothing where SQLite's own locks do."""
+    if not network_of(path):
+        return nullcontext()
+    return FileLock(path.with_name(f".{path.name}.lock"), timeout=TIMEOUT_SECONDS)
+
+
+def _connect(path: Path, *, wal: bool) -> sqlite3.Connection:
     """The file, checked before it is touched, then made a store if it is new."""
     _check_header(path)
     connection = _connection(path)
     try:
         _check_schema(connection, path)
-        _make_wal(connection)
+        _set_journal(connection, "wal" if wal else "delete")
         connection.execute("pragma synchronous=full")
         with _transaction(connection):
             if _check_schema(connection, path):  # another process may have been faster
@@ -224,12 +285,12 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> bool:
     return False
 
 
-def _make_wal(connection: sqlite3.Connection) -> None:
-    """Switch to WAL; the switch itself does not wait for other processes, so this does."""
+def _set_journal(connection: sqlite3.Connection, mode: str) -> None:
+    """Switch to this journal; the switch itself does not wait for other processes, so this does."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while True:
         try:
-            connection.execute("pragma journal_mode=wal")
+            connection.execute(f"pragma journal_mode={mode}")
             return
         except sqlite3.OperationalError:
             if time.monotonic() > deadline:

@@ -35,6 +35,7 @@ from lalm_utils.messages import join, short_repr
 
 REPLY_KEYS = ("model_output", "model_prediction", "answer_prediction", "response")
 CUT_KEY = "truncated"  # beside the reply: whether the clip was longer than the model hears; may be absent
+FINISH_KEY = "finish"  # how the reply ended; "length": at the limit of tokens; may be absent
 LAYOUTS = ("MMAU", "MMAR", "SH-Bench", "lmms-eval", "inspect_ai", "VLMEvalKit")
 KINDS = ("sh-bench", "lmms-eval", "inspect_ai", "VLMEvalKit")  # benchmarks of items, beside MMAU and MMAR
 UNKNOWN_MODALITY = "mix-sound-music-speech"  # of logs that do not say
@@ -178,7 +179,7 @@ def _reply(position: str, record: Record) -> models.Reply:
     return models.Reply(
         text=next(iter(texts.values())),
         n_tokens=0,
-        finish="length" if record.get("cut") is True else "stop",
+        finish="length" if record.get("cut") is True or record.get(FINISH_KEY) == "length" else "stop",
         truncated=record.get(CUT_KEY) is True,  # as `run` writes it
     )
 

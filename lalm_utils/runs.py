@@ -42,15 +42,18 @@ def ask(
     seed: int = 0,
     label: str | None = None,
     exemplars: Sequence[Exemplar] | None = None,
+    max_new_tokens: int | None = None,
 ) -> pd.DataFrame:
     """Ask `model` about `items` by `method`, greedily; the outcome table of that run.
 
     `audio=False` leaves the clip out of the prompt. `label` names the run in the table's `method` column
     (default: the method). `exemplars` replaces the worked examples of a few-shot method (`prompts.render`).
-    Replies already stored are not asked for again.
+    `max_new_tokens`: the limit of a reply (default: the method's of `MAX_NEW_TOKENS`; a model that thinks before it
+    answers needs some hundreds). Replies already stored are not asked for again; another limit is another reply.
     """
     questions = [prompts.render(item, method, audio=audio, exemplars=exemplars) for item in items]
-    replies = store.ask(model, questions, max_new_tokens=MAX_NEW_TOKENS[method], seed=seed)
+    limit = MAX_NEW_TOKENS[method] if max_new_tokens is None else max_new_tokens
+    replies = store.ask(model, questions, max_new_tokens=limit, seed=seed)
     greedy = [reply for (reply,) in replies]
     return outcomes.table(items, greedy, model=model.name, method=label or method, seed=seed)
 

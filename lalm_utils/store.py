@@ -6,14 +6,15 @@ may use one file at once.
 A reply is found again by what decides it: the model's fingerprint, the rendered prompt, the content of the
 clip files, temperature, token limit, seed and the number of the sample (no seed at temperature 0, where all
 samples are one). Not by the model's name or a clip's path. Failed and empty replies are returned and never
-stored, so the next run asks again. Each chunk is one transaction: a kill costs at most the chunk in flight.
+stored, so the next run asks again. A kill costs at most what is under way: a server's replies are each written as
+they arrive, those of a model on this machine by chunks, each one transaction.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -63,8 +64,9 @@ class Store:
     ) -> list[list[Reply]]:
         """One list of `n` replies per prompt, in order; the model is asked only for what is not in the store.
 
-        Written after every `chunk` prompts (default: `CHUNK`, or one batch of the model if that is larger: a
-        smaller chunk would leave a large batch part empty). `progress` labels a bar, which shows if somebody
+        Written as they arrive where the model has `arrivals` (a server), else after every `chunk` prompts (default:
+        `CHUNK`, or one batch of the model if that is larger: a smaller chunk would leave a large batch part empty).
+        `progress` labels a bar, which shows if somebody
         watches (see `lalm_utils.progress`), or is True or False, to show it or not. A prompt that cannot be
         rendered, or whose clip cannot be read, gets failed replies; an empty reply is returned as failed.
         ValueError for n or chunk under 1, and for what `Decoding` refuses.
@@ -125,8 +127,9 @@ class Store:
         new: dict[str, Reply] = {}
         for first, group in groups.items():
             n = len(group[0].keys) - first
-            new |= _generate(model, group, replace(decoding, n=n, first_sample=first))
-        self._file.write(_rows(model, part, decoding, new))
+            for answered, replies in _generate(model, group, replace(decoding, n=n, first_sample=first)):
+                self._file.write(_rows(model, answered, decoding, replies))
+                new |= replies
         # whoever wrote first is right, so that both processes and every later run report the same replies
         return new | stored | self._file.find(new)
 
@@ -156,17 +159,31 @@ def _question(model: Model, prompt: Prompt, decoding: Decoding) -> Question | Re
     return Question(prompt=prompt, rendered=rendered, clips=clips, keys=keys)
 
 
-def _generate(model: Model, group: Sequence[Question], decoding: Decoding) -> dict[str, Reply]:
-    """The model's replies to each question's samples from `first_sample` on, by key; empty ones are failed ones."""
+def _generate(
+    model: Model, group: Sequence[Question], decoding: Decoding
+) -> Iterator[tuple[Sequence[Question], dict[str, Reply]]]:
+    """The model's replies to each question's samples from `first_sample` on, by key; empty ones are failed ones.
+
+    In parts that are whole, with the questions of each: one by one from a model that has `arrivals`, else all at once.
+    """
+    prompts, first = [question.prompt for question in group], decoding.first_sample
+    settings = {
+        "n": decoding.n,
+        "temperature": decoding.temperature,
+        "max_new_tokens": decoding.max_new_tokens,
+        "seed": decoding.seed,
+    } | ({"first_sample": first} if first else {})
+    if hasattr(model, "arrivals"):
+        for number, samples in model.arrivals(prompts, **settings):
+            yield [group[number]], _by_key(model, [group[number]], [samples], decoding)
+    else:
+        yield group, _by_key(model, group, model.generate(prompts, **settings), decoding)
+
+
+def _by_key(
+    model: Model, group: Sequence[Question], replies: Sequence[Sequence[Reply]], decoding: Decoding
+) -> dict[str, Reply]:
     n, first = decoding.n, decoding.first_sample
-    replies = model.generate(
-        [question.prompt for question in group],
-        n=n,
-        temperature=decoding.temperature,
-        max_new_tokens=decoding.max_new_tokens,
-        seed=decoding.seed,
-        **({"first_sample": first} if first else {}),
-    )
     if [len(samples) for samples in replies] != [n] * len(group):
         raise StoreError(
             f"{model.name}.generate returned {[len(samples) for samples in replies]} replies for "

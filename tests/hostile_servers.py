@@ -250,8 +250,8 @@ ROWS = [
     (
         "answers of a server",
         "an end that is unknown",
-        choice(finish_reason="eos"),
-        "finish_reason 'eos': only stop and length",
+        choice(finish_reason="tool_calls"),
+        "finish_reason 'tool_calls': only stop and length",
     ),
     (
         "answers of a server",

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from lalm_utils.audio import RATE, AudioError, check_clip, content_hash, read_clip, write_clip
+from lalm_utils import benchmarks, mp3
+from lalm_utils.audio import RATE, AudioError, check_clip, content_hash, is_silent, read_clip, write_clip
+from lalm_utils.items import BenchmarkError
 
 
 def tone(hertz: float = 440.0, seconds: float = 1.0, rate: int = RATE, peak: float = 0.5) -> np.ndarray:
@@ -221,6 +223,96 @@ def test_a_wav_whose_header_promises_more_than_there_is_has_the_length_it_has(tm
     (tmp_path / "stream.wav").write_bytes(data)
     assert check_clip(tmp_path / "stream.wav") == pytest.approx(1.0)
     assert len(read_clip(tmp_path / "stream.wav").samples) == RATE
+
+
+def an_mp3(path: Path, samples: np.ndarray, rate: int = 44_100, *, count: bool = True) -> Path:
+    """Of variable bitrate; without the frame in which encoders count the others where not `count`."""
+    with soundfile.SoundFile(
+        path, "w", rate, samples.ndim, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5
+    ) as file:
+        file.write(samples)
+    content = path.read_bytes()
+    first, *rest = mp3.frames(content)
+    assert first.is_count
+    assert not any(frame.is_count for frame in rest)
+    path.write_bytes(content if count else content[rest[0].start :])
+    return path
+
+
+def soft_and_loud(rate: int) -> np.ndarray:
+    """6 s of noise whose first frame tells nothing of the others' bitrate."""
+    noise = np.random.default_rng(0).standard_normal(3 * rate)
+    return np.clip(np.concatenate([0.0005 * noise, 0.2 * noise]), -1, 1)
+
+
+@pytest.mark.parametrize("rate", [44_100, 16_000])
+def test_an_mp3_without_a_count_of_its_frames_is_heard_whole(tmp_path, rate):
+    samples = soft_and_loud(rate)
+    counted, bare = (an_mp3(tmp_path / f"{count}.mp3", samples, rate, count=count) for count in (True, False))
+    assert check_clip(bare) == pytest.approx(6, abs=0.1)
+    whole, clip = read_clip(counted).samples, read_clip(bare).samples
+    assert len(clip) == pytest.approx(len(whole), abs=0.1 * RATE)
+    for part in (slice(8_000, 40_000), slice(56_000, 88_000)):
+        assert np.std(clip[part]) == pytest.approx(np.std(whole[part]), rel=0.2)
+
+
+def test_a_second_mp3_behind_the_first_is_heard_too_or_refused(tmp_path):
+    first = an_mp3(tmp_path / "a.mp3", tone(rate=44_100)).read_bytes()
+    other = an_mp3(tmp_path / "b.mp3", tone(880, rate=44_100)).read_bytes()
+    tag = b"ID3\x04\0\0\0\0\0\x08" + b"\xff\xfb\x90\0" * 2
+    (tmp_path / "both.mp3").write_bytes(tag + first + tag + other + b"TAG" + bytes(125))
+    samples = read_clip(tmp_path / "both.mp3").samples
+    assert len(samples) / RATE == pytest.approx(2, abs=0.15)
+    assert loudest_hertz(samples[2_000:14_000]) == pytest.approx(440, abs=3)
+    assert loudest_hertz(samples[-12_000:-2_000]) == pytest.approx(880, abs=3)
+    slower = an_mp3(tmp_path / "c.mp3", tone(rate=22_050), 22_050).read_bytes()
+    (tmp_path / "mixed.mp3").write_bytes(first + slower)
+    with pytest.raises(AudioError, match="MP3s of different rates or channels one behind the other"):
+        read_clip(tmp_path / "mixed.mp3")
+
+
+def test_an_mp3_that_was_cut_while_being_copied_is_damaged_for_the_cheap_check_too(tmp_path):
+    path = an_mp3(tmp_path / "cut.mp3", soft_and_loud(44_100))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for read in (check_clip, read_clip):
+        with pytest.raises(AudioError, match=r"damaged, \d+ of 264600 samples are there; fetch"):
+            read(path)
+
+
+@pytest.mark.parametrize("other", [-1.0, -0.98])
+def test_channels_that_cancel_each_other_out_are_not_mixed_to_silence(tmp_path, caplog, other):
+    sound = np.stack([tone(), other * tone()], axis=1)
+    soundfile.write(tmp_path / "opposite.wav", sound, RATE, subtype="FLOAT")
+    np.testing.assert_allclose(read_clip(tmp_path / "opposite.wav").samples, tone(), atol=1e-6)
+    assert "opposite.wav: its 2 channels cancel each other out; channel 1 is heard alone" in caplog.text
+    assert not is_silent(tmp_path / "opposite.wav")
+
+
+def test_silence_can_be_told(tmp_path):
+    write_clip(tmp_path / "silence.wav", np.zeros(RATE))
+    write_clip(tmp_path / "soft.wav", tone(peak=0.001))
+    assert is_silent(tmp_path / "silence.wav")
+    assert not is_silent(tmp_path / "soft.wav")
+    write_clip(tmp_path / "late.wav", np.concatenate([np.zeros(RATE), tone()]))
+    assert is_silent(tmp_path / "late.wav", max_seconds=0.5)
+
+
+STAND_INS = [
+    (
+        "a pointer",
+        "version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
+        "Git LFS pointer.*git lfs pull",
+    ),
+    ("a web page", "\n<!DOCTYPE html><title>Sign in</title>", r"a web page \(HTML or XML\)"),
+]
+
+
+@pytest.mark.parametrize("case, text, message", STAND_INS, ids=[row[0] for row in STAND_INS])
+def test_what_lies_in_place_of_a_clip_or_of_questions_is_named(tmp_path, case, text, message):
+    for name, read, error in (("a.wav", read_clip, AudioError), ("a.json", benchmarks.load, BenchmarkError)):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(error, match=message):
+            read(tmp_path / name)
 
 
 UNWRITABLE = [

@@ -163,7 +163,8 @@ CLIPS = [
     ("missing_clip", Path.unlink),
     ("unreadable_clip", lambda path: path.write_text("no sound")),
     ("short_clip", short),
-    ("long_clip", lambda path: write_clip(path, np.zeros(31 * RATE, np.float32))),
+    ("long_clip", lambda path: write_clip(path, np.full(31 * RATE, 0.1, np.float32))),
+    ("silent_clip", lambda path: write_clip(path, np.zeros(RATE, np.float32))),
 ]
 
 
@@ -257,6 +258,24 @@ def test_the_command_prints_and_writes_what_it_found(tmp_path, capsys):
     lines = {line.split()[0]: line.split()[1:] for line in printed.splitlines() if line.strip()}
     assert lines["always_first"] == ["0.500"] * 4
     assert lines["gold_p_of_3"][-2:] == ["too", "few"]
+
+
+def test_records_that_are_no_items_are_counted_and_unreadable_clips_explained(tmp_path, capsys):
+    file = write_benchmark(tmp_path / "data", 8)
+    records = json.loads(file.read_text())
+    for number in range(1, 8):
+        records[number] |= {"answer": "whale"} if number < 6 else {"choices": None}
+    file.write_text(json.dumps([*records, records[0] | {"id": "none", "answer": ["bell", "rain"]}]))
+    (tmp_path / "data" / "audio" / "0.wav").write_text("version https://git-lfs.github.com/spec/v1")
+    assert main(["audit", str(file), "--json", str(tmp_path / "report.json")]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["measures"]["overall"]["items"]["n"], len(report["faults"])) == (1, 8)
+    assert (
+        "answer ['bell', 'rain'] is no text but a list; one answer an item is needed" in report["faults"][-1]
+    )
+    printed = capsys.readouterr().out
+    assert "faulty records: 8, left out above, and `run` refuses the file; the first 5:" in printed
+    assert "0.wav: not readable as audio: it is a Git LFS pointer" in printed
 
 
 def test_the_command_need_not_look_for_clips(tmp_path, capsys):

@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 import types
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import soundfile
 from records import a_folder, a_record, numbered, official
 
 from lalm_utils import benchmarks
-from lalm_utils.audio import RATE, read_clip
+from lalm_utils.audio import RATE, read_clip, write_clip
 from lalm_utils.benchmarks import SAKURA_COLUMNS, load, read_records, split_options
 from lalm_utils.items import BenchmarkError
 
@@ -522,6 +523,32 @@ def test_missing_and_unreadable_clips_are_listed_in_one_error(tmp_path):
     assert "1.wav: not readable as audio" in message
     assert "2.wav: no such file" in message
     assert "need_clips=False" in message
+
+
+def test_all_faulty_records_are_told_in_one_error(tmp_path):
+    records = numbered(9)
+    for i in range(1, 8):
+        records[i] |= {"answer": "whale"}
+    del records[0]["choices"]
+    with pytest.raises(BenchmarkError, match="8 of 9 records cannot be used, the first 5:") as caught:
+        load(a_folder(tmp_path, records))
+    message = str(caught.value)
+    assert message.count("\n  ") == 5
+    assert "item '0': missing field choices" in message
+    assert "item '1': answer 'whale' is no option of ['A dog', 'A cat', 'A cow', 'A hen']\n" in message
+    assert message.endswith("\nMend or remove them in a copy of the file")
+
+
+@pytest.mark.parametrize("in_file, on_disk", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_name_in_another_unicode_form_is_found(tmp_path, in_file, on_disk):
+    name = "Übung/clip_é.wav"
+    record = a_record(audio_id=unicodedata.normalize(in_file, name))
+    path = tmp_path / unicodedata.normalize(on_disk, name)
+    path.parent.mkdir()
+    write_clip(path, np.full(RATE, 0.1))
+    written(tmp_path / "questions.json", [record])
+    (item,) = load(tmp_path)
+    assert item.clip == path.resolve()
 
 
 def test_a_clip_under_a_tenth_of_a_second_is_an_error(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -378,7 +379,53 @@ def test_figures_of_another_run_do_not_replace_the_defaults(
     case, model, benchmark, expected, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    assert figure_files.destination("figures", model=model, benchmark=benchmark) == ROOT / expected, case
+    found = figure_files.destination("figures", model=model, benchmark=benchmark)
+    assert re.fullmatch(
+        re.escape(str(ROOT / expected)) + ("" if expected == "figures" else "-[0-9a-f]{8}"), str(found)
+    ), case
+
+
+RUNS = [
+    {"model": "mini", "benchmark": "mini"},
+    {"model": "mini", "benchmark": "mini", "n": 24, "default_n": 300},
+    {"model": "mini", "benchmark": "mini", "n": 24, "default_n": 300, "seed": 1},
+    {"model": "mini", "benchmark": "mini", "seed": 1},
+    {"model": "runs/a/checkpoint-100", "benchmark": "mini"},
+    {"model": "runs/b/checkpoint-100", "benchmark": "mini"},
+    {"model": "runs/mini", "benchmark": "data/mini"},
+    {"model": "mini", "benchmark": "mmau/test.json"},
+    {"model": "mini", "benchmark": "mmar/test.json"},
+    {"model": "Qwen/Qwen2-Audio-7B-Instruct", "benchmark": "mini"},
+    {"model": "openai:http://a:8000/v1#Qwen/Qwen2-Audio-7B-Instruct", "benchmark": "mini"},
+    {"model": "openai:http://b:8000/v1#Qwen/Qwen2-Audio-7B-Instruct", "benchmark": "mini"},
+]
+
+
+def test_no_two_runs_share_a_folder_and_the_default_alone_has_the_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("runs/a/checkpoint-100", "runs/b/checkpoint-100", "runs/mini", "data/mini"):
+        (tmp_path / name).mkdir(parents=True)
+    folders = [figure_files.destination(tmp_path / "figures", **run) for run in RUNS]
+    assert len(set(folders)) == len(RUNS)
+    assert [folder.parent for folder in folders[1:]] == [folders[0]] * (len(RUNS) - 1)
+    assert all(re.fullmatch(r"[\w.-]+", folder.name) for folder in folders)
+    trial = {"model": "mini", "benchmark": "mini", "n": 300, "default_n": 300}
+    assert figure_files.destination(tmp_path / "figures", **trial) == folders[0]
+    absolute = figure_files.destination(
+        tmp_path / "figures", model=str(tmp_path / "runs/mini"), benchmark="data/mini"
+    )
+    assert absolute == folders[6]
+
+
+def test_figures_go_to_the_checkout_in_which_a_notebook_is_executed(tmp_path, monkeypatch):
+    (tmp_path / "clone" / "lalm_utils").mkdir(parents=True)
+    (tmp_path / "clone" / "notebooks").mkdir()
+    for name in ("pyproject.toml", "lalm_utils/__init__.py"):
+        (tmp_path / "clone" / name).touch()
+    monkeypatch.chdir(tmp_path / "clone" / "notebooks")
+    assert (
+        figure_files.destination("figures", model="mini", benchmark="mini") == tmp_path / "clone" / "figures"
+    )
 
 
 def test_an_absolute_destination_is_kept(tmp_path):

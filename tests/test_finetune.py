@@ -110,6 +110,24 @@ def accelerate(logs: Path, step: int, line: list[str]) -> subprocess.CompletedPr
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("last, code", [(0.41, 0), (8.27, 1)])
+def test_a_training_that_diverged_says_so_and_fails(tmp_path, monkeypatch, caplog, capsys, last, code):
+    facts = {
+        "digest": "x",
+        "steps": 2,
+        "seconds": 1.0,
+        "final_loss": last,
+        "final_loss_is": "mean of the last 1 steps",
+    }
+    lora_files.write_facts(tmp_path, facts, [{"step": 1, "loss": 0.674}, {"step": 2, "loss": last}])
+    monkeypatch.setattr(finetune, "_finetune", lambda args, group: (tmp_path, []))
+    monkeypatch.setattr(idk_data, "idk_share", lambda examples: 0.5)
+    assert main(words(tmp_path, "model", tmp_path / "file", "--k", "1")) == code
+    assert f"0.674 at first, {last:.3f} at last" in capsys.readouterr().out
+    said = "the training diverged: the loss is 8.270 at last, above 0.674 at first; do not use this adapter"
+    assert (said in caplog.text) is bool(code)
+
+
 def recorded(monkeypatch) -> list[torch.Tensor]:
     """Gradients of the steps of this process from here on."""
     monkeypatch.setattr(TrainingStep, "_mean_gradient", TrainingStep._mean_gradient)  # put back afterwards

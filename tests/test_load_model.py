@@ -94,7 +94,7 @@ def test_a_folder_that_is_no_model_is_an_error_that_says_what_is_missing(tmp_pat
         load_model(write(tmp_path / "folder", **files))
 
 
-def test_an_adapters_base_is_found_beside_it_by_a_relative_path(tmp_path):
+def test_an_adapters_base_is_found_beside_it_by_a_relative_path(tmp_path, monkeypatch):
     base = save_tiny(tmp_path / "base")
     adapter = write(
         tmp_path / "adapter",
@@ -104,6 +104,9 @@ def test_an_adapters_base_is_found_beside_it_by_a_relative_path(tmp_path):
     found = weights.find(adapter)
     assert (found.folder.resolve(), found.adapter) == (base, adapter)
     assert found.name(adapter) == "base+adapter"
+    monkeypatch.chdir(adapter.parent.parent)
+    two_parts = adapter.relative_to(adapter.parent.parent)  # as a hub id looks, too
+    assert [found.name(name) for name in (two_parts, f"./{two_parts}")] == ["base+adapter"] * 2
 
 
 def test_giving_an_adapter_an_adapter_is_refused(tmp_path):

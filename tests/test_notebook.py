@@ -25,7 +25,9 @@ def fake(monkeypatch, tmp_path):
     """No weights, no rendered clip, no store of the user's."""
     model = FakeModel(lambda text, sample: "(A)")
     monkeypatch.setenv("LALM_UTILS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(notebook, "load_model", lambda name: model)
+    monkeypatch.setattr(
+        notebook, "load_model", lambda name, **options: setattr(model, "options", options) or model
+    )
     monkeypatch.setattr(notebook.benchmarks, "load", lambda name, *, n, seed: ITEMS[:n])
     return model
 
@@ -35,9 +37,12 @@ def test_set_up_loads_all_that_a_notebook_needs_and_shows_where_numbers_come_fro
 ):
     frames = []
     monkeypatch.setattr(notebook, "display", frames.append)
-    run = notebook.setup("mini", "mini", n=4, seed=7, figures=tmp_path / "figures")
+    options = {"model_options": {"concurrency": 3}, "figures": tmp_path / "figures"}
+    run = notebook.setup("mini", "mini", n=4, seed=7, **options)
+    assert fake.options == {"concurrency": 3}
     assert (run.model, run.items, run.seed, run.benchmark) == (fake, ITEMS[:4], 7, "mini")
-    assert run.figure_dir == tmp_path / "figures"
+    assert run.figure_dir.parent == tmp_path / "figures"  # another seed than the committed figures'
+    assert run.figure_dir.name.startswith("mini-mini-seed7-")
     (row,) = frames[0].reset_index().to_dict("records")
     assert (row["model"], row["items"], row["seed"], row["source"]) == ("fake", 4, 7, "measured here")
     assert row["release"].startswith("4 of the 999 items of mini test")
@@ -54,7 +59,10 @@ def test_questions_that_are_drawn_already_are_taken_as_they_are(fake, tmp_path):
 
 def test_figures_of_another_model_go_to_a_folder_of_their_own(fake, tmp_path):
     run = notebook.setup("owner/a-model", "mini", n=2, figures=tmp_path)
-    assert run.figure_dir == tmp_path / "a-model-mini"
+    assert run.figure_dir.name.startswith("a-model-mini-")
+    assert notebook.setup("mini", "mini", n=2, default_n=2, figures=tmp_path).figure_dir == tmp_path
+    trial = notebook.setup("mini", "mini", n=2, default_n=4, figures=tmp_path)
+    assert trial.figure_dir.name.startswith("mini-mini-n2-")
 
 
 @pytest.mark.parametrize(
@@ -69,10 +77,10 @@ def test_a_saved_table_says_model_benchmark_and_seed(case, columns, expected, fa
     run = notebook.setup("mini", "mini", n=3, seed=7, figures=tmp_path)
     table = TABLE.assign(**columns)
     picture = run.save("speed_ratio", table, alt="how many times as fast")
-    saved = pd.read_csv(tmp_path / "speed_ratio.csv")
+    saved = pd.read_csv(run.figure_dir / "speed_ratio.csv")
     assert list(saved)[len(TABLE.columns) :] == list(expected), case
     assert saved.iloc[0][list(expected)].to_dict() == expected
-    assert picture.data == (tmp_path / "speed_ratio.png").read_bytes()
+    assert picture.data == (run.figure_dir / "speed_ratio.png").read_bytes()
     assert picture.alt == "how many times as fast"
     assert list(table) == [*TABLE, *columns], "the table itself was changed"
 

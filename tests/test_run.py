@@ -63,6 +63,35 @@ def facts(folder: Path) -> dict:
 # ---- one process
 
 
+def test_every_option_of_a_server_can_be_given(tmp_path, use):
+    loaded = use(parrot("bell"))
+    line = words(tmp_path, write_benchmark(tmp_path / "data", 2), "--methods", "plain")
+    line[line.index("fake")] = "openai:http://127.0.0.1:1/v1#tiny"
+    given = [
+        "revision=v2",
+        'extra={"top_k": 5}',
+        "audio_part=audio_url",
+        "one_request=false",
+        "window_seconds=10",
+    ]
+    assert main([*line, *(word for option in given for word in ("--server-option", option))]) == 0
+    expected = {"revision": "v2", "extra": {"top_k": 5}, "audio_part": "audio_url", "one_request": False}
+    assert loaded == [expected | {"window_seconds": 10}]
+
+
+def test_an_option_of_a_server_is_refused_of_other_models_and_in_another_form(tmp_path, use, capsys):
+    use(parrot("bell"))
+    line = words(tmp_path, write_benchmark(tmp_path / "data", 2))
+    assert main([*line, "--server-option", "concurrency=3"]) == 2
+    assert (
+        "--server-option concurrency: fake is no server's model; leave it out, or give"
+        in capsys.readouterr().err
+    )
+    with pytest.raises(SystemExit):
+        main([*line, "--server-option", "concurrency"])
+    assert "'concurrency' is not of the form NAME=JSON, as in concurrency=16" in capsys.readouterr().err
+
+
 def test_a_run_writes_a_table_and_predictions_per_method_and_says_whence(tmp_path, use, capsys):
     use(parrot("bell", "rain", "I don't know"))
     file = write_benchmark(tmp_path / "data", 6)
@@ -105,6 +134,35 @@ def test_score_reads_the_predictions_and_counts_the_same_outcomes(tmp_path, use,
     assert overall["n"] == 9
     assert overall["release"]["sha256"] == facts(tmp_path)["benchmark"]["content"]
     assert f"benchmark: {overall['release']['name']}\n" in capsys.readouterr().out.partition("metrics:")[2]
+
+
+def test_the_limit_of_tokens_is_a_setting_of_the_run_and_cut_replies_are_counted(tmp_path, use, capsys):
+    def cut(text: str, sample: int) -> Reply:
+        return Reply(text="bell", n_tokens=300, finish="length" if number_of(text) % 3 == 0 else "stop")
+
+    use(model := FakeModel(cut))
+    asked = words(tmp_path, write_benchmark(tmp_path / "data", 6), "--methods", "plain", "mcot")
+    assert main([*asked, "--max-new-tokens", "300"]) == 0
+    assert {call["max_new_tokens"] for call in model.calls} == {300}
+    found = {m: (s["max_new_tokens"], s["cut_replies"]) for m, s in facts(tmp_path)["methods"].items()}
+    assert found == {"plain": (300, 2), "mcot": (300, 2)}
+    line = (
+        "replies cut at the limit of tokens: plain 2 of 6 at 300 tokens, mcot 2 of 6 at 300 tokens; --max-new"
+    )
+    assert line in capsys.readouterr().out
+    report = tmp_path / "report.json"
+    assert main(["score", str(tmp_path / "out" / "plain.jsonl"), "--json", str(report)]) == 0
+    assert json.loads(report.read_text())["overall"]["cut_replies"] == 2
+    assert "2 replies were cut at the limit of tokens" in capsys.readouterr().out
+    assert main(asked) == 2  # another limit is another run, and asks anew
+    assert "holds another run, of another max_new_tokens" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "many"])
+def test_a_limit_of_tokens_is_at_least_one(tmp_path, limit, capsys):
+    with pytest.raises(SystemExit):
+        main(words(tmp_path, tmp_path, "--max-new-tokens", limit))
+    assert "no whole number of at least 1" in capsys.readouterr().err
 
 
 def test_cut_clips_are_counted_by_run_and_by_score_with_the_accuracy_without_them(tmp_path, use, capsys):

@@ -50,6 +50,13 @@ def scripted(**replies: Reply | str) -> FakeModel:
 # ---- asking
 
 
+def test_another_limit_of_tokens_is_asked_anew_and_the_methods_own_is_the_default(store, four):
+    model = FakeModel(lambda text, sample: "bell")
+    for limit in (None, 300, 300, 32):
+        runs.ask(model, four, store=store, max_new_tokens=limit)
+    assert [call["max_new_tokens"] for call in model.calls] == [32, 300]
+
+
 def test_a_run_is_the_outcome_table_of_its_replies(store, four):
     model = scripted(q0="bell", q1="(A)", q2="I don't know", q3="something else entirely")
     table = runs.ask(model, four, store=store, seed=7)

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 from fake_model import FakeModel, questions
+from filelock import FileLock
 
+from lalm_utils import reply_file
 from lalm_utils.models import Decoding, Prompt, Reply, Turn, failed
 from lalm_utils.store import SCHEMA, Store, StoreError, reply_keys
 
@@ -58,6 +60,87 @@ def test_each_chunk_is_written_before_the_next_is_asked(store):
         store.ask(FakeModel(answer), questions(30), chunk=8)
     assert len(store) == 16
 
+
+class Arriving(FakeModel):
+    """A model that gives its replies one by one, the last prompt's first."""
+
+    def arrivals(self, prompts, *, n=1, first_sample=0, **settings):
+        for number, prompt in reversed(list(enumerate(prompts))):
+            yield number, [self._one(prompt.turns[-1].text, first_sample + i) for i in range(n)]
+
+
+def test_each_reply_is_written_as_it_arrives(store):
+    def answer(text, sample):
+        if text == "question 20":
+            raise RuntimeError("power cut")
+        return text
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        store.ask(Arriving(answer), questions(30))
+    assert len(store) == 9  # 29 to 21: all but what was under way
+    again = Arriving()
+    texts = [reply.text for (reply,) in store.ask(again, questions(30))]
+    assert texts == [f"question {i} 0" for i in range(21)] + [f"question {i}" for i in range(21, 30)]
+    assert len(again.asked) == 21
+
+
+def test_missing_samples_that_arrive_one_by_one_come_under_their_own_numbers(store):
+    store.ask(Arriving(), questions(3), n=2, temperature=1.0)
+    replies = store.ask(model := Arriving(), questions(3), n=4, temperature=1.0)
+    assert replies[1] == [Reply(text=f"question 1 {k}", n_tokens=2, finish="stop") for k in range(4)]
+    assert sorted(model.asked) == [(f"question {i}", k) for i in range(3) for k in (2, 3)]
+
+
+# ---- network file systems
+
+
+def on_network(monkeypatch, folder: Path, kind: str = "nfs4") -> None:
+    mounts = folder.parent / f"{folder.name}.mounts"
+    point = str(folder).replace(" ", "\\040")
+    mounts.write_text(f"/dev/sda1 / ext4 rw 0 0\nserver:/home {point} {kind} rw 0 0\n")
+    monkeypatch.setattr(reply_file, "MOUNTS", mounts)
+
+
+def journal(path: Path) -> str:
+    with sqlite3.connect(path) as connection:
+        return connection.execute("pragma journal_mode").fetchone()[0]
+
+
+@pytest.mark.parametrize("kind, mode", [("nfs4", "delete"), ("lustre", "delete"), ("xfs", "wal")])
+def test_a_store_on_a_network_file_system_has_no_write_ahead_log(tmp_path, monkeypatch, kind, mode):
+    folder = tmp_path / "a home"
+    folder.mkdir()
+    on_network(monkeypatch, folder, kind)
+    with Store(folder / "replies.db") as store:
+        store.ask(FakeModel(), questions(3))
+        assert (folder / "replies.db-wal").exists() is (mode == "wal")
+        assert len(store) == 3
+    assert journal(folder / "replies.db") == mode
+
+
+def test_an_older_store_on_a_network_home_loses_its_log_and_no_reply(tmp_path, monkeypatch):
+    folder = tmp_path / "home"
+    with Store(folder / "replies.db") as store:
+        store.ask(FakeModel(), questions(3))
+    on_network(monkeypatch, folder)
+    with Store(folder / "replies.db") as store, Store(folder / "replies.db") as second:
+        assert (len(store), len(second)) == (3, 3)
+        second.ask(FakeModel(), questions(5))
+        assert len(store) == 5
+    assert journal(folder / "replies.db") == "delete"
+
+
+def test_a_store_on_a_network_home_that_another_host_holds_is_refused_with_a_way_out(tmp_path, monkeypatch):
+    on_network(monkeypatch, tmp_path)
+    monkeypatch.setattr(reply_file, "TIMEOUT_SECONDS", 0.05)
+    with (
+        FileLock(tmp_path / ".replies.db.lock"),
+        pytest.raises(StoreError, match=r"\(nfs4\).* give a --store on a"),
+    ):
+        Store(tmp_path / "replies.db")
+
+
+# ---- keys
 
 SETTINGS = [
     ("another fingerprint", {"fingerprint": "0" * 64}, {}, True),

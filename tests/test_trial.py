@@ -12,7 +12,7 @@ from chat_server import Answer, Chat, ChatServer, said
 
 from lalm_utils.audio import RATE
 from lalm_utils.load_model import load_model
-from lalm_utils.models import ModelError
+from lalm_utils.models import ModelError, Prompt, Turn
 from lalm_utils.server import api_model
 from lalm_utils.server.http import Backoff
 
@@ -46,11 +46,12 @@ def test_a_server_that_hears_is_asked_twice_in_few_tokens_and_its_counts_are_kep
     server.default = counting(57, 31)
     model = load(server)
     assert model.description["prompt_tokens"] == {"with_clip": 57, "without_clip": 31}
-    heard, read = server.chats
+    heard, read, absurd = server.chats
     assert [len(chat.wavs) for chat in (heard, read)] == [1, 0]
     assert len(heard.wavs[0]) == 44 + 2 * RATE
     assert heard.text == read.text == api_model.PROBE
-    for chat in server.chats:
+    assert absurd.body["repetition_penalty"] == -1  # taken as well, so the server does not know what it is
+    for chat in (heard, read):
         sent = {name: chat.body[name] for name in ("model", "temperature", "max_tokens", "top_p")}
         assert sent == {"model": "tiny", "temperature": 0, "max_tokens": 32, "top_p": 1}
 
@@ -134,3 +135,144 @@ def test_without_the_check_nothing_is_asked(server):
 def test_what_was_asked_first_does_not_change_the_fingerprint(server):
     server.default = counting(57, 31)
     assert load(server).fingerprint == load(server, check=False).fingerprint
+
+
+# ---- what the first question finds out
+
+
+def refused(message: str, status: int = 400) -> Answer:
+    return Answer(status=status, body=json.dumps({"error": {"message": message}}).encode())
+
+
+def particular(
+    part: str = "input_audio", limit: str = "max_tokens", knows: bool = False
+) -> Callable[[Chat], Answer]:
+    """A server that takes one kind of part and one name of the limit, and knows the fields of NEUTRAL or no others."""
+
+    def answer(chat: Chat) -> Answer:
+        kinds = {p["type"] for p in chat.parts} - {"text"}
+        if kinds - {part}:
+            return refused(f"Input tag does not match any of the expected tags: 'text', {part!r}", 422)
+        if limit not in chat.body:
+            return refused(f"Unsupported parameter, use {limit!r} instead")
+        if not 0 < chat.body.get("repetition_penalty", 1) <= 2:
+            return refused("repetition_penalty has to be above 0") if knows else counting(57, 31)(chat)
+        count = 57 if kinds else 31
+        return said("A tone.", extra={"usage": {"completion_tokens": 3, "prompt_tokens": count}})
+
+    return answer
+
+
+def asked(server: ChatServer, model) -> Chat:
+    """The chat of one more question, by its body."""
+    (replies,) = model.generate([Prompt(turns=(Turn(role="user", text="And now?"),))], max_new_tokens=9)
+    assert replies[0].text == "A tone."
+    return server.chats[-1]
+
+
+@pytest.mark.parametrize("part", ["input_audio", "audio_url"])
+@pytest.mark.parametrize("limit", ["max_tokens", "max_completion_tokens"])
+def test_the_kind_of_part_and_the_name_of_the_limit_are_found_out(server, part, limit):
+    server.default = particular(part, limit)
+    model = load(server)
+    told = {name: model.description[name] for name in ("audio_part", "limit_field")}
+    assert told == {"audio_part": part, "limit_field": limit}
+    body = asked(server, model).body
+    assert (body[limit], *(set(body) & {"max_tokens", "max_completion_tokens"})) == (9, limit)
+    given = load(server, audio_part=part, limit_field=limit)
+    assert model.fingerprint == given.fingerprint, "what is found out is what could have been said"
+
+
+def test_what_is_said_of_a_server_is_not_tried_otherwise(server):
+    server.default = particular("audio_url")
+    with pytest.raises(ModelError, match="expected tags: 'text', 'audio_url'"):
+        load(server, audio_part="input_audio")
+    server.default = particular(limit="max_completion_tokens")
+    with pytest.raises(ModelError, match="use 'max_completion_tokens' instead"):
+        load(server, limit_field="max_tokens")
+
+
+def test_a_server_that_knows_penalties_is_told_that_there_is_none(server, caplog):
+    server.default = particular(knows=True)
+    model = load(server)
+    body = asked(server, model).body
+    assert {name: body[name] for name in api_model.NEUTRAL} == {"repetition_penalty": 1.0, "top_k": -1}
+    assert "does not take" not in caplog.text
+    said_by_hand = load(server, extra={"repetition_penalty": 1.0, "top_k": -1})
+    assert model.fingerprint == said_by_hand.fingerprint != load(server, neutral=False).fingerprint
+    assert "the server's own" in load(server, neutral=False).description["sampling"]
+    assert asked(server, load(server, extra={"top_k": 5})).body["top_k"] == 5
+
+
+def test_of_another_server_it_is_said_that_its_own_settings_hold_and_the_key_stays(server, caplog):
+    server.default = particular()
+    model = load(server)
+    assert not api_model.NEUTRAL.keys() & asked(server, model).body.keys()
+    assert (
+        "the server does not take repetition_penalty and top_k, so its own or the model's stored"
+        in caplog.text
+    )
+    assert model.description["sampling"].startswith("the server's own, but for temperature and top_p")
+    assert (
+        model.fingerprint == load(server, check=False).fingerprint == load(server, neutral=False).fingerprint
+    )
+
+
+def thinking(chat: Chat) -> Answer:
+    choice = {"message": {"content": None, "reasoning_content": "A low voice"}, "finish_reason": "length"}
+    usage = {"prompt_tokens": 57 if chat.wavs else 31}
+    return Answer(body=json.dumps({"choices": [choice], "usage": usage}).encode())
+
+
+def test_a_server_whose_model_still_thinks_is_taken_and_the_limit_named(server):
+    server.default = thinking
+    (replies,) = load(server).generate([Prompt(turns=(Turn(role="user", text="?"),))])
+    assert (
+        "the model was still thinking at the limit of tokens; raise it (--max-new-tokens" in replies[0].error
+    )
+
+
+@pytest.mark.parametrize(
+    "end, finish",
+    [
+        ("eos", "stop"),
+        ("eos_token", "stop"),
+        ("end_turn", "stop"),
+        ("stop_sequence", "stop"),
+        ("max_length", "length"),
+    ],
+)
+def test_other_names_of_the_ends_are_known(server, end, finish):
+    server.default = counting(57, 31, finish=end)
+    (replies,) = load(server).generate([Prompt(turns=(Turn(role="user", text="?"),))])
+    assert (replies[0].text, replies[0].finish) == ("A tone.", finish)
+
+
+@pytest.mark.parametrize("copies", [True, False])
+def test_samples_that_are_copies_are_noticed(server, caplog, copies):
+    model = load(server, check=False)
+    texts = (lambda i: "bell") if copies else (lambda i: f"bell {i}")
+    server.default = lambda chat: said(*(texts(i) for i in range(chat.body.get("n", 1))))
+    questions = [Prompt(turns=(Turn(role="user", text=f"{i}?"),)) for i in range(6)]
+    model.generate(questions, n=3, temperature=0.0)
+    assert "are equal at temperature" not in caplog.text
+    model.generate(questions, n=3, temperature=1.0)
+    assert (
+        caplog.text.count("all samples of each of the first 5 prompts are equal at temperature 1") == copies
+    )
+
+
+def test_a_server_that_died_while_answering_is_said_to_have_died(monkeypatch):
+    with ChatServer() as server:
+        server.default = counting(57, 31)
+        model = load(server)
+    (replies,) = model.generate([Prompt(turns=(Turn(role="user", text="?"),))])
+    assert "the server has answered before, so it died while answering or was stopped" in replies[0].error
+    with pytest.raises(ModelError) as caught:
+        load(server)
+    assert "died" not in str(caught.value), "it was never seen alive"
+
+
+def test_an_option_of_a_wrong_type_is_refused(server):
+    with pytest.raises(ModelError, match=r"an option of \{'concurrency': 'many'.* has the wrong type"):
+        load_model(f"openai:{server.address}#tiny", concurrency="many")

@@ -9,11 +9,36 @@ import sys
 from pathlib import Path
 from typing import Any
 
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, as a type of argparse."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
+
+
+def server_option(text: str) -> tuple[str, Any]:
+    """NAME=JSON as a type of argparse; what is no JSON is a text."""
+    name, equals, value = text.partition("=")
+    if not name.strip() or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=JSON, as in concurrency=16")
+    try:
+        return name.strip(), json.loads(value)
+    except ValueError:
+        return name.strip(), value
+
+
 ARGUMENTS: dict[str, dict[str, Any]] = {  # that several commands have
-    "--model": {"required": True, "help": "mini, a folder, or a hub id"},
+    "--model": {"required": True, "help": "mini, a folder, a hub id, or openai:ADDRESS#MODEL of a server"},
+    "--server-option": {"type": server_option, "action": "append", "default": [], "metavar": "NAME=JSON",
+                        "help": "an option of ApiModel, for a server's model: revision=v2, audio_part=audio_url, "
+                                "extra={\"top_k\": -1}, ...; may be repeated"},
     "--benchmark": {"required": True, "metavar": "PATH", "help": "mini, or the path of MMAU, MMAR or SAKURA"},
     "--split": {"help": "a split of the benchmark, as benchmarks.load knows them"},
     "--store": {"type": Path, "metavar": "FILE", "help": "where replies are kept (default: the notebooks')"},
+    "--max-new-tokens": {"type": positive, "metavar": "TOKENS",
+                         "help": "the limit of a reply (default: the method's own, 32, or 128 in steps); a model that "
+                                 "thinks before it answers needs some hundreds"},
     "--json": {"type": Path, "metavar": "FILE", "help": "also write the results there, as JSON"},
     "--dtype": {"help": "auto, float32, bfloat16 or float16"},
     "--device": {"help": "auto, cpu, cuda, cuda:1, ... (default: auto; several processes: a GPU each)"},

@@ -21,9 +21,9 @@ import pandas as pd
 from scipy import stats
 
 from lalm_utils import benchmarks, outcomes, releases
-from lalm_utils.audio import AudioError, MissingClip, ShortClip, check_clip
+from lalm_utils.audio import AudioError, MissingClip, ShortClip, check_clip, is_silent
 from lalm_utils.cli import add_arguments, finite, write_json
-from lalm_utils.items import Item
+from lalm_utils.items import BenchmarkError, Item
 from lalm_utils.messages import join
 from lalm_utils.outcomes import Outcome, OutcomeError
 
@@ -36,8 +36,9 @@ FINDINGS = {  # column of `facts`: what is said of an item that has it
     "unreadable_clip": "has a clip that cannot be read",
     "short_clip": "has a clip under 0.1 s",
     "long_clip": "has a clip longer than the window",
+    "silent_clip": "has a clip in which nothing can be heard",
 }
-CLIPS = ("missing_clip", "unreadable_clip", "short_clip", "long_clip")
+CLIPS = ("missing_clip", "unreadable_clip", "short_clip", "long_clip", "silent_clip")
 BASELINES = ("always_first", "always_longest", "chance", "text_only")
 COLUMNS = ("group", "measure", "value", "n")
 
@@ -71,9 +72,15 @@ def run(args: argparse.Namespace) -> int:
 def report(
     benchmark: str, *, split: str | None = None, clips: bool = True, text_only: Path | None = None
 ) -> dict[str, Any]:
-    """release {name, sha256}, measures {group: {measure: {value, n}}}, found {finding: ids}, clips (opened or not)
+    """release {name, sha256}, measures {group: {measure: {value, n}}}, found {finding: ids}, faults (records that
+    are no items), unreadable (why clips are), clips (opened or not)
     and text_only (the table's path or None). A p that is not computed is null."""
-    items = benchmarks.load(benchmark, split=split, need_clips=False)
+    items, faults = benchmarks.read(benchmark, split=split)
+    if not items:
+        raise BenchmarkError(
+            f"{benchmark}: none of {len(faults)} records can be used, the first: {faults[0]}"
+        )
+    benchmarks.refuse_duplicates(items, benchmark)
     rows, release = facts(items, clips=clips), releases.identify(items)
     outcome_table = None if text_only is None else pd.read_csv(text_only, keep_default_na=False)
     measures: dict[str, dict[str, Any]] = {}
@@ -83,6 +90,8 @@ def report(
         "release": {"name": release.name, "sha256": release.sha256},
         "measures": measures,
         "found": items_by_finding(rows),
+        "faults": faults,
+        "unreadable": [why for why in rows.get("why", ()) if why],
         "clips": clips,
         "text_only": None if text_only is None else str(text_only),
     }
@@ -99,6 +108,13 @@ def as_text(result: Mapping[str, Any]) -> str:
     for name, ids in result["found"].items():
         if ids:
             parts.append(f"{name}: {len(ids)} items; each {FINDINGS[name]}: {join(ids, 5)}")
+    if result["unreadable"]:
+        parts.append("\n  ".join(["why clips cannot be read, the first five:", *result["unreadable"][:5]]))
+    if result["faults"]:
+        n, some = len(result["faults"]), "".join(f"\n  {fault}" for fault in result["faults"][:5])
+        parts.append(
+            f"faulty records: {n}, left out above, and `run` refuses the file; the first {min(n, 5)}:{some}"
+        )
     if not result["clips"]:
         parts.append("clips: not looked for")
     if result["text_only"] is None:
@@ -110,7 +126,7 @@ def facts(items: Sequence[Item], *, clips: bool = True, window: float = WINDOW) 
     """A row per item: item, modality, n_options, gold, answerable, withheld, FINDINGS, always_first,
     always_longest, chance (probability of being right; NaN without a gold option).
 
-    clips: open each clip's header; else the columns of CLIPS are left out. window: seconds.
+    clips: open each clip, and hear whether it is silent; else the columns of CLIPS are left out. window: seconds.
     """
     questions: set[tuple[Path, str]] = set()
     faults = {clip: _clip_findings(clip, window) for clip in {item.clip for item in items}} if clips else {}
@@ -178,17 +194,19 @@ def _facts(item: Item) -> dict[str, Any]:
     }
 
 
-def _clip_findings(clip: Path, window: float) -> dict[str, bool]:
-    fault, seconds = "", 0.0
+def _clip_findings(clip: Path, window: float) -> dict[str, bool | str]:
+    fault, seconds, silent, why = "", 0.0, False, ""
     try:
         seconds = check_clip(clip)
+        silent = is_silent(clip, max_seconds=window)
     except MissingClip:
         fault = "missing_clip"
     except ShortClip:
         fault = "short_clip"
-    except AudioError:
-        fault = "unreadable_clip"
-    return {name: name == fault for name in CLIPS} | {"long_clip": seconds > window}
+    except AudioError as error:
+        fault, why = "unreadable_clip", str(error)
+    heard = {"long_clip": seconds > window, "silent_clip": silent}
+    return {name: name == fault for name in CLIPS} | heard | {"why": why}
 
 
 def _text_only(item_facts: pd.DataFrame, run: pd.DataFrame) -> pd.Series:

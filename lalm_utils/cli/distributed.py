@@ -59,6 +59,7 @@ class Job:
     methods: Sequence[str]
     seed: int
     audio: bool = True  # False: the questions alone are asked
+    max_new_tokens: int | None = None  # of a reply; None: the method's own
 
     def missing(self, store: Store) -> Missing:
         """By method, the indices of the items whose replies `store` does not have. Nothing is asked."""
@@ -88,7 +89,8 @@ class Job:
 
     def query(self, model: Model, store: Store, method: str, items: Sequence[Item]) -> pd.DataFrame:
         """Ask `items` by one method: a row per item, in order, with its "outcome"."""
-        return runs.ask(model, items, method, store=store, audio=self.audio, seed=self.seed)
+        settings = {"audio": self.audio, "seed": self.seed, "max_new_tokens": self.max_new_tokens}
+        return runs.ask(model, items, method, store=store, **settings)
 
     @cached_property
     def _gradable(self) -> list[Item]:

@@ -63,7 +63,9 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         description="Sample what the model knows (K of N), label the rest IDK, and fine-tune LoRA on it. On several "
         "GPUs: accelerate launch --config_file lalm_utils/cli/accelerate/ddp.yaml -m lalm_utils finetune ...",
     )
-    add_arguments(parser, "--model", "--benchmark", "--store", "--dtype", "--device", "--wait")
+    add_arguments(
+        parser, "--model", "--benchmark", "--store", "--max-new-tokens", "--dtype", "--device", "--wait"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the adapter's folder")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--k", type=int, help="label IDK what fewer than K of N samples had right")
@@ -90,13 +92,29 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Sample, learn, print. Returns the exit code, 0. Samples and checkpoints so far are kept in every case."""
+    """Sample, learn, print. Returns the exit code: 0, or 1 if the training diverged. Samples and checkpoints so far are
+    kept in every case."""
     group = distributed.join(args.wait * 60)
     folder, examples = _finetune(args, group)
     group.leave()
     if group.rank == 0:
         print(_report(folder, examples))
-    return 0
+    if fault := divergence(folder):
+        log.warning("%s", fault)
+    return 1 if fault else 0
+
+
+def divergence(folder: Path) -> str:
+    """Why the training in `folder` went nowhere; "" if it did not."""
+    from lalm_utils.finetuning import lora_files
+
+    first, last = lora_files.curve(folder)["loss"].iloc[0], lora_files.provenance(folder)["final_loss"]
+    if last <= first:
+        return ""
+    return (
+        f"the training diverged: the loss is {last:.3f} at last, above {first:.3f} at first; do not use this adapter; "
+        "train with a lower --learning-rate, or on more examples, into another --out"
+    )
 
 
 def _finetune(args: argparse.Namespace, group: Group) -> tuple[Path, list[Example]]:
@@ -118,7 +136,7 @@ def _examples(args: argparse.Namespace, group: Group, model: Model) -> list[Exam
         return idk_data.load(args.dataset, items)[0]
     job = SamplingJob(
         model=model, items=items, methods=(k_of_n.METHOD,), n=args.samples, temperature=args.temperature,
-        seed=args.sample_seed,
+        seed=args.sample_seed, max_new_tokens=args.max_new_tokens,
     )  # fmt: skip
     store = args.store or cache_dir() / "replies.sqlite"
     return make_dataset(job, dataset_of(args.out), k=args.k, balance=args.balance, store=store, group=group)
@@ -161,8 +179,9 @@ class SamplingJob(Job):
     def samples(self, model: Model, store: Store, items: Sequence[Item]) -> pd.DataFrame:
         """See `k_of_n.sample`."""
         return k_of_n.sample(
-            model, items, store=store, n=self.n, temperature=self.temperature, seed=self.seed
-        )
+            model, items, store=store, n=self.n, temperature=self.temperature, seed=self.seed,
+            max_new_tokens=self.max_new_tokens,
+        )  # fmt: skip
 
 
 def training_items(benchmark: str, part: str, modality: str | None, n: int | None, seed: int) -> list[Item]:

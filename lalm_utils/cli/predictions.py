@@ -12,9 +12,9 @@ import pandas as pd
 
 from lalm_utils import outcomes, reply_logs
 from lalm_utils.items import BenchmarkError
-from lalm_utils.reply_logs import CUT_KEY, REPLY_KEYS, Prediction, ReplyLog
+from lalm_utils.reply_logs import CUT_KEY, FINISH_KEY, REPLY_KEYS, Prediction, ReplyLog
 
-__all__ = ["CUT_KEY", "REPLY_KEYS", "Prediction", "PredictionError", "read", "records", "table"]
+__all__ = ["CUT_KEY", "FINISH_KEY", "REPLY_KEYS", "Prediction", "PredictionError", "read", "records", "table"]
 
 
 class PredictionError(ValueError):

@@ -28,6 +28,7 @@ from lalm_utils.cli import add_arguments, audit, distributed, option_order, run_
 from lalm_utils.cli.distributed import Group, Job
 from lalm_utils.items import Item
 from lalm_utils.load_model import load_model
+from lalm_utils.models import ModelError
 from lalm_utils.store import Store
 
 METHODS = tuple(prompts.QUESTIONS)
@@ -43,7 +44,18 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "Replies are stored as they come, so the same command goes on where it was stopped. On several "
         "processes: torchrun --nproc-per-node N -m lalm_utils run ..., or accelerate launch -m lalm_utils run ...",
     )
-    add_arguments(parser, "--model", "--benchmark", "--split", "--store", "--dtype", "--device", "--wait")
+    add_arguments(
+        parser,
+        "--model",
+        "--benchmark",
+        "--split",
+        "--store",
+        "--max-new-tokens",
+        "--server-option",
+        "--dtype",
+        "--device",
+        "--wait",
+    )
     add = parser.add_argument
     add("--methods", nargs="+", choices=METHODS, default=["plain", "idk"], metavar="METHOD",
         help=f"from {', '.join(METHODS)} (default: plain idk)")  # fmt: skip
@@ -80,7 +92,8 @@ def _run(args: argparse.Namespace, group: Group) -> int:
     job, items = _job(args, group)
 
     def check_folder() -> tuple[dict[str, Any], dict[str, Any]]:
-        identity = run_files.identity(job.model.fingerprint, job.items, job.seed, audio=job.audio)
+        settings = {"audio": job.audio, "max_new_tokens": job.max_new_tokens}
+        identity = run_files.identity(job.model.fingerprint, job.items, job.seed, **settings)
         return run_files.check_same(out, identity, job.methods), identity
 
     earlier, identity = group.broadcast(check_folder)
@@ -91,7 +104,10 @@ def _run(args: argparse.Namespace, group: Group) -> int:
         tables = {
             name: option_order.restore(items, table, job.items) for name, table in job.tables(opened).items()
         }
-    summaries = {method: _summary(method, table, items, counts[method]) for method, table in tables.items()}
+    summaries = {
+        method: _summary(method, table, items, counts[method], job.max_new_tokens)
+        for method, table in tables.items()
+    }
     measures = audit.table(audit.facts(items))
     facts = {
         "format": run_files.FORMAT,
@@ -121,16 +137,24 @@ def _job(args: argparse.Namespace, group: Group) -> tuple[Job, list[Item]]:
     model, order = load_model(args.model, **options(args, group)), args.option_order
     ordered = items if order is None else option_order.rotate(items, seed=order)
     methods = tuple(dict.fromkeys(args.methods))
-    return Job(model=model, items=ordered, methods=methods, seed=args.seed, audio=args.audio), items
+    settings = {"seed": args.seed, "audio": args.audio, "max_new_tokens": args.max_new_tokens}
+    return Job(model=model, items=ordered, methods=methods, **settings), items
 
 
 def options(args: argparse.Namespace, group: Group) -> dict[str, Any]:
     """Options of `load_model`: what was given, and a GPU for each of several processes."""
     given = {name: getattr(args, name, None) for name in OPTIONS}
     options = {name: value for name, value in given.items() if value is not None}
+    of_server = dict(getattr(args, "server_option", ()))
+    options |= of_server
     if not getattr(args, "check", True):
         options["check"] = False
     on_server = "://" in args.model  # which has its own devices
+    if of_server and not on_server:
+        raise ModelError(
+            f"--server-option {next(iter(of_server))}: {args.model} is no server's model; leave it out, or give "
+            "--model openai:ADDRESS#MODEL"
+        )
     if group.world_size > 1 and "device" not in options and not on_server:
         import torch
 
@@ -159,18 +183,21 @@ def _benchmark(args: argparse.Namespace, items: Sequence[Item]) -> dict[str, Any
     }
 
 
-def _summary(method: str, table: pd.DataFrame, items: Sequence[Item], asked: int) -> dict[str, Any]:
+def _summary(
+    method: str, table: pd.DataFrame, items: Sequence[Item], asked: int, limit: int | None
+) -> dict[str, Any]:
     """What run.json says of one method."""
     graded = table[[not run_files.withheld(item) for item in items]]
     names = dict(zip(("table", "predictions"), run_files.files_of(method)))
     return names | {
         "instruction": prompts.QUESTIONS[method],
-        "max_new_tokens": runs.MAX_NEW_TOKENS[method],
+        "max_new_tokens": limit or runs.MAX_NEW_TOKENS[method],
         "replies": len(table),
         "asked_in_this_run": asked,
         "withheld": len(table) - len(graded),
         "outcomes": run_files.counts(graded),
         "clips": run_files.cut(graded),
+        "cut_replies": int((table["finish"] == "length").sum()),  # they ended at the limit of tokens
         "failed": table.loc[table["outcome"] == "failed", "item"].tolist(),
     }
 
@@ -188,6 +215,13 @@ def _report(out: Path, summaries: Mapping[str, Mapping[str, Any]]) -> str:
     failed = sum(len(summary["failed"]) for summary in summaries.values())
     if failed:
         lines.append(f"{failed} replies failed; the tables say why, and the same command asks for them again")
+    cut = {m: summary for m, summary in summaries.items() if summary["cut_replies"]}
+    if cut:
+        counts = ", ".join(
+            f"{method} {summary['cut_replies']} of {summary['replies']} at {summary['max_new_tokens']} tokens"
+            for method, summary in cut.items()
+        )
+        lines.append(f"replies cut at the limit of tokens: {counts}; --max-new-tokens allows longer ones")
     first, *others = (out / summary["predictions"] for summary in summaries.values())
     compare = f" {others[0]} --before" if others else ""
     return "\n".join([*lines, f"metrics: python -m lalm_utils score{compare} {first}"])

@@ -27,13 +27,16 @@ import lalm_utils
 from lalm_utils import metrics
 from lalm_utils.cache import sha256_of
 from lalm_utils.cli import finite
-from lalm_utils.cli.predictions import CUT_KEY
+from lalm_utils.cli.predictions import CUT_KEY, FINISH_KEY
 from lalm_utils.items import Item, to_record
 from lalm_utils.outcomes import Outcome
 
 FORMAT = 1
 FACTS = "run.json"
-DEFAULTS = {"audio": True}  # what folders of earlier versions do not say of themselves
+DEFAULTS = {
+    "audio": True,
+    "max_new_tokens": None,
+}  # what folders of earlier versions do not say of themselves
 REPLY_KEY = "model_output"  # what MMAU's own scorer reads
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pandas")
 
@@ -42,10 +45,19 @@ class FolderError(ValueError):
     """A folder that results must not be written to. Nothing in it has been changed."""
 
 
-def identity(fingerprint: str, items: Sequence[Item], seed: int, *, audio: bool = True) -> dict[str, Any]:
-    """What makes two runs the same run: the model, the content of the items and clips, the seed, and whether clips are
-    heard (`audio`)."""
-    return {"model": fingerprint, "benchmark": content_of(items, clips=audio), "seed": seed, "audio": audio}
+def identity(
+    fingerprint: str,
+    items: Sequence[Item],
+    seed: int,
+    *,
+    audio: bool = True,
+    max_new_tokens: int | None = None,
+) -> dict[str, Any]:
+    """What makes two runs the same run: the model, the content of the items and clips, the seed, whether clips are
+    heard (`audio`), and the limit of tokens where it is not the methods' own."""
+    content = content_of(items, clips=audio)
+    facts = {"model": fingerprint, "benchmark": content, "seed": seed, "audio": audio}
+    return facts | {"max_new_tokens": max_new_tokens}
 
 
 def content_of(items: Sequence[Item], *, clips: bool = True) -> str:
@@ -151,7 +163,8 @@ def versions() -> dict[str, str]:
 def _prediction(item: Item, row: Mapping[str, Any]) -> str:
     failed = row["outcome"] == Outcome.FAILED
     reply = {REPLY_KEY: None, "error": row["error"]} if failed else {REPLY_KEY: row["reply"]}
-    return json.dumps(to_record(item) | reply | {CUT_KEY: bool(row["truncated"])}, ensure_ascii=False)
+    how = {CUT_KEY: bool(row["truncated"]), FINISH_KEY: row["finish"]}
+    return json.dumps(to_record(item) | reply | how, ensure_ascii=False)
 
 
 def _write(path: Path, text: str) -> None:

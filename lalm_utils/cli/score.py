@@ -48,7 +48,8 @@ def score(
     {name: items}, before (the baseline's own numbers), and resamples {metric: {infinite, undefined}} where
     bootstrap draws were not finite. "overall" also has release {name, sha256} (of the benchmark, by its content),
     sources, missing (ids) and bootstrap (its settings). Where the file says which clips were cut, each has
-    clips: n, cut, accuracy and accuracy_without the cut ones, all of items with a reply. With `official`, each
+    clips: n, cut, accuracy and accuracy_without the cut ones, all of items with a reply. Where it says how replies
+    ended ("finish"), each has cut_replies, those that ended at the limit of tokens. With `official`, each
     has official: what submissions.compare says of the predictions. With `by_rules`, each has rules, and "overall"
     parting (rules.compare). Where an option that declines was chosen, "overall" has declining
     (rules.readings); `declining` is that option's text, if neither the files nor its wording tell. "overall" also has
@@ -75,6 +76,10 @@ def score(
     if any(predictions.CUT_KEY in each.record for each in records["predictions"]):
         for group, fields in _cut(tables["predictions"], by).items():
             report[group]["clips"] = fields
+    if any(predictions.FINISH_KEY in each.record for each in records["predictions"]):
+        table = tables["predictions"]
+        for group, rows in outcomes.groups(table, by):
+            report[group]["cut_replies"] = int((rows["finish"] == "length").sum())
     if official:
         matched = submissions.official(path).assign(**{by: tables["predictions"][by]})
         for group, fields in submissions.compare(matched, by).items():
@@ -113,6 +118,11 @@ def as_text(report: Mapping[str, Any]) -> str:
     if overall.get("clips", {}).get("cut"):
         parts.append("Clips cut at the model's window, and accuracy without them, of the items with a reply")
         parts.append(_numbers(report, "clips", ("n", "cut", "accuracy", "accuracy_without")))
+    if overall.get("cut_replies"):
+        parts.append(
+            f"{overall['cut_replies']} replies were cut at the limit of tokens, and may have lost their answer; ask "
+            "again with a higher one (run --max-new-tokens)"
+        )
     if "official" in overall:
         parts.append(
             "By the official scripts' rule: right with all words of the answer and none of another option"

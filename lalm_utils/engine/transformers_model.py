@@ -288,9 +288,14 @@ class TransformersModel:
         prompt = Prompt(turns=(Turn(role="user", text="What do you hear?", clips=(Path("chirp"),)),))
         encoded = self._encoded(self.render(prompt), (_clip(chirp()),))
         if self._logit_difference(encoded, (_clip(np.zeros(RATE, np.float32)),)) == 0:
+            suspect = (
+                f"the adapter {self.files.adapter}: its training may have diverged; and "
+                if self.files.adapter
+                else ""
+            )
             raise ModelError(
                 f"{self.name} does not hear: a chirp and silence give equal logits, so it would answer from "
-                "the text alone. Check that weights and processor fit; check=False skips this test."
+                f"the text alone. Check {suspect}that weights and processor fit; check=False skips this test."
             )
 
     def _logit_difference(self, prompt: ModelInput, other: tuple[Clip, ...]) -> float:

@@ -68,12 +68,13 @@ def sample(
     n: int = N,
     temperature: float = TEMPERATURE,
     seed: int = 0,
+    max_new_tokens: int | None = None,
 ) -> pd.DataFrame:
     """`n` replies to each item under the plain prompt, graded: one row per (item, sample).
 
     Columns: item, modality, level, task, novel, sample (from 0), reply, outcome. The samples of an item share
-    one prefill. Raises ValueError for n under 1, for temperature 0 (all replies would be equal) and for an
-    item without a right option, whose label would not be the model's doing.
+    one prefill. `max_new_tokens`: as for `runs.ask`. Raises ValueError for n under 1, for temperature 0 (all
+    replies would be equal) and for an item without a right option, whose label would not be the model's doing.
     """
     if n < 1 or not temperature > 0:
         raise ValueError(f"n={n}, temperature={temperature}: n is at least 1, and temperature above 0")
@@ -83,7 +84,7 @@ def sample(
         [prompts.render(item, METHOD) for item in items],
         n=n,
         temperature=temperature,
-        max_new_tokens=MAX_NEW_TOKENS[METHOD],
+        max_new_tokens=MAX_NEW_TOKENS[METHOD] if max_new_tokens is None else max_new_tokens,
         seed=seed,
     )
     rows = [

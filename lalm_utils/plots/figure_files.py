@@ -6,7 +6,10 @@ has just written, so that `redraw` needs nothing else.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
+import re
 from pathlib import Path
 
 import matplotlib as mpl
@@ -33,16 +36,49 @@ def save(name: str, table: pd.DataFrame, folder: str | Path) -> Path:
     return redraw(csv)
 
 
-def destination(folder: str | Path, *, model: str, benchmark: str) -> Path:
-    """Where a notebook's figures go: a run on another model or benchmark must not replace the default's.
+def destination(
+    folder: str | Path,
+    *,
+    model: str,
+    benchmark: str,
+    n: int | None = None,
+    seed: int = 0,
+    default_n: int | None = None,
+) -> Path:
+    """Where a notebook's figures go: no run may replace those of another one, and a trial not the committed ones.
 
-    `folder` itself for the embedded pair, else a folder in it that is named after both. A relative `folder`
-    is taken from the repository's root, wherever the notebook is executed; without a checkout, from there.
+    `folder` itself for the embedded pair by the notebook's own settings. Else a folder in it, called after model,
+    benchmark and what of `n` and `seed` is not the default, and, since names may end alike, the hash of all of these
+    with paths whole. default_n: the notebook's own `n`; without it any `n` counts as that.
+
+    A relative `folder` is taken from the root of the repository in which the notebook is executed, else of the one
+    that this package lies in; without a checkout, from the current folder.
     """
-    root = Path(__file__).resolve().parents[2]
-    base = (root if (root / "pyproject.toml").is_file() else Path.cwd()) / folder
-    names = [Path(name).name for name in (model, benchmark)]
-    return base if names == ["mini", "mini"] else base / "-".join(names)
+    base = (_checkout() or Path.cwd()) / folder
+    trial = default_n is not None and n != default_n
+    if (model, benchmark, seed) == ("mini", "mini", 0) and not trial:
+        return base
+    names = [re.sub(r"[^\w.-]+", "_", Path(name).name) or "run" for name in (model, benchmark)]
+    names += [
+        f"{letter}{value}"
+        for letter, value, usual in (("n", n, default_n or n), ("seed", seed, 0))
+        if value != usual
+    ]
+    whole = [_whole(model), _whole(benchmark), n, seed]
+    return base / "-".join([*names, hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:8]])
+
+
+def _whole(name: str) -> str:
+    """A path from the root, so that equal names in two places differ; "mini", a hub id or a server as it is."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if name != "mini" and path.exists() else name
+
+
+def _checkout() -> Path | None:
+    """The root of the repository around the current folder, else of the one around this file; None without any."""
+    here, own = Path.cwd(), Path(__file__).resolve().parents[2]
+    around = (root for root in (here, *here.parents) if (root / "lalm_utils" / "__init__.py").is_file())
+    return next((root for root in (*around, own) if (root / "pyproject.toml").is_file()), None)
 
 
 def redraw(csv: str | Path) -> Path:

@@ -5,8 +5,9 @@ the calls. A call that fails, after all its attempts, is a failed reply.
 
 What is sent: `temperature`, `max_tokens`, `top_p` 1, and, where replies are sampled, `n` and `seed`. Everything
 else is the server's own choice: vLLM, for one, takes repetition penalty and top-k from the model's stored
-generation settings unless told otherwise, and a penalty changes greedy replies too. Say so with
-`extra={"repetition_penalty": 1.0, "top_k": -1}`; not all servers know these fields, so they are not sent unasked.
+generation settings unless told otherwise, and a penalty changes greedy replies too. So `NEUTRAL` goes into `extra` if
+the server knows these fields, which the health check finds out: it takes them, and refuses a penalty that none can be.
+Of other servers a warning and `description` say that their own settings hold.
 
 Sample k has the seed `seed + k`, as far as the server heeds seeds. n samples are one request with `n` and the
 first sample's seed, which vLLM counts up for the others. Where a server gives fewer choices than that, or refuses
@@ -21,8 +22,8 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -36,7 +37,11 @@ from lalm_utils.server.chat import AudioPart
 from lalm_utils.server.http import Backoff, CallError, JsonClient
 
 KEYS = ("LALM_UTILS_API_KEY", "OPENAI_API_KEY")  # of the environment; the first that is set counts
-RESERVED = ("model", "messages", "n", "temperature", "max_tokens", "seed", "stream")
+LIMITS = ("max_tokens", "max_completion_tokens")  # what servers call the limit of a reply
+RESERVED = ("model", "messages", "n", "temperature", *LIMITS, "seed", "stream")
+NEUTRAL = {"repetition_penalty": 1.0, "top_k": -1}
+REFUSED = (400, 415, 422)  # statuses of servers that do not know a field, or a kind of part
+ALIKE = 5  # prompts of which all samples are equal, and none is not: a warning
 NO_LIST = (404, 405, 501)  # statuses of servers without a list of models
 NO_N = (400, 422)  # ... and without `n`
 CARD_FIELDS = ("id", "root", "parent", "owned_by")  # not "created", which for vLLM is the time of the request
@@ -65,7 +70,9 @@ class ApiModel:
         revision: str | None = None,
         extra: Mapping[str, Any] | None = None,
         window_seconds: float = 30.0,
-        audio_part: AudioPart = "input_audio",
+        audio_part: AudioPart | None = None,
+        limit_field: str | None = None,
+        neutral: bool | None = None,
         one_request: bool = True,
         continues: bool = False,
         concurrency: int = 8,
@@ -79,7 +86,9 @@ class ApiModel:
         """Ask the server for its list of models, and refuse a `model` that is not on it, or fails `probe` (`check`).
 
         extra: further fields of each request; window_seconds: of a clip, the rest is cut and the reply marked
-        truncated; audio_part: "audio_url" for SGLang before August 2026; continues: the server knows vLLM's
+        truncated; audio_part: "input_audio", or "audio_url" for SGLang before August 2026; limit_field: one of LIMITS;
+        neutral: whether NEUTRAL is sent. These three are found out by the health check where they are None; without
+        it they are "input_audio", "max_tokens" and False. continues: the server knows vLLM's
         continue_final_message, without which a prompt that ends in the assistant's turn is refused;
         concurrency: requests under way at once; retries: attempts after the first, on 429, 500, 502, 503, 504,
         timeouts and broken connections; timeouts in seconds. A key is read from $LALM_UTILS_API_KEY, else
@@ -90,11 +99,21 @@ class ApiModel:
         self.continues, self.concurrency = continues, concurrency
         self.settings = {
             "extra": dict(extra or {}),
-            "audio_part": audio_part,
+            "audio_part": audio_part or "input_audio",
             "one_request": one_request,
             "window_seconds": float(window_seconds),
         }
+        self.limit_field = limit_field or LIMITS[0]
         _check(**self.settings)
+        if self.limit_field not in LIMITS:
+            raise ModelError(f"limit_field={limit_field!r}: one of {', '.join(LIMITS)}.")
+        # what the health check tries, one after the other
+        self._parts = (audio_part,) if audio_part else get_args(AudioPart)
+        self._limits = (limit_field,) if limit_field else LIMITS
+        self._neutral, self.sampling = neutral, "not asked whether the server's own settings hold"
+        if neutral is not None:
+            self._set_sampling(neutral)
+        self._alike = self._unlike = 0  # prompts whose samples were all equal, and others
         self._one_request = one_request  # False once the server has answered one where it did not give n
         self._answered_as: set[tuple[str, str]] = set()  # (model, system fingerprint) of the answers so far
         try:
@@ -136,6 +155,8 @@ class ApiModel:
             "fingerprint": self.fingerprint,
             "revision": self.revision,
             "device": "the server's",
+            "sampling": self.sampling,
+            "limit_field": self.limit_field,
             "prompt_tokens": self.prompt_tokens or "not told",
             "concurrency": self.concurrency,
             "httpx": httpx.__version__,
@@ -150,7 +171,7 @@ class ApiModel:
         if prompt.turns and prompt.turns[-1].role == "assistant" and not self.continues:
             raise ModelError(
                 f"{self.name} is asked to go on with the assistant's turn, which the protocol does not know. "
-                "vLLM and SGLang do: load the model with continues=True."
+                "vLLM and SGLang do: load the model with continues=True (--server-option continues=true)."
             )
         return chat.render(prompt)
 
@@ -165,12 +186,19 @@ class ApiModel:
         first_sample: int = 0,
     ) -> list[list[Reply]]:
         """See `Model.generate`. ValueError for a setting out of its range."""
-        decoding = Decoding(
-            n=n, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, first_sample=first_sample
-        )
+        settings = {"n": n, "temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed}
+        replies = dict(self.arrivals(prompts, **settings, first_sample=first_sample))
+        return [replies[number] for number in range(len(prompts))]
+
+    def arrivals(self, prompts: Sequence[Prompt], **settings: Any) -> Iterator[tuple[int, list[Reply]]]:
+        """The number of each prompt and its replies, as they arrive; `settings` are those of `generate`."""
+        decoding = Decoding(**settings)
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="lalm-api")
         try:
-            return list(pool.map(lambda prompt: self._replies(prompt, decoding), prompts))
+            calls = {pool.submit(self._replies, prompt, decoding): i for i, prompt in enumerate(prompts)}
+            for call in as_completed(calls):
+                self._notice_copies(call.result(), decoding)
+                yield calls[call], call.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # an interrupt does not wait for what is under way
 
@@ -187,19 +215,38 @@ class ApiModel:
         ModelError for a reply that is empty or special tokens alone, which is all that some releases of transformers
         behind vLLM give, and for a prompt that is no longer with a clip than without: the clip was dropped. Whether
         the model makes use of what it hears is not seen here; `runs.with_silence` and `runs.swap_clips` tell.
+
+        Finds out on the way what was left open: `audio_part`, `limit_field`, and whether `NEUTRAL` is known.
         """
-        kind = self.settings["audio_part"]
+        faults: list[Exception] = []  # the first is about what servers mostly take
+        for kind in self._parts:
+            try:
+                self.settings["audio_part"], counts = kind, self._probe_clips(kind)
+                break
+            except (CallError, ModelError) as error:
+                faults.append(error)
+                if isinstance(error, CallError) and error.status not in REFUSED:
+                    raise
+        else:
+            self.settings["audio_part"] = self._parts[0]
+            raise faults[0]
+        if self._neutral is None:
+            self._set_sampling(self._knows_neutral())
+        return counts
+
+    def _probe_clips(self, kind: AudioPart) -> dict[str, int]:
         clip = chat.audio_part(chirp()[: round(self.settings["window_seconds"] * RATE)], kind)
-        reply, with_clip = self._probe([clip, {"type": "text", "text": PROBE}])
+        reply, with_clip, thoughts = self._probe_limits([clip, {"type": "text", "text": PROBE}])
         fault = reply.error or ("special tokens alone" if SPECIAL_TOKENS.fullmatch(reply.text) else "")
-        if fault:
+        if fault and not thoughts:  # a model that thinks is alive, and asked with more tokens later
             raise ModelError(
                 f"{self.model} gives no reply to a first question about a clip of a second: {fault}"
                 f"{f', {reply.text[:80]!r}' if reply.text else ''}. Check the model's and transformers' releases on "
-                "the server (vLLM with transformers 5.10.0 to 5.10.3 replies so); check=False skips this test."
+                "the server (vLLM with transformers 5.10.0 to 5.10.3 replies so); check=False (--no-check) skips this "
+                "test."
             )
         try:
-            _, without_clip = self._probe(PROBE)
+            _, without_clip, _ = self._probe(PROBE)
         except CallError:  # a server may refuse what has no clip
             without_clip = None
         if with_clip is None or without_clip is None:
@@ -213,9 +260,66 @@ class ApiModel:
             raise ModelError(
                 f"{self.model} gets no audio: a question has {with_clip} tokens with a clip and {without_clip} "
                 f"without, so the server drops the clip. Try another audio_part than {kind!r}, and check "
-                "that the server runs a model with audio; check=False skips this test."
+                "that the server runs a model with audio; check=False (--no-check) skips this test."
             )
         return {"with_clip": with_clip, "without_clip": without_clip}
+
+    def _probe_limits(self, content: list[dict[str, Any]]) -> tuple[Reply, int | None, str]:
+        """`_probe` under the first name of the limit that the server takes. CallError if it takes none."""
+        refusal: CallError | None = None
+        for field in self._limits:
+            self.limit_field = field
+            try:
+                return self._probe(content)
+            except CallError as error:
+                refusal = refusal or error
+                if error.status not in REFUSED:
+                    break
+        self.limit_field = self._limits[0]
+        raise refusal
+
+    def _knows_neutral(self) -> bool:
+        """Whether the server takes `NEUTRAL`, and refuses a penalty that none can be, so that it heeds these fields."""
+        body = self._body([{"role": "user", "content": PROBE}], Decoding(max_new_tokens=1))
+
+        def is_taken(fields: Mapping[str, Any]) -> bool | None:
+            try:
+                self._server.call("/chat/completions", body | fields, retries=0)
+            except CallError as error:
+                return False if error.status in REFUSED else None
+            return True
+
+        return is_taken({"repetition_penalty": -1.0}) is False and is_taken(NEUTRAL) is True
+
+    def _set_sampling(self, neutral: bool) -> None:
+        """Send `NEUTRAL` from now on, where `extra` does not say otherwise, or tell that the server's settings hold."""
+        extra = self.settings["extra"]
+        if neutral:
+            self.settings["extra"] = NEUTRAL | extra
+        if NEUTRAL.keys() <= self.settings["extra"].keys():
+            self.sampling = "as extra says"
+            return
+        self.sampling = f"the server's own, but for temperature and top_p: {', '.join(NEUTRAL)} are not sent"
+        if self._neutral is None:
+            log.warning(
+                "%s: the server does not take %s, so its own or the model's stored settings hold; a penalty changes "
+                "greedy replies too. Look them up, or set them by extra (--server-option extra=...)",
+                self.model, " and ".join(NEUTRAL),
+            )  # fmt: skip
+
+    def _notice_copies(self, replies: Sequence[Reply], decoding: Decoding) -> None:
+        """Warn, once, of a server whose samples are copies of one."""
+        texts = {reply.text for reply in replies if reply.finish != "failed"}
+        if not decoding.temperature or len(replies) < 2 or not texts:
+            return
+        self._alike, self._unlike = self._alike + (len(texts) == 1), self._unlike + (len(texts) > 1)
+        if self._alike == ALIKE and not self._unlike:
+            log.warning(
+                "%s: all samples of each of the first %d prompts are equal at temperature %g, so counting them counts "
+                "one. The server may give all choices one seed (one_request=False, --server-option one_request=false) "
+                "or not sample at all (transformers serve heeds do_sample in the model's generation_config.json).",
+                self.model, ALIKE, decoding.temperature,
+            )  # fmt: skip
 
     def close(self) -> None:
         """Close the connections."""
@@ -245,15 +349,16 @@ class ApiModel:
         values = ((key, (card or {}).get(key)) for key in CARD_FIELDS)
         return {key: value for key, value in values if isinstance(value, str)}
 
-    def _probe(self, content: str | list[dict[str, Any]]) -> tuple[Reply, int | None]:
-        """A greedy reply, and the tokens of its prompt, None where the server does not say. Raises CallError."""
+    def _probe(self, content: str | list[dict[str, Any]]) -> tuple[Reply, int | None, str]:
+        """A greedy reply, the tokens of its prompt (None: not said) and the thoughts before it. Raises CallError."""
         body = self._body([{"role": "user", "content": content}], Decoding(max_new_tokens=PROBE_TOKENS))
         answer = self._server.call("/chat/completions", body)
-        return chat.replies(answer, at_most=1)[0], chat.usage(answer, "prompt_tokens")
+        (reply,) = chat.replies(answer, at_most=1)
+        return reply, chat.usage(answer, "prompt_tokens"), chat.thoughts(answer["choices"][0])
 
     def _body(self, messages: list[dict[str, Any]], decoding: Decoding) -> dict[str, Any]:
         body = {"model": self.model, "messages": messages, "top_p": 1.0} | self.settings["extra"]
-        return body | {"temperature": decoding.temperature, "max_tokens": decoding.max_new_tokens}
+        return body | {"temperature": decoding.temperature, self.limit_field: decoding.max_new_tokens}
 
     def _replies(self, prompt: Prompt, decoding: Decoding) -> list[Reply]:
         try:

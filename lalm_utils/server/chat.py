@@ -22,6 +22,10 @@ from lalm_utils.server.http import CallError
 
 AudioPart = Literal["input_audio", "audio_url"]
 FINISHED = ("stop", "length")
+ENDS = {  # what servers call these, beside the protocol's own names
+    **dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence"), "stop"),
+    **dict.fromkeys(("max_tokens", "max_length"), "length"),
+}
 CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}  # as vLLM and SGLang call it
 
 Part = dict[str, Any]
@@ -112,6 +116,7 @@ def _reply(choice: dict[str, Any], n_tokens: int) -> Reply:
     message, end = choice.get("message"), choice.get("finish_reason")
     if end == "content_filter":
         return failed("the server's filter held the reply back (finish_reason content_filter)")
+    end = ENDS.get(end, end) if isinstance(end, str) else end
     if not isinstance(end, str) or end not in FINISHED:
         return failed(f"finish_reason {_short(end)}: only {' and '.join(FINISHED)} end a whole reply")
     if not isinstance(message, dict) or not isinstance(message.get("content"), str | None):
@@ -119,10 +124,30 @@ def _reply(choice: dict[str, Any], n_tokens: int) -> Reply:
     text = message.get("content") or ""
     if not text.strip():
         refusal = message.get("refusal")
-        return failed(f"the server refuses: {_short(refusal)}" if refusal else f"empty reply ({end})")
+        return failed(f"the server refuses: {_short(refusal)}" if refusal else _why_empty(choice, end))
     if not _is_unicode(text):
         return failed(f"half a surrogate pair in the reply, which is no Unicode: {_short(text)}")
     return Reply(text=text, n_tokens=n_tokens, finish=end)
+
+
+def thoughts(choice: Any) -> str:
+    """What a server with a reasoning parser keeps apart from the reply; "" if nothing."""
+    message = choice.get("message") if isinstance(choice, dict) else None
+    message = message if isinstance(message, dict) else {}
+    texts = (message.get(name) for name in ("reasoning_content", "reasoning"))
+    return next((text for text in texts if isinstance(text, str) and text.strip()), "")
+
+
+def _why_empty(choice: dict[str, Any], end: str) -> str:
+    if end == "length":
+        still = "the model was still thinking" if thoughts(choice) else "nothing but what is not shown came"
+        return f"empty reply (length): {still} at the limit of tokens; raise it (--max-new-tokens, max_new_tokens)"
+    if thoughts(choice):
+        return (
+            f"empty reply ({end}): all of it is in reasoning_content, so the server's reasoning parser does not fit "
+            "the model; start the server with another one, or with none"
+        )
+    return f"empty reply ({end})"
 
 
 def _is_unicode(text: str) -> bool:

@@ -41,16 +41,29 @@ HINTS = {
     404: "check the address, which usually ends in /v1, and the model's name",
     413: "the clips are too large for this server",
 }
+DIED = (
+    "; the server has answered before, so it died while answering or was stopped: see its own log for why, start it, "
+    "and ask again"
+)
 T = TypeVar("T")
 
 
 class CallError(RuntimeError):
     """There is no usable answer. `status` is the HTTP status where there was one."""
 
-    def __init__(self, message: str, *, status: int | None = None, retry: bool = False, after: float = 0.0):
-        """`retry`: another attempt may succeed, `after` so many seconds at the earliest."""
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry: bool = False,
+        after: float = 0.0,
+        broken: bool = False,
+    ):
+        """`retry`: another attempt may succeed, `after` so many seconds at the earliest. `broken`: there was no
+        connection, or it broke."""
         super().__init__(message)
-        self.status, self.retry, self.after = status, retry, after
+        self.status, self.retry, self.after, self.broken = status, retry, after, broken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +106,7 @@ class JsonClient:
                 "s: retries are at least 0, connections at least 1, and timeouts above 0"
             )
         url = _checked_address(address)
+        self._has_answered = False
         self.address, self.retries, self.read_timeout = str(url).rstrip("/"), retries, read_timeout
         self.backoff = backoff or Backoff()
         _check_key(key, url, allow_insecure)
@@ -121,15 +135,18 @@ class JsonClient:
         threading.Thread(target=_run, args=(self._loop,), name="lalm-http", daemon=True).start()
         self._stop = weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
 
-    def call(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def call(self, path: str, body: Mapping[str, Any] | None = None, *, retries: int | None = None) -> Any:
         """The parsed answer to GET address + path, or to POST where there is a body. Raises CallError."""
-        for attempt in range(self.retries + 1):
+        retries = self.retries if retries is None else retries
+        for attempt in range(retries + 1):
             try:
                 response, content = self._wait_for(self._send(path, body))
+                self._has_answered = True
                 return self._parse(response, content)
             except CallError as error:
-                if not error.retry or attempt == self.retries:
+                if not error.retry or attempt == retries:
                     tries = f" ({attempt + 1} attempts)" if attempt else ""
+                    tries += DIED if error.broken and self._has_answered else ""
                     # from None: what the server sent may hold the key, and a traceback would show it
                     raise CallError(self._line(f"{error}") + tries, status=error.status) from None
                 self.backoff.wait(attempt, error.after)
@@ -177,7 +194,9 @@ class JsonClient:
         except httpx.TimeoutException as error:
             raise CallError(f"no answer in time ({type(error).__name__})", retry=True) from error
         except httpx.TransportError as error:
-            raise CallError(f"the connection failed ({type(error).__name__}: {error})", retry=True) from error
+            raise CallError(
+                f"the connection failed ({type(error).__name__}: {error})", retry=True, broken=True
+            ) from error
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # of an address to go on to
             raise CallError(f"the answer is not HTTP ({type(error).__name__}: {error})") from error
 
