@@ -15,8 +15,12 @@ of their own (refused_to_...), but are neither right nor wrong, so they enter ne
 `low` and `high` bound a percentile-bootstrap interval by item (level 0.95), paired where there are two tables,
 pooled groups stratified by modality. An RGI with ΔCon = 0, ΔHum = 0 or both is +inf, -inf or NaN, and the row's
 `status` says which. Resamples may be so too: infinite ones keep their place in the order (a bound may be
-infinite), undefined ones are left out; the columns `infinite` and `undefined` count both. An interval of no
-width, as around 0 of n, says that no resample can differ from the data, not that the value is certain.
+infinite), undefined ones are left out; the columns `infinite` and `undefined` count both. Where more than half
+are undefined there is no interval, and the status says so.
+
+Where all resamples equal the data, as at 0 of n and n of n, a bootstrap interval would have no width and look
+certain. A share of the items (SHARES) or a number of them (TRANSITIONS) then has Wilson's interval; a difference,
+a ratio or a mix of shares has none, and the status says "no interval".
 
 Metrics of one table, shares in [0, 1]
 --------------------------------------
@@ -69,8 +73,8 @@ from lalm_utils import bootstrap, outcomes
 from lalm_utils.outcomes import REPLY_OUTCOMES, Outcome, OutcomeError, validate
 
 __all__ = [
-    "CHANGES", "GAINS", "METRICS", "TRANSITIONS", "accuracy", "compare", "cut_clips", "delta_con", "delta_hum",
-    "evaluate", "pair", "refusal_by_kind", "refusal_con", "refusal_excess", "refusal_hum", "refusal_rgi",
+    "CHANGES", "GAINS", "METRICS", "SHARES", "TRANSITIONS", "accuracy", "compare", "cut_clips", "delta_con",
+    "delta_hum", "evaluate", "pair", "refusal_by_kind", "refusal_con", "refusal_excess", "refusal_hum", "refusal_rgi",
     "refusal_youden_j", "rejection_rate", "reliability", "rgi", "rgi_excess", "rgi_null", "transition_table",
     "truthfulness", "validate", "youden_j",
 ]  # fmt: skip
@@ -281,6 +285,16 @@ GAINS = {
     "refusal_rgi": refusal_rgi, "refusal_excess": refusal_excess,
 }  # fmt: skip
 CHANGES = tuple(f"{name}_change" for name in METRICS)
+# A number of items over all items: these have Wilson's interval where the bootstrap's has no width.
+SHARES = (
+    "accuracy",
+    "truthfulness",
+    "rejection_rate",
+    "delta_con",
+    "delta_hum",
+    "refusal_con",
+    "refusal_hum",
+)
 
 
 # ---- tables of metrics
@@ -524,7 +538,8 @@ def _metric_table(
         rows += [bootstrap.row(group.label, name, value, n=n) for name, value in group.plain.items()]
         for name in names:
             values, status = (measure(name, counts), measure(name, resamples)), why_not_finite(name, counts)
-            rows.append(bootstrap.row(group.label, name, *values, n=n, level=level, status=status))
+            options = {"level": level, "status": status, "maximum": maximum(name, n)}
+            rows.append(bootstrap.row(group.label, name, *values, n=n, **options))
     return bootstrap.tidy(rows, sorted(outcomes.as_ids(exclude)))
 
 
@@ -547,6 +562,11 @@ def measure(name: str, counts: Counts | Transitions) -> Value:
         return METRICS[name](counts)
     value = METRICS[level](counts.after)
     return value - METRICS[level](counts.before) if name in CHANGES else value
+
+
+def maximum(name: str, n: int) -> float | None:
+    """What a share or a number of n items can be at most; None for a metric that is neither."""
+    return 1.0 if name in SHARES else float(n) if name in TRANSITIONS else None
 
 
 def why_not_finite(name: str, counts: Counts | Transitions) -> str:

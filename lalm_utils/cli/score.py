@@ -41,9 +41,9 @@ def score(
     """The report: one object per modality, then "overall".
 
     Each has n (all items), the five outcomes (they sum to n; wrong is without the unreadable), scored
-    (items that the metrics rest on), metrics.METRICS, intervals {metric: [low, high]} and status {metric:
-    why it is null}. With `before`, the baseline's file, it also has paired (items), metrics.GAINS, flows
-    {name: items}, before (the baseline's own numbers), and resamples {metric: {infinite, undefined}} where
+    (items that the metrics rest on), metrics.METRICS, intervals {metric: [low, high], or null} and status {metric:
+    why it or its interval is null}. With `before`, the baseline's file, it also has paired (items), metrics.GAINS,
+    flows {name: items}, before (the baseline's own numbers), and resamples {metric: {infinite, undefined}} where
     bootstrap draws were not finite. "overall" also has release {name, sha256} (of the benchmark, by its content),
     sources, missing (ids) and bootstrap (its settings). Where the file says which clips were cut, each has
     clips: n, cut, accuracy and accuracy_without the cut ones, all of items with a reply. With `official`, each
@@ -91,6 +91,7 @@ def as_text(report: Mapping[str, Any]) -> str:
         parts.append(
             _grid({group: fields["flows"] | fields for group, fields in report.items()}, metrics.TRANSITIONS)
         )
+    parts += _undefined_resamples(report)
     if overall.get("clips", {}).get("cut"):
         parts.append("Clips cut at the model's window, and accuracy without them, of the items with a reply")
         parts.append(_plain_grid(report, "clips", ("n", "cut", "accuracy", "accuracy_without")))
@@ -210,9 +211,12 @@ def _fields(rows: pd.DataFrame, names: Collection[str], why: str) -> dict[str, A
     values, intervals, status, resamples = {}, {}, {}, {}
     for row in rows[rows["metric"].isin(list(names))].itertuples():
         value = values[row.metric] = None if why else _finite(row.value)
-        intervals[row.metric] = None if value is None else [_finite(row.low), _finite(row.high)]
+        without = value is None or math.isnan(row.low)
+        intervals[row.metric] = None if without else [_finite(row.low), _finite(row.high)]
         if value is None:
             status[row.metric] = why or f"{row.value} ({row.status})"
+        elif row.status:
+            status[row.metric] = row.status
         if row.infinite or row.undefined:
             resamples[row.metric] = {"infinite": row.infinite, "undefined": row.undefined}
     return (
@@ -229,6 +233,19 @@ def _grid(report: Mapping[str, Mapping], names: Collection[str]) -> str:
         {"": group} | {str(name): _cell(fields, name) for name in names} for group, fields in report.items()
     ]
     return pd.DataFrame(rows).to_string(index=False)
+
+
+def _undefined_resamples(report: Mapping[str, Mapping]) -> list[str]:
+    """Which intervals lack some resamples, as a paragraph, or nothing."""
+    n_boot = report["overall"]["bootstrap"]["n_boot"]
+    lines = [
+        f"  {group}, {name}: {counts['undefined']}"
+        for group, fields in report.items()
+        for name, counts in fields.get("resamples", {}).items()
+        if counts["undefined"] and fields[name] is not None
+    ]
+    title = f"Undefined resamples of {n_boot}, left out (an interval that lost more than half is withheld)"
+    return ["\n".join([title, *lines])] if lines else []
 
 
 def _official_grid(report: Mapping[str, Mapping]) -> str:
@@ -252,5 +269,7 @@ def _cell(fields: Mapping[str, Any], name: str) -> str:
         return fields["status"][name].partition(":")[0]
     if isinstance(value, int):
         return str(value)
+    if fields["intervals"][name] is None:
+        return f"{value:.3f} (no interval)"
     low, high = (math.inf if bound is None else bound for bound in fields["intervals"][name])
     return bootstrap.interval_text(value, low, high, digits=3, infinite="open")
