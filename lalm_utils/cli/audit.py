@@ -80,9 +80,7 @@ def report(
     and text_only (the table's path or None). A p that is not computed is null."""
     items = benchmarks.load(benchmark, split=split, need_clips=False)
     rows, release = facts(items, clips=clips), releases.identify(items)
-    frame = table(
-        rows, text_only=None if text_only is None else pd.read_csv(text_only, keep_default_na=False)
-    )
+    frame = table(rows, text_only=None if text_only is None else outcomes.read_table(text_only))
     measures: dict[str, dict[str, Any]] = {}
     for row in frame.itertuples():
         value = row.value if math.isfinite(row.value) else None
