@@ -35,6 +35,7 @@ BASELINE, OUT, IN = "Baseline", "LoRA SFT", "LoRA SFT, in domain"
 SETTING_METRICS = ("accuracy", "truthfulness", "rejection_rate", "reliability", "youden")
 METHOD_METRICS = (
     "accuracy", "reliability", "accuracy_change", "reliability_change", "rgi", "rgi_null", "rgi_excess", "youden",
+    "refusal_youden",
 )  # fmt: skip
 METHOD_COLUMNS = ("method", "group", "metric", "source", "value", "low", "high", "n", "status")
 WHOLE = (  # metrics that are numbers of items

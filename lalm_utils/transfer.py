@@ -39,7 +39,7 @@ __all__ = [
 METRICS = ("rgi", "rgi_excess", "delta_con", "delta_hum", "reliability")
 IDK, SHUFFLED, RANDOM = "IDK labels", "shuffled labels", "random refusal"
 NULLS = {"rgi": "rgi_null", "refusal_rgi": "rgi_null"}  # the metrics whose null moves with the baseline
-NULL_ZERO = ("rgi_excess", "refusal_excess", "youden")  # those whose null is zero
+NULL_ZERO = ("rgi_excess", "refusal_excess", "youden", "refusal_youden")  # those whose null is zero
 Runs = Mapping[str, Sequence[pd.DataFrame]]  # modality trained on to outcome tables, one per training seed
 Run = tuple[str, str, int]  # family, modality trained on, training seed (its index in the list)
 
