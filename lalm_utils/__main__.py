@@ -1,4 +1,4 @@
-"""Command line: `python -m lalm_utils COMMAND`.
+"""Command line: `python -m lalm_utils COMMAND`, or `lalm COMMAND`.
 
 A command lives in its own module, whose `add_command(commands)` adds a parser that sets `run(args) -> exit
 code`.
@@ -7,8 +7,10 @@ code`.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from lalm_utils.cli import audit, bench, finetune, run, score, submissions
 
@@ -22,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(
-        prog="python -m lalm_utils",
+        prog="lalm" if Path(sys.argv[0]).stem == "lalm" else "python -m lalm_utils",
         description="Ask models, score replies made elsewhere, write official submissions, audit a benchmark, teach "
         "models to refuse, and measure a machine's speed.",
     )
@@ -30,7 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     for module in COMMANDS:
         module.add_command(commands)
     args = parser.parse_args(argv)
-    return args.run(args)
+    try:
+        code = args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, such as `head`, has had enough; the interpreter must not flush to it again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # 128 + SIGPIPE, as of any other command
+    return code
 
 
 if __name__ == "__main__":

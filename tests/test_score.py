@@ -213,3 +213,20 @@ def test_the_module_runs_as_a_command_without_a_model_or_a_traceback(tmp_path):
     assert done.returncode == 2
     assert "not JSON at line 1" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_stops_early_gets_no_traceback(tmp_path):
+    path = file(tmp_path / "p.json", sound={"correct": 1})
+    program = "import os, sys; from lalm_utils.__main__ import main\n"
+    program += (
+        "read, write = os.pipe(); os.close(read); os.dup2(write, 1); sys.exit(main(['score', sys.argv[1]]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_the_command_calls_itself_as_it_was_called(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/lalm"])
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert capsys.readouterr().out.startswith("usage: lalm ")
