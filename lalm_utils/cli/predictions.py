@@ -10,6 +10,7 @@ A reply that is absent, null, NaN or blank is *missing*, and its item has the ou
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,14 +46,16 @@ def table(predictions: Sequence[Prediction], path: Path) -> pd.DataFrame:
     return outcomes.table(items, replies, model=path.name, method="", seed=0)
 
 
-def records(path: Path) -> list[Prediction]:
+def records(path: Path, questions: Path | None = None) -> list[Prediction]:
     """All predictions of a file, in order, checked.
 
+    With `questions`, an official question file, `path` needs an id and a reply in each record, or maps ids to
+    replies; the two are joined by id. Questions without a reply are missing ones; replies to no question are refused.
     Raises PredictionError: no such file, not JSON, empty, a duplicate id, an answer that is no option or is
     withheld, an unanswerable item, a reply that is not text, reply keys that conflict, or no reply at all.
     """
     predictions: dict[str, Prediction] = {}
-    for position, record in _records(path):
+    for position, record in _records(path) if questions is None else _join_by_id(path, questions):
         item = _item(position, record)
         if item.id in predictions:
             raise PredictionError(
@@ -67,6 +70,43 @@ def records(path: Path) -> list[Prediction]:
     return list(predictions.values())
 
 
+def _join_by_id(path: Path, questions: Path) -> list[tuple[str, Mapping[str, Any]]]:
+    """The records of `questions`, each with the reply that `path` holds under its id."""
+    replies: dict[Any, Mapping[str, Any]] = {}
+    for position, record in _replies(path):
+        if record.get("id") is None:
+            raise PredictionError(f"{position}: no id; replies are joined with {questions} by id; add it")
+        if record["id"] in replies:
+            raise PredictionError(
+                f"{position}: duplicate id {short_repr(record['id'])}; keep one reply to an item"
+            )
+        replies[record["id"]] = {key: record[key] for key in (*REPLY_KEYS, CUT_KEY) if key in record}
+    asked = _records(questions)
+    unknown = sorted(set(map(str, replies)) - {str(record.get("id")) for _, record in asked})
+    if unknown:
+        raise PredictionError(
+            f"{path}: {len(unknown)} ids are not in {questions}, e.g. {short_repr(unknown[0])}; give the file of "
+            "the questions that were asked"
+        )
+    by_id = {str(name): reply for name, reply in replies.items()}
+    bare = ({key: value for key, value in record.items() if key not in REPLY_KEYS} for _, record in asked)
+    return [
+        (position, record | by_id.get(str(record.get("id")), {}))
+        for (position, _), record in zip(asked, bare)
+    ]
+
+
+def _replies(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
+    """The records of a file of replies; a map from id to reply is a record per id."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return _records(path)  # JSON lines, or a reason why not
+    if not isinstance(content, dict) or "id" in content:
+        return _records(path)
+    return [(str(path), {"id": name, REPLY_KEYS[0]: reply}) for name, reply in content.items()]
+
+
 def _records(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
     try:
         return list(benchmarks.json_records(path))
@@ -78,6 +118,11 @@ def _item(position: str, record: Mapping[str, Any]) -> items.Item:
     """The record as an item. Its clip is a stand-in: where the audio once lay is of no concern."""
     kind = "mmau" if "task" in record else "mmar"
     modality = record.get("task", record.get("modality"))
+    if modality is None and "choices" not in record and set(REPLY_KEYS) & set(record):
+        raise PredictionError(
+            f"{position}, item {short_repr(record.get('id'))}: no question, only {', '.join(map(str, record))}; give "
+            "the file of the questions too, to be joined by id: --questions FILE"
+        )
     if modality is None:
         raise PredictionError(
             f"{position}, item {short_repr(record.get('id'))}: no modality; MMAU has it under task, MMAR under "

@@ -33,6 +33,7 @@ def score(
     path: str | Path,
     before: str | Path | None = None,
     *,
+    questions: str | Path | None = None,
     exclude_failed: bool = False,
     official: bool = False,
     n_boot: int = 2000,
@@ -48,10 +49,12 @@ def score(
     sources, missing (ids) and bootstrap (its settings). Where the file says which clips were cut, each has
     clips: n, cut, accuracy and accuracy_without the cut ones, all of items with a reply. With `official`, each
     has official: what submissions.compare says of the predictions. A bound of an interval is null where it is
-    infinite. Raises PredictionError, and OutcomeError for unequal sets of items or other questions under one id.
+    infinite. `questions` is a file with which the replies are joined by id (predictions.records).
+    Raises PredictionError, and OutcomeError for unequal sets of items or other questions under one id.
     """
     sources = {"predictions": Path(path)} | ({"before": Path(before)} if before is not None else {})
-    records = {role: predictions.records(file) for role, file in sources.items()}
+    asked = None if questions is None else Path(questions)
+    records = {role: predictions.records(file, asked) for role, file in sources.items()}
     tables = {role: predictions.table(records[role], file) for role, file in sources.items()}
     release = releases.identify([each.item for each in records["predictions"]])
     options = {"n_boot": n_boot, "level": LEVEL, "seed": seed}
@@ -127,6 +130,12 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--before", type=Path, metavar="BASELINE", help="replies to the same items before the method"
     )
+    parser.add_argument(
+        "--questions",
+        type=Path,
+        metavar="FILE",
+        help="the question file, where PREDICTIONS has only ids and replies",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the report there, as JSON")
     parser.add_argument(
         "--exclude-failed",
@@ -145,12 +154,11 @@ def run(args: argparse.Namespace) -> int:
     """Score, write, print. Returns the exit code: 0 (withheld metrics are no error), or 2 with a reason."""
     try:
         if args.json and args.json.resolve() in {
-            file.resolve() for file in (args.predictions, args.before) if file
+            file.resolve() for file in (args.predictions, args.before, args.questions) if file
         }:
             raise PredictionError(f"{args.json}: --json would overwrite its own input; name another file")
-        report = score(
-            args.predictions, args.before, exclude_failed=args.exclude_failed, official=args.official
-        )
+        options = {"exclude_failed": args.exclude_failed, "official": args.official}
+        report = score(args.predictions, args.before, questions=args.questions, **options)
         if args.json:
             args.json.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     except (PredictionError, OutcomeError) as error:
