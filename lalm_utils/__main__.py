@@ -1,4 +1,4 @@
-"""Command line: `python -m lalm_utils COMMAND`.
+"""Command line: `python -m lalm_utils COMMAND`, or `lalm COMMAND`.
 
 A command lives in its own module, whose `add_command(commands)` adds a parser that sets `run(args) -> exit code` and
 `faults`, further exceptions by which it refuses its input.
@@ -7,9 +7,11 @@ A command lives in its own module, whose `add_command(commands)` adds a parser t
 from __future__ import annotations
 
 import argparse
+import os
 import sqlite3
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from lalm_utils.cli import audit, bench, finetune, refuse, run, score, submissions
 from lalm_utils.cli.distributed import RankError
@@ -31,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(
-        prog="python -m lalm_utils",
+        prog="lalm" if Path(sys.argv[0]).stem == "lalm" else "python -m lalm_utils",
         description="Ask models, score replies made elsewhere, write official submissions, audit a benchmark, teach "
         "models to refuse, and measure a machine's speed.",
     )
@@ -40,13 +42,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         module.add_command(commands)
     args = parser.parse_args(argv)
     try:
-        return args.run(args)
+        code = args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader, such as `head`, has had enough; the interpreter must not flush to it again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # 128 + SIGPIPE, as of any other command
     except RankError as error:
         return refuse(error, 1)
     except (*FAULTS, *args.faults) as error:
         return refuse(error)
     except KeyboardInterrupt:
         return refuse("stopped; what is stored so far is kept, and the same command goes on from there", 130)
+    return code
 
 
 if __name__ == "__main__":

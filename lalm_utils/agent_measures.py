@@ -114,7 +114,7 @@ def caption_content(
         for name in ("recall", "precision", "recall_another_clip"):
             values = part[name].to_numpy(float)
             defined = ~np.isnan(values)
-            rows.append(_ratio(group, name, np.nan_to_num(values), defined.astype(int), weights, level))
+            rows.append(_ratio(group, name, np.nan_to_num(values), defined.astype(int), weights, level, 1.0))
         rows.append(bootstrap.row(group, LEFT_OUT, n_clips - len(part), n=len(part)))
     return bootstrap.tidy(rows, [])
 
@@ -142,10 +142,11 @@ def _scores(captions: pd.DataFrame, labelled: pd.DataFrame, kind: str) -> pd.Dat
 
 
 def _ratio(
-    group: str, metric: str, top: np.ndarray, bottom: np.ndarray, weights: np.ndarray | None, level: float
-) -> dict:
+    group: str, metric: str, top: np.ndarray, bottom: np.ndarray, weights: np.ndarray | None, level: float,
+    maximum: float | None = None,
+) -> dict:  # fmt: skip
     n = int((bottom > 0).sum())
     if weights is None or not n:
         return bootstrap.row(group, metric, np.nan, n=0, status="no clips")
     value, resampled = bootstrap.ratio(top, bottom, weights)
-    return bootstrap.row(group, metric, value, resampled, n=n, level=level)
+    return bootstrap.row(group, metric, value, resampled, n=n, level=level, maximum=maximum)

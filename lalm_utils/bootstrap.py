@@ -24,6 +24,7 @@ __all__ = [
     "COLUMNS", "check", "generator", "interval_text", "percentile", "ratio", "resample", "row", "tidy", "weights",
     "wilson",
 ]  # fmt: skip
+NO_WIDTH = "no interval: no resample differs"
 COLUMNS = ("group", "metric", "value", "low", "high", "n", "infinite", "undefined", "status")
 
 
@@ -85,11 +86,12 @@ def percentile(values: np.ndarray, level: float = 0.95) -> tuple[float, float, i
 
     Infinite values keep their place at the ends of the order, so that a bound may be infinite; undefined ones
     (NaN) have no place, are left out, and counted. Bounds are resampled values, nothing is interpolated.
-    Returns (low, high, infinite, undefined); low and high are NaN where no value is defined.
+    Returns (low, high, infinite, undefined); low and high are NaN where more than half of the values are
+    undefined: the rest would be an interval of other data.
     """
     defined = np.sort(values[~np.isnan(values)])
     infinite, undefined = int(np.isinf(defined).sum()), int(values.size - defined.size)
-    if not defined.size:
+    if undefined > defined.size:
         return np.nan, np.nan, infinite, undefined
     tail = (1 - level) / 2
     low = defined[int(np.floor(tail * (defined.size - 1)))]
@@ -109,19 +111,30 @@ def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
 
 def row(group: str, metric: str, value: float, resamples: np.ndarray | None = None, *, n: int,
-        level: float = 0.95, status: str = "") -> dict:  # fmt: skip
+        level: float = 0.95, status: str = "", maximum: float | None = None) -> dict:  # fmt: skip
     """One row of a metric table. Without resamples, or where the value itself is not finite, it has no interval.
 
     A statistic that is infinite in the data is so in every resample: its percentile interval would only look
-    sure.
+    sure. So would one of no width, where all resamples equal the value. `maximum` says that the metric is a share of
+    the n items (1.0) or a number of them (n): it then gets Wilson's interval; any other metric gets none, and
+    the status says so, as it does where more than half of the resamples are undefined.
     """
     value = float(value)
     low = high = np.nan
     infinite = undefined = 0
     if resamples is not None:
-        low, high, infinite, undefined = percentile(np.asarray(resamples, dtype=float), level)
+        resamples = np.asarray(resamples, dtype=float)
+        low, high, infinite, undefined = percentile(resamples, level)
     if not np.isfinite(value):
         low = high = np.nan
+    elif resamples is not None and undefined > resamples.size / 2:
+        status = status or f"no interval: {undefined} of {resamples.size} resamples undefined"
+    elif resamples is not None and np.allclose(resamples[~np.isnan(resamples)], value, rtol=0, atol=1e-12):
+        if maximum is None or not n:
+            low = high = np.nan
+            status = status or NO_WIDTH
+        else:
+            low, high = (maximum * bound for bound in wilson(round(value / maximum * n), n, level))
     return dict(zip(COLUMNS, (group, metric, value, low, high, n, infinite, undefined, status), strict=True))
 
 

@@ -100,7 +100,8 @@ def predictors(
     accuracy_form: accuracy where the form was kept minus accuracy where it was not.
     Refused and unreadable replies are left out: an unreadable one has lost its form by definition. Some tasks
     call for longer steps and are harder too, so this is no effect of length. Columns: bootstrap.COLUMNS, `group`
-    being the method; bootstrap by item, stratified by modality; n counts the replies.
+    being the method; bootstrap by item, stratified by modality; n counts the replies. Steps that are all equally
+    long tell nothing at all: their AUROC has a status in place of an interval.
     """
     bootstrap.check(n_boot=n_boot, level=level)
     rows = []
@@ -114,6 +115,8 @@ def predictors(
                 weights = bootstrap.weights(part["modality"], n_boot=n_boot, seed=seed)
                 value, resampled = measure(part[column].to_numpy(float), right, weights)
             status = "" if np.isfinite(value) else "one of the two kinds is missing"
+            if metric == "auroc_words" and part["words"].nunique() == 1:
+                status = status or "no interval: all are equally long"
             rows.append(bootstrap.row(method, metric, value, resampled, n=n, level=level, status=status))
     return bootstrap.tidy(rows, [])
 

@@ -1,7 +1,8 @@
 """Is a method better than chance, and which runs differ: paired tests, random refusal, knowledge quadrants.
 
 In: outcome tables over the same items. Out: a table of tests (`mcnemar_table`), a method beside random refusal
-(`random_refusal_baseline`), knowledge quadrants (`quadrants`). No model is asked: refusing at random needs none.
+(`random_refusal_baseline`, `beside_nulls`) or beside a control at equal share (`at_equal_share`), knowledge
+quadrants (`quadrants`). No model is asked: refusing at random needs none.
 
 Conventions
 -----------
@@ -13,7 +14,8 @@ Random refusal is the control of every method that refuses. It refuses as many i
 method does, drawn at random among those that the baseline answered, and repeats the baseline's answer to all
 others. So it costs right answers and saves wrong ones in proportion to how many there are, and leaves every
 other answer unchanged. What a method has beyond it, it has by knowing which of its answers to give up (or, in
-ΔCon and ΔHum, by answering anew).
+ΔCon and ΔHum, by answering anew). Where parts of the items can be told apart without listening, such as questions with
+unfamiliar words, blind refusal *within* these parts is the control that says whether anything was heard.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ from lalm_utils.metrics import Transitions
 from lalm_utils.outcomes import Outcome, OutcomeError
 
 __all__ = [
-    "PROPERTIES", "QUADRANTS", "holm", "mcnemar", "mcnemar_table", "quadrants", "random_refusal",
-    "random_refusal_baseline",
+    "PROPERTIES", "QUADRANTS", "at_equal_share", "beside_nulls", "holm", "mcnemar", "mcnemar_table", "quadrants",
+    "random_refusal", "random_refusal_baseline",
 ]  # fmt: skip
 PROPERTIES = {"correct": ("correct",), "truthful": ("correct", "refused")}
 CONTROLLED = ("rgi", "delta_con", "delta_hum", "reliability", "truthfulness")
@@ -121,13 +123,15 @@ def random_refusal(strata: Mapping[str, np.ndarray], *, draws: int, seed: int) -
 
 def random_refusal_baseline(
     before: pd.DataFrame, after: pd.DataFrame, names: Sequence[str] = CONTROLLED, *,
-    exclude: Collection[str] = (), by: str | None = "modality", draws: int = 2000, level: float = 0.95,
-    seed: int = 0,
+    exclude: Collection[str] = (), by: str | None = "modality", strata: Sequence[str] = ("modality",),
+    draws: int = 2000, level: float = 0.95, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """A method beside random refusal of as many items per modality, over `draws` random choices of them.
 
-    names : metrics that metrics.measure knows. Returns a row per group and metric: group, metric, value (the
-    method's), random (mean over the finite draws), low, high (the range that holds `level` of the draws), p,
+    names : metrics that metrics.measure knows. strata : columns of `before` within which as many items are
+    refused as the method refuses there. With more than the modality, such as ("modality", "novel"), the control
+    knows what the columns tell, and is blind within them. Returns a row per group and metric: group, metric,
+    value (the method's), random (mean over the finite draws), low, high (the range that holds `level` of the draws), p,
     refused (items that the method refuses), n, infinite, undefined (draws), status (why value is not finite).
     The range is that of chance on these very items; it is no interval by item.
 
@@ -138,7 +142,7 @@ def random_refusal_baseline(
     """
     bootstrap.check(n_boot=draws, level=level)
     rows = []
-    for group in metrics.transition_groups(before, after, exclude=exclude, by=by):
+    for group in metrics.transition_groups(before, after, exclude=exclude, by=by, strata=strata):
         control = random_refusal(group.strata, draws=draws, seed=seed)
         refused = int(group.counts.cells[:, REFUSED].sum())
         for name in names:
@@ -151,6 +155,73 @@ def random_refusal_baseline(
                 "status": metrics.why_not_finite(name, group.counts),
             })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def beside_nulls(
+    before: pd.DataFrame, after: pd.DataFrame, nulls: Mapping[str, Sequence[str]], *,
+    exclude: Collection[str] = (), n_boot: int = 2000, level: float = 0.95, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """What a method's refusals have above random refusal, for several kinds of it.
+
+    nulls : a name to the columns within whose parts refusal is blind, such as {"pooled": [], "within strata":
+    ["novel", "task", "modality"]}. Columns of bootstrap.COLUMNS, `group` being the null's name; metrics
+    refusal_excess (metrics.stratified_excess) and refusal_youden (metrics.stratified_youden). Bootstrap by item,
+    each part keeping its number of items; parts of a few items make the interval too narrow. Raises OutcomeError
+    as metrics.pair does, and for an unknown column.
+    """
+    bootstrap.check(n_boot=n_boot, level=level)
+    functions = {"refusal_excess": metrics.stratified_excess, "refusal_youden": metrics.stratified_youden}
+    rows = []
+    for null, columns in nulls.items():
+        [group] = metrics.transition_groups(before, after, exclude=exclude, by=None, strata=columns)
+        data = [Transitions(cells=cells) for cells in group.strata.values()]
+        draws = [
+            Transitions(cells=bootstrap.resample({name: cells}, n_boot=n_boot, seed=seed))
+            for name, cells in group.strata.items()
+        ]
+        for name, function in functions.items():
+            options = {
+                "n": int(group.counts.n),
+                "level": level,
+                "status": metrics.why_not_finite(name, group.counts),
+            }
+            rows.append(bootstrap.row(null, name, function(data, data), function(draws, draws), **options))
+    return bootstrap.tidy(rows, sorted(outcomes.as_ids(exclude)))
+
+
+def at_equal_share(
+    before: pd.DataFrame, run: pd.DataFrame, control: pd.DataFrame, *,
+    exclude: Collection[str] = (), n_boot: int = 2000, level: float = 0.95, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """Youden's J of the refusals of a run and of a control that refuses another number, at the smaller share of both.
+
+    The one that refuses more takes refusals back at random (metrics.youden_at_share). Columns of
+    bootstrap.COLUMNS; groups "run", "control" and "run - control", metric refusal_youden. Paired bootstrap by
+    item, stratified by modality; the share is the smaller one of each resample. Raises OutcomeError as
+    metrics.pair does.
+    """
+    bootstrap.check(n_boot=n_boot, level=level)
+    codes = [metrics.pair_codes(before, table, exclude=exclude) for table in (run, control)]
+    joint = 4 * codes[0] + codes[1].loc[codes[0].index] % 4  # before, run, control
+    modality = before.set_index("item").loc[joint.index, "modality"]
+    strata = {
+        str(name): np.bincount(rows, minlength=64).reshape(4, 4, 4) for name, rows in joint.groupby(modality)
+    }
+    data, draws = sum(strata.values()), bootstrap.resample(strata, n_boot=n_boot, seed=seed)
+    values, resamples = _equal_share(data), _equal_share(draws)
+    rows = [
+        bootstrap.row(name, "refusal_youden", values[name], resamples[name], n=len(joint), level=level)
+        for name in values
+    ]
+    return bootstrap.tidy(rows, sorted(outcomes.as_ids(exclude)))
+
+
+def _equal_share(cells: np.ndarray) -> dict[str, metrics.Value]:
+    """J of run, control and their difference; cells [shape=(..., before, run, control)]."""
+    sides = {"run": Transitions(cells=cells.sum(axis=-1)), "control": Transitions(cells=cells.sum(axis=-2))}
+    share = np.minimum(*(metrics.refusal_share(pairs, pairs) for pairs in sides.values()))
+    values = {name: metrics.youden_at_share(pairs, pairs, share) for name, pairs in sides.items()}
+    return values | {"run - control": values["run"] - values["control"]}
 
 
 def finite_mean(values: np.ndarray) -> float:

@@ -15,8 +15,12 @@ of their own (refused_to_...), but are neither right nor wrong, so they enter ne
 `low` and `high` bound a percentile-bootstrap interval by item (level 0.95), paired where there are two tables,
 pooled groups stratified by modality. An RGI with ΔCon = 0, ΔHum = 0 or both is +inf, -inf or NaN, and the row's
 `status` says which. Resamples may be so too: infinite ones keep their place in the order (a bound may be
-infinite), undefined ones are left out; the columns `infinite` and `undefined` count both. An interval of no
-width, as around 0 of n, says that no resample can differ from the data, not that the value is certain.
+infinite), undefined ones are left out; the columns `infinite` and `undefined` count both. Where more than half
+are undefined there is no interval, and the status says so.
+
+Where all resamples equal the data, as at 0 of n and n of n, a bootstrap interval would have no width and look
+certain. A share of the items (SHARES) or a number of them (TRANSITIONS) then has Wilson's interval; a difference,
+a ratio or a mix of shares has none, and the status says "no interval".
 
 Metrics of one table, shares in [0, 1]
 --------------------------------------
@@ -37,6 +41,10 @@ Metrics of two tables
 * :func:`youden_j`: a wrong answer's chance to be given up less a right answer's.
 * :func:`refusal_con`, :func:`refusal_hum`, :func:`refusal_rgi`, :func:`refusal_excess`,
   :func:`refusal_youden_j`: the same from refusals only.
+* :func:`stratified_excess`, :func:`stratified_youden`: those above random refusal within parts of the items that
+  can be told apart without listening, such as novel, task and modality.
+* :func:`churn_excess`, :func:`churn_youden`: what answers drawn anew give by themselves, a zero of its own.
+* :func:`youden_at_share`: J of refusals at another run's share of refusals.
 * :func:`transition_table`: how many items went from each outcome to each.
 
 >>> baseline = pd.DataFrame({"item": range(5), "modality": "sound", "answerable": True,
@@ -69,10 +77,11 @@ from lalm_utils import bootstrap, outcomes
 from lalm_utils.outcomes import REPLY_OUTCOMES, Outcome, OutcomeError, validate
 
 __all__ = [
-    "CHANGES", "GAINS", "METRICS", "TRANSITIONS", "accuracy", "compare", "cut_clips", "delta_con", "delta_hum",
-    "evaluate", "pair", "refusal_by_kind", "refusal_con", "refusal_excess", "refusal_hum", "refusal_rgi",
-    "refusal_youden_j", "rejection_rate", "reliability", "rgi", "rgi_excess", "rgi_null", "transition_table",
-    "truthfulness", "validate", "youden_j",
+    "CHANGES", "GAINS", "METRICS", "OTHERS", "SHARES", "TRANSITIONS", "accuracy", "blind_refusals",
+    "churn_excess", "churn_share", "churn_youden", "compare", "cut_clips", "delta_con", "delta_hum", "evaluate",
+    "pair", "refusal_by_kind", "refusal_con", "refusal_excess", "refusal_hum", "refusal_rgi", "refusal_share",
+    "refusal_youden_j", "rejection_rate", "reliability", "rgi", "rgi_excess", "rgi_null", "stratified_excess",
+    "stratified_youden", "transition_table", "truthfulness", "validate", "youden_at_share", "youden_j",
 ]  # fmt: skip
 FOLDED = {"correct": [0], "wrong": [1, 3], "refused": [2]}  # indices in REPLY_OUTCOMES: unreadable is wrong
 TRANSITIONS = tuple(f"{before}_to_{after}" for before in FOLDED for after in FOLDED)
@@ -139,6 +148,7 @@ class Transitions:
 
 
 Run = pd.DataFrame | Counts  # what a metric of one table takes
+Strata = pd.DataFrame | Sequence[Transitions]  # two tables, or counts of pairs for each part of the items
 Side = pd.DataFrame | Transitions  # what a metric of two tables takes; counts of pairs stand for both sides
 Value = float | np.ndarray
 
@@ -218,7 +228,8 @@ def rgi_excess(before: Side, after: Side) -> Value:
 
     It equals log10[((Nw-Nww)/Nw) / ((Nc-Ncc)/Nc)]: a wrong answer's chance to be given up over a right
     answer's. Answer churn has a zero of its own: if every reply is drawn anew, blind to the old one, the
-    excess is log10(truthfulness after / (1 - accuracy after)); :func:`refusal_excess` is 0 there too.
+    excess is log10(truthfulness after / (1 - accuracy after)) (see :func:`churn_excess`); :func:`refusal_excess`
+    is 0 there too.
     """
     return _difference(rgi(before, after), rgi_null(before, after))
 
@@ -257,17 +268,99 @@ def refusal_excess(before: Side, after: Side) -> Value:
     return _difference(refusal_rgi(before, after), rgi_null(before, after))
 
 
-def refusal_youden_j(before: pd.DataFrame, after: pd.DataFrame) -> float:
+def refusal_youden_j(before: Side, after: Side) -> Value:
     """The share of wrong answers now refused less the share of right ones, in [-1, 1]; 0 for random refusal.
 
     The refusal-only excess is the logarithm of their ratio. The difference is finite where the ratio is not,
     and small for a model that hardly refuses, so that a setting can be chosen by it. A share of none is 0. Items
     that failed in either table are left out.
     """
-    pairs = _transitions(before, after, exclude=outcomes.failed_ids(before, after))
-    wrong = int(pairs.between("wrong", "refused")) / max(int(pairs.n_wrong), 1)
-    right = int(pairs.between("correct", "refused")) / max(int(pairs.n_correct), 1)
-    return wrong - right
+    exclude = () if isinstance(before, Transitions) else outcomes.failed_ids(before, after)
+    pairs = _transitions(before, after, exclude=exclude)
+    wrong = _share(pairs.between("wrong", "refused"), np.maximum(pairs.n_wrong, 1))
+    return wrong - _share(pairs.between("correct", "refused"), np.maximum(pairs.n_correct, 1))
+
+
+# ---- what is no knowledge: blind refusal within parts of the items, and answers drawn anew
+
+
+def blind_refusals(strata: Sequence[Transitions]) -> tuple[Value, Value]:
+    """Right and wrong answers refused on average, if each stratum refuses as many answers as it did, at random."""
+    right = wrong = 0.0
+    for pairs in strata:
+        refusals = pairs.between("correct", "refused") + pairs.between("wrong", "refused")
+        share = refusals / np.maximum(pairs.n_correct + pairs.n_wrong, 1)
+        right, wrong = right + share * pairs.n_correct, wrong + share * pairs.n_wrong
+    return right, wrong
+
+
+def stratified_excess(before: Strata, after: Strata, by: Sequence[str] = ()) -> Value:
+    """Refusal-only gain above refusing at random within parts of the items, e.g. by=["novel", "task"].
+
+    Parts that can be told apart without listening need no knowledge of what is heard: refusing more where more
+    is wrong already beats the pooled null. With one part it is :func:`refusal_excess`.
+    """
+    strata = _strata(before, after, by)
+    pairs, (right, wrong) = _pool(strata), blind_refusals(strata)
+    return _difference(refusal_rgi(pairs, pairs), _log_ratio(wrong, right))
+
+
+def stratified_youden(before: Strata, after: Strata, by: Sequence[str] = ()) -> Value:
+    """:func:`refusal_youden_j` above that of refusing at random within parts of the items."""
+    strata = _strata(before, after, by)
+    pairs, (right, wrong) = _pool(strata), blind_refusals(strata)
+    blind = _share(wrong, np.maximum(pairs.n_wrong, 1)) - _share(right, np.maximum(pairs.n_correct, 1))
+    return refusal_youden_j(pairs, pairs) - blind
+
+
+def churn_share(before: Side, after: Side) -> Value:
+    """The share of answers that would have to be drawn anew for as many to turn from right to wrong and back.
+
+    Of the items answered in both runs, Nc right and Nw wrong before: a redraw blind to the old answer and as accurate
+    turns 2·Nc·Nw/(Nc + Nw) of them. Above 1 where more have turned.
+    """
+    pairs = _transitions(before, after)
+    stay, turn = pairs.between("correct", "correct"), pairs.between("correct", "wrong")
+    back, wrong = pairs.between("wrong", "correct"), pairs.between("wrong", "wrong")
+    expected = _share(2 * (stay + turn) * (back + wrong), stay + turn + back + wrong)
+    return _share(turn + back, expected)
+
+
+def churn_excess(before: Side, after: Side) -> Value:
+    """The RGI's excess from answer churn alone: log10(Nc/Nw), +0.27 for a model right on 65 %.
+
+    Draw any share of the answers anew, blind to the old ones and as accurate as before: as many right answers are
+    lost as wrong ones are left, so the expected RGI is 0, and its excess the null with the other sign.
+    """
+    return _difference(0.0, rgi_null(before, after))
+
+
+def churn_youden(before: Side, after: Side) -> Value:
+    """Youden's J from answer churn alone: share·(Nc - Nw)/(Nc + Nw), above 0 for a model that is mostly right.
+
+    The share of answers drawn anew is that of :func:`churn_share`; a redrawn answer is right with chance
+    Nc/(Nc + Nw). :func:`refusal_youden_j` is 0 under churn.
+    """
+    pairs = _transitions(before, after)
+    accuracy = _share(pairs.n_correct, pairs.n_correct + pairs.n_wrong)
+    return churn_share(pairs, pairs) * (2 * accuracy - 1)
+
+
+def refusal_share(before: Side, after: Side) -> Value:
+    """Share of the baseline's answers that are now refused, in [0, 1]."""
+    pairs = _transitions(before, after)
+    refusals = pairs.between("correct", "refused") + pairs.between("wrong", "refused")
+    return _share(refusals, np.maximum(pairs.n_correct + pairs.n_wrong, 1))
+
+
+def youden_at_share(before: Side, after: Side, share: Value) -> Value:
+    """:func:`refusal_youden_j` of a run that takes back refusals at random until it refuses this share of answers.
+
+    It is the mean over all such draws: every refusal stays with the same chance, so J shrinks in proportion. A run
+    that refuses no more than `share` keeps its J. Runs are comparable at the smallest share of all.
+    """
+    own = refusal_share(before, after)
+    return refusal_youden_j(before, after) * np.minimum(_share(share, np.maximum(own, 1e-12)), 1)
 
 
 METRICS = {
@@ -281,6 +374,22 @@ GAINS = {
     "refusal_rgi": refusal_rgi, "refusal_excess": refusal_excess,
 }  # fmt: skip
 CHANGES = tuple(f"{name}_change" for name in METRICS)
+# A number of items over all items: these have Wilson's interval where the bootstrap's has no width.
+SHARES = (
+    "accuracy",
+    "truthfulness",
+    "rejection_rate",
+    "delta_con",
+    "delta_hum",
+    "refusal_con",
+    "refusal_hum",
+)
+
+
+OTHERS = {  # what `compare` gives only by name
+    "youden": youden_j, "refusal_youden": refusal_youden_j,
+    "churn_share": churn_share, "churn_excess": churn_excess, "churn_youden": churn_youden,
+}  # fmt: skip
 
 
 # ---- tables of metrics
@@ -449,19 +558,26 @@ def pair_codes(before: pd.DataFrame, after: pd.DataFrame, *, exclude: Collection
 
 
 def transition_groups(
-    before: pd.DataFrame, after: pd.DataFrame, *, exclude: Collection[str] = (), by: str | None = "modality"
-) -> Iterator[Group]:
-    """The groups of outcomes.groups over the paired items; a group with nothing left stays, empty."""
+    before: pd.DataFrame, after: pd.DataFrame, *, exclude: Collection[str] = (), by: str | None = "modality",
+    strata: Sequence[str] = ("modality",),
+) -> Iterator[Group]:  # fmt: skip
+    """The groups of outcomes.groups over the paired items; a group with nothing left stays, empty.
+
+    strata : columns of `before` by which the counts of each group are kept apart; none for all items together.
+    """
+    missing = [name for name in strata if name not in before.columns]
+    if missing:
+        raise OutcomeError(f"no column {missing[0]!r}: the table has {', '.join(map(str, before.columns))}")
     codes = pair_codes(before, after, exclude=exclude)
     for label, part in outcomes.groups(before.assign(_code=before["item"].map(codes)), by):
-        strata = {
-            str(modality): np.bincount(rows.dropna().to_numpy(int), minlength=16).reshape(4, 4)
-            for modality, rows in part.groupby("modality")["_code"]
+        counts = {
+            "/".join(map(str, names)): np.bincount(rows.dropna().to_numpy(int), minlength=16).reshape(4, 4)
+            for names, rows in part.groupby(list(strata) or [np.zeros(len(part), int)], dropna=False)["_code"]
         }
-        cells = reduce(add, strata.values())
+        cells = reduce(add, counts.values())
         plain = {"n": int(cells.sum()), "excluded": int(part["_code"].isna().sum())}
         plain |= {"unreadable_before": cells[3].sum(), "unreadable_after": cells[:, 3].sum()}
-        yield Group(label=label, strata=strata, plain=plain)
+        yield Group(label=label, strata=counts, plain=plain)
 
 
 def _outcome_groups(table: pd.DataFrame, exclude: Collection[str], by: str | None) -> Iterator[Group]:
@@ -485,6 +601,17 @@ def _transitions(before: Side, after: Side, *, exclude: Collection[str] = ()) ->
         return before
     codes = pair_codes(before, after, exclude=exclude)
     return Transitions(cells=np.bincount(codes, minlength=16).reshape(4, 4))
+
+
+def _strata(before: Strata, after: Strata, by: Sequence[str]) -> Sequence[Transitions]:
+    if not isinstance(before, pd.DataFrame):
+        return before
+    [group] = transition_groups(before, after, by=None, strata=by)
+    return [Transitions(cells=cells) for cells in group.strata.values()]
+
+
+def _pool(strata: Sequence[Transitions]) -> Transitions:
+    return Transitions(cells=reduce(add, [pairs.cells for pairs in strata]))
 
 
 def _cells(table: pd.DataFrame) -> np.ndarray:
@@ -538,19 +665,20 @@ def _metric_table(
         rows += [bootstrap.row(group.label, name, value, n=n) for name, value in group.plain.items()]
         for name in names:
             values, status = (measure(name, counts), measure(name, resamples)), why_not_finite(name, counts)
-            rows.append(bootstrap.row(group.label, name, *values, n=n, level=level, status=status))
+            options = {"level": level, "status": status, "maximum": maximum(name, n)}
+            rows.append(bootstrap.row(group.label, name, *values, n=n, **options))
     return bootstrap.tidy(rows, sorted(outcomes.as_ids(exclude)))
 
 
 def measure(name: str, counts: Counts | Transitions) -> Value:
     """A metric of counts by its name [shape=(...)].
 
-    Of one table: METRICS. Of pairs: TRANSITIONS, GAINS, "youden", METRICS of the second run, or their change
+    Of one table: METRICS. Of pairs: TRANSITIONS, GAINS, OTHERS, METRICS of the second run, or their change
     from the first run ("reliability_change"). Raises ValueError for any other name.
     """
     if name in TRANSITIONS:
         return counts.between(*name.split("_to_"))
-    gains = GAINS | {"youden": youden_j}
+    gains = GAINS | OTHERS
     if name in gains:
         return gains[name](counts, counts)
     level = name.removesuffix("_change")
@@ -563,14 +691,19 @@ def measure(name: str, counts: Counts | Transitions) -> Value:
     return value - METRICS[level](counts.before) if name in CHANGES else value
 
 
+def maximum(name: str, n: int) -> float | None:
+    """What a share or a number of n items can be at most; None for a metric that is neither."""
+    return 1.0 if name in SHARES else float(n) if name in TRANSITIONS else None
+
+
 def why_not_finite(name: str, counts: Counts | Transitions) -> str:
     """Why a metric of one table of counts is not finite, "" where it is."""
     if name in TRANSITIONS:
         return ""
-    if name != "youden" and "rgi" not in name and "excess" not in name:
+    if name != "youden" and not any(word in name for word in ("rgi", "excess", "churn")):
         return "" if counts.n else "no items"
     baseline = {"Nc": counts.n_correct, "Nw": counts.n_wrong}
-    if name in ("youden", "rgi_null"):
+    if name in ("youden", "rgi_null", "churn_excess", "churn_youden", "churn_share"):
         parts = baseline
     else:
         prefix = "refusal" if name.startswith("refusal") else "delta"

@@ -2,7 +2,8 @@
 
 In: items and the replies to them. Out: a plain pandas DataFrame with the columns of `COLUMNS`, one row
 per (run, item). This module knows nothing about models, prompts or metrics; it decides only what became
-of one reply (`grade`), and which rows of a table a metric may be computed on (`scorable`).
+of one reply (`grade`), and which rows of a table a metric may be computed on (`scorable`). A table that was
+saved as CSV is read back by `read_table`.
 
 Every reply has exactly one outcome:
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -56,6 +58,9 @@ COLUMNS = (
     "truncated",  # bool, the audio was cut
     "n_tokens",  # int
 )
+BOOLS, INTEGERS, MAYBE_INTEGERS = (
+    ("novel", "answerable", "truncated"), ("seed", "n_options", "n_tokens"), ("gold", "choice"),
+)  # fmt: skip
 _ORDER = ("sound", "music", "speech", "easy", "medium", "hard")
 
 
@@ -131,6 +136,29 @@ def table(
     return frame.astype(dict.fromkeys(("gold", "declining", "choice"), "Int64"))
 
 
+def read_table(path: str | Path) -> pd.DataFrame:
+    """An outcome table from a CSV that was written with to_csv(index=False), every column with its type again.
+
+    A plain pd.read_csv makes "" missing, ids numbers, and truth values text as soon as one cell is empty; and the
+    text "False" counts as true. Other columns than COLUMNS are as pandas reads them. Raises OSError where the
+    file cannot be read, OutcomeError where it is no such table.
+    """
+    types = dict.fromkeys(COLUMNS, str) | dict.fromkeys(INTEGERS, "int64") | {"chance": "float64"}
+    types |= dict.fromkeys(MAYBE_INTEGERS, "Int64")
+    missing = {name: [""] for name in (*MAYBE_INTEGERS, "chance")}
+    try:
+        frame = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=missing)
+    except (ValueError, UnicodeDecodeError) as error:  # pandas' own errors of parsing are ValueErrors
+        raise OutcomeError(f"{path}: not an outcome table as CSV ({error})") from error
+    for name in set(BOOLS) & set(frame.columns):
+        values = frame[name].str.lower().map({"true": True, "false": False})
+        if values.isna().any():
+            strange = frame.loc[values.isna(), name].iloc[0]
+            raise OutcomeError(f"{path}: column {name!r} holds {strange!r}, but each cell is True or False")
+        frame[name] = values.astype(bool)
+    return frame
+
+
 def scorable(frame: pd.DataFrame, *, exclude: Collection[str] = ()) -> pd.DataFrame:
     """The rows of one run that a metric is computed on: all of them but those excluded by name.
 
@@ -175,6 +203,12 @@ def validate(frame: pd.DataFrame) -> None:
     for name in ("item", "modality", "answerable"):
         if frame[name].isna().any():
             raise OutcomeError(f"column {name!r} has empty cells: every row needs one")
+    for name in set(BOOLS) & set(frame.columns):
+        if frame[name].dtype != bool and frame[name].map(lambda value: isinstance(value, str)).any():
+            raise OutcomeError(
+                f"column {name!r} holds text, and the text 'False' would count as true: read the CSV with "
+                "outcomes.read_table, which restores the types"
+            )
     strange = sorted({str(value) for value in frame["outcome"]} - set(Outcome))
     if strange:
         raise OutcomeError(f"unknown outcomes {_some(strange)}: they are {', '.join(Outcome)}")

@@ -21,6 +21,7 @@ questions pair in any order, with and without an option that declines.
 
 from __future__ import annotations
 
+import json
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -60,9 +61,11 @@ class ReplyLog:
     notes: list[str]
 
 
-def read(path: str | Path, *, declining_option: str = "") -> ReplyLog:
+def read(path: str | Path, *, declining_option: str = "", questions: str | Path | None = None) -> ReplyLog:
     """All predictions of a file, in order, checked.
 
+    questions : an official question file, where `path` has only an id and a reply in each record, or maps ids to
+    replies: the two are joined by id. A question without a reply is a missing one; a reply to no question is refused.
     declining_option : the text of the option that declines; by default what the records say, else what its wording
     says (declining.py).
 
@@ -71,7 +74,7 @@ def read(path: str | Path, *, declining_option: str = "") -> ReplyLog:
     all.
     """
     path = Path(path)
-    layout, located, notes = _records(path)
+    layout, located, notes = _records(path) if questions is None else _join_by_id(path, Path(questions))
     read_items = [_item(position, record) for position, record in located]
     named = any("declining_option" in record for _, record in located)
     read_items = declining.mark(read_items, declining_option, by_wording=not named)
@@ -125,6 +128,43 @@ def _records(path: Path) -> tuple[str, list[Located], list[str]]:
     return "MMAU" if "task" in first else "MMAR", located, []
 
 
+def _join_by_id(path: Path, questions: Path) -> tuple[str, list[Located], list[str]]:
+    """The records of `questions`, each with the reply that `path` holds under its id."""
+    replies: dict[str, Record] = {}
+    for position, record in _replies(path):
+        if record.get("id") is None:
+            raise BenchmarkError(f"{position}: no id; replies are joined with {questions} by id; add it")
+        if str(record["id"]) in replies:
+            raise BenchmarkError(
+                f"{position}: duplicate id {short_repr(record['id'])}; keep one reply to an item"
+            )
+        fields = (*REPLY_KEYS, CUT_KEY, FINISH_KEY)
+        replies[str(record["id"])] = {key: record[key] for key in fields if key in record}
+    layout, located, notes = _records(questions)
+    unknown = sorted(set(replies) - {str(record.get("id")) for _, record in located})
+    if unknown:
+        raise BenchmarkError(
+            f"{path}: {len(unknown)} ids are not in {questions}, e.g. {short_repr(unknown[0])}; give the file of "
+            "the questions that were asked"
+        )
+    joined = []
+    for position, record in located:
+        question = {key: value for key, value in record.items() if key not in REPLY_KEYS}
+        joined.append((position, question | replies.get(str(record.get("id")), {})))
+    return layout, joined, notes
+
+
+def _replies(path: Path) -> list[Located]:
+    """The records of a file of replies; a map from id to reply is a record per id."""
+    try:
+        content = json.loads(benchmarks.read_text(path))
+    except ValueError:
+        return list(benchmarks.json_records(path))  # JSON lines, or a reason why not
+    if not isinstance(content, dict) or "id" in content:
+        return list(benchmarks.json_records(path))
+    return [(str(path), {"id": name, REPLY_KEYS[0]: reply}) for name, reply in content.items()]
+
+
 def _question_id(item: Item, clip: str) -> str:
     options = [option for at, option in enumerate(item.options) if at != item.declining]
     return items.question_id(clip, item.question, options)
@@ -139,6 +179,11 @@ def _item(position: str, record: Record) -> Item:
     modality = record.get("task", record.get("modality"))
     if "clip" in record and str(modality).removeprefix("mix-").split("-")[0] not in items.MODALITIES:
         modality = UNKNOWN_MODALITY
+    if modality is None and "choices" not in record and set(REPLY_KEYS) & set(record):
+        raise BenchmarkError(
+            f"{position}, item {short_repr(record.get('id'))}: no question, only {join(record)}; give the file of the "
+            "questions too, to be joined by id: --questions FILE"
+        )
     if modality is None:
         raise BenchmarkError(
             f"{position}, item {short_repr(record.get('id'))}: no modality; MMAU has it under task, MMAR under "

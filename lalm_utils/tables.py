@@ -35,6 +35,7 @@ BASELINE, OUT, IN = "Baseline", "LoRA SFT", "LoRA SFT, in domain"
 SETTING_METRICS = ("accuracy", "truthfulness", "rejection_rate", "reliability", "youden")
 METHOD_METRICS = (
     "accuracy", "reliability", "accuracy_change", "reliability_change", "rgi", "rgi_null", "rgi_excess", "youden",
+    "refusal_youden",
 )  # fmt: skip
 METHOD_COLUMNS = ("method", "group", "metric", "source", "value", "low", "high", "n", "status")
 WHOLE = (  # metrics that are numbers of items
@@ -51,7 +52,8 @@ def wide(frame: pd.DataFrame, names: Collection[str] | None = None, *, digits: i
     0.661]".
 
     names : metrics in the order wanted, or None for all. Counts are whole numbers. A value that is not
-    finite shows its status: "inf (delta_con = 0)".
+    finite or has no interval shows its status: "inf (delta_con = 0)"; an interval from which undefined resamples
+    fell shows their number.
     """
     names = list(dict.fromkeys(frame["metric"])) if names is None else list(names)
     unknown = sorted(set(names) - set(frame["metric"]))
@@ -101,7 +103,9 @@ def _text(row, digits: int) -> str:
         digits = 0
     if row.status:
         return f"{row.value:.{digits}f} ({row.status})"
-    return bootstrap.interval_text(row.value, row.low, row.high, digits=digits)
+    text = bootstrap.interval_text(row.value, row.low, row.high, digits=digits)
+    undefined = getattr(row, "undefined", 0)
+    return f"{text} ({int(undefined)} resamples undefined)" if undefined > 0 else text
 
 
 # ---- one model

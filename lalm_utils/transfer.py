@@ -39,7 +39,7 @@ __all__ = [
 METRICS = ("rgi", "rgi_excess", "delta_con", "delta_hum", "reliability")
 IDK, SHUFFLED, RANDOM = "IDK labels", "shuffled labels", "random refusal"
 NULLS = {"rgi": "rgi_null", "refusal_rgi": "rgi_null"}  # the metrics whose null moves with the baseline
-NULL_ZERO = ("rgi_excess", "refusal_excess", "youden")  # those whose null is zero
+NULL_ZERO = ("rgi_excess", "refusal_excess", "youden", "refusal_youden")  # those whose null is zero
 Runs = Mapping[str, Sequence[pd.DataFrame]]  # modality trained on to outcome tables, one per training seed
 Run = tuple[str, str, int]  # family, modality trained on, training seed (its index in the list)
 
@@ -49,10 +49,14 @@ Run = tuple[str, str, int]  # family, modality trained on, training seed (its in
 
 @dataclass(frozen=True, kw_only=True)
 class BootstrapEstimate:
-    """A metric on the data (index 0) and on each resample [shape=(1 + n_boot,)]; why it is not finite, or ""."""
+    """A metric on the data (index 0) and on each resample [shape=(1 + n_boot,)].
+
+    status : why it is not finite, or ""; is_share : whether it is a share of the items, or a mean of such.
+    """
 
     values: np.ndarray
     status: str = ""
+    is_share: bool = False
 
     def __sub__(self, other: BootstrapEstimate) -> BootstrapEstimate:
         with np.errstate(invalid="ignore"):
@@ -61,7 +65,8 @@ class BootstrapEstimate:
     def row(self, name: str, n: int, level: float) -> dict:
         """The columns of bootstrap.COLUMNS without `group`."""
         status = "" if np.isfinite(self.values[0]) else self.status
-        row = bootstrap.row("", name, self.values[0], self.values[1:], n=n, level=level, status=status)
+        options = {"level": level, "status": status, "maximum": 1.0 if self.is_share else None}
+        row = bootstrap.row("", name, self.values[0], self.values[1:], n=n, **options)
         return {key: value for key, value in row.items() if key != "group"}
 
 
@@ -69,7 +74,8 @@ def mean(parts: Sequence[BootstrapEstimate]) -> BootstrapEstimate:
     """The mean within each resample; not finite as soon as one part is not (inf - inf is NaN)."""
     with np.errstate(invalid="ignore"):
         values = np.mean([part.values for part in parts], axis=0)
-    return BootstrapEstimate(values=values, status=_join_status(parts))
+    is_share = all(part.is_share for part in parts)
+    return BootstrapEstimate(values=values, status=_join_status(parts), is_share=is_share)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +109,8 @@ class Cell:
         """A metric of one run, by a name that metrics.measure knows."""
         counts = self.transitions[run]
         status = metrics.why_not_finite(name, Transitions(cells=counts.cells[0]))
-        return BootstrapEstimate(values=np.asarray(metrics.measure(name, counts), dtype=float), status=status)
+        values = np.asarray(metrics.measure(name, counts), dtype=float)
+        return BootstrapEstimate(values=values, status=status, is_share=name in metrics.SHARES)
 
     def means(self, family: str, name: str) -> dict[str, BootstrapEstimate]:
         """Modality trained on to the metric's mean over the training seeds."""

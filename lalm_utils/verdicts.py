@@ -27,14 +27,22 @@ CLAIMS = {
     "reliability_change": ("a rise in reliability", 1),
     "accuracy_change": ("a fall in accuracy", -1),
     "rgi": ("giving up more wrong answers than right ones (RGI above 0)", 1),
-    "rgi_excess": ("giving up wrong answers more readily than blind refusal does (RGI above its null)", 1),
-    "youden": ("giving up wrong answers more readily than right ones (Youden's J above 0)", 1),
-}
-NAMES = {"rgi": "the RGI", "rgi_excess": "the RGI's excess over its null", "youden": "Youden's J"}
+    # These two count answers drawn anew as given up; so churn alone puts them above 0 (metrics.churn_excess).
+    "rgi_excess": ("changing wrong answers more readily than right ones, churn included (RGI above its null)", 1),
+    "youden": ("changing wrong answers more readily than right ones, churn included (Youden's J above 0)", 1),
+    "refusal_youden": (
+        "refusing wrong answers more readily than blind refusal does (Youden's J of refusals above 0)", 1,
+    ),
+}  # fmt: skip
+NAMES = {
+    "rgi": "the RGI", "rgi_excess": "the RGI's excess over its null", "youden": "Youden's J",
+    "refusal_youden": "Youden's J of refusals", "refusal_excess": "the refusal-only excess",
+}  # fmt: skip
+REFUSAL_ONLY = ("refusal_excess", "refusal_youden")  # above 0 by no churn: these may be held to blind refusal
 SUBJECTS = {
     "rgi": "the RGI", "rgi_null": "the null of the RGI", "rgi_excess": "the excess",
     "refusal_rgi": "the refusal-only RGI", "refusal_excess": "the refusal-only excess",
-    "youden": "Youden's J", "delta_con": "ΔCon", "delta_hum": "ΔHum",
+    "youden": "Youden's J", "refusal_youden": "Youden's J of refusals", "delta_con": "ΔCon", "delta_hum": "ΔHum",
     "accuracy_change": "the change in accuracy", "truthfulness_change": "the change in truthfulness",
     "rejection_rate_change": "the change in the rejection rate",
     "reliability_change": "the change in reliability",
@@ -119,7 +127,7 @@ def paper_total(method: str, metric: str) -> float:
     counts. The RGI's null is that of its baseline.
     """
     methods = {name for name, _ in paper.COUNTS}
-    if method not in methods - {"Baseline"} or metric not in CLAIMS or metric == "youden":
+    if method not in methods - {"Baseline"} or metric not in CLAIMS or metric.endswith("youden"):
         return math.nan
     if metric == "reliability_change":
         totals = [paper.cell(name, "overall", "reliability").value for name in (method, "Baseline")]
@@ -132,16 +140,18 @@ def paper_total(method: str, metric: str) -> float:
 
 
 def transfer_verdict(
-    outside: pd.DataFrame, controls: Mapping[str, pd.DataFrame], *, metric: str = "youden"
+    outside: pd.DataFrame, controls: Mapping[str, pd.DataFrame], *, metric: str = "refusal_youden"
 ) -> str:
     """The answer to whether knowing one's ignorance carries over to modalities that were not trained.
 
     outside : from transfer.out_of_domain, with `metric`, whose null is zero. controls : what the adapters must
-    beat besides blind refusal, in words, to the frame of transfer.against_control. "Yes" needs every interval
-    above zero, averaged over all tested modalities; "No" says which is not, and how.
+    beat besides that null, in words, to the frame of transfer.against_control. "Yes" needs every interval
+    above zero, averaged over all tested modalities; "No" says which is not, and how. The null is blind refusal for
+    a metric of refusals alone; others count answers drawn anew, and are held to changing answers blindly.
     """
     gain = _overall(outside, metric)
-    rivals = {"blind refusal": (gain, NAMES.get(metric, metric))}
+    null = "blind refusal" if metric in REFUSAL_ONLY else "changing right and wrong answers alike"
+    rivals = {null: (gain, NAMES.get(metric, metric))}
     rivals |= {
         name: (_overall(frame, metric, trained_on="mean"), "difference") for name, frame in controls.items()
     }

@@ -50,9 +50,71 @@ def test_the_interval_of_accuracy_covers_the_truth_about_as_often_as_it_says():
 
 def test_the_pooled_interval_keeps_the_mix_of_modalities():
     table = run(["correct"] * 100 + ["wrong"] * 100, ["sound"] * 100 + ["music"] * 100)
-    frame = metrics.evaluate(table)
+    draws = bootstrap.resample({"sound": np.array([100, 0]), "music": np.array([0, 100])}, n_boot=50, seed=0)
     # Each stratum is all right or all wrong: with the mix held there is nothing left to vary.
-    assert (value(frame, "accuracy", column="low"), value(frame, "accuracy", column="high")) == (0.5, 0.5)
+    assert set(draws[:, 0]) == {100}
+    # No width is no certainty: the interval is Wilson's.
+    bounds = [value(metrics.evaluate(table), "accuracy", column=end) for end in ("low", "high")]
+    assert bounds == pytest.approx(bootstrap.wilson(100, 200))
+
+
+ALIKE = [  # outcomes, metric, value, low, high, status: what 25 items of one kind say
+    ("all right", {"correct": 25}, "accuracy", 1, 0.8668, 1, ""),
+    ("all wrong", {"wrong": 25}, "accuracy", 0, 0, 0.1332, ""),
+    ("all wrong, so none truthful", {"wrong": 20, "unreadable": 5}, "truthfulness", 0, 0, 0.1332, ""),
+    ("none refused", {"correct": 15, "wrong": 10}, "rejection_rate", 0, 0, 0.1332, ""),
+    ("all refused", {"refused": 25}, "rejection_rate", 1, 0.8668, 1, ""),
+    ("a mix of shares", {"correct": 25}, "reliability", 1, math.nan, math.nan, bootstrap.NO_WIDTH),
+]
+
+
+@pytest.mark.parametrize(
+    "case, numbers, metric, share, low, high, status", ALIKE, ids=[row[0] for row in ALIKE]
+)
+def test_a_share_of_0_or_1_has_an_interval_with_a_width(case, numbers, metric, share, low, high, status):
+    frame = metrics.evaluate(counted(**numbers))
+    found = [value(frame, metric, column=name) for name in ("value", "low", "high")]
+    assert found == pytest.approx([share, low, high], abs=1e-4, nan_ok=True)
+    assert value(frame, metric, column="status") == status
+
+
+UNMOVED = [  # metric, low, high, status: what 20 right and 5 wrong answers that nothing changed say
+    ("delta_con", 0, 0.1332, ""),
+    ("refusal_hum", 0, 0.1332, ""),
+    ("wrong_to_refused", 0, 25 * 0.1332, ""),
+    ("accuracy_change", math.nan, math.nan, bootstrap.NO_WIDTH),
+    ("youden", math.nan, math.nan, bootstrap.NO_WIDTH),
+]
+
+
+@pytest.mark.parametrize("metric, low, high, status", UNMOVED, ids=[row[0] for row in UNMOVED])
+def test_nothing_that_changed_among_25_items_is_no_certainty_that_nothing_changes(metric, low, high, status):
+    table = counted(correct=20, wrong=5)
+    frame = metrics.compare(table, table, [metric])
+    found = [value(frame, metric, column=end) for end in ("low", "high")]
+    assert found == pytest.approx([low, high], abs=0.003, nan_ok=True)
+    assert (value(frame, metric), value(frame, metric, column="status")) == (0, status)
+
+
+@pytest.mark.parametrize("share", [0.9, 0.98])
+def test_the_interval_of_a_rare_event_covers_the_truth_where_the_bootstrap_has_no_width(share):
+    rng, times, hits = np.random.default_rng(1), 300, 0
+    for k, right in enumerate(rng.binomial(25, share, times)):
+        draws = bootstrap.resample({"sound": np.array([right, 25 - right])}, n_boot=400, seed=k)[:, 0] / 25
+        row = bootstrap.row("overall", "accuracy", right / 25, draws, n=25, maximum=1.0)
+        hits += row["low"] <= share <= row["high"]
+    assert hits / times > 0.9
+
+
+def test_an_interval_from_which_most_resamples_fell_is_refused_and_says_so():
+    resamples = np.array([math.nan] * 51 + [0.1, 0.2] * 24 + [0.3])
+    row = bootstrap.row("overall", "rgi_excess", 0.2, resamples, n=4)
+    assert math.isnan(row["low"])
+    assert math.isnan(row["high"])
+    assert (row["value"], row["undefined"]) == (0.2, 51)
+    assert row["status"] == "no interval: 51 of 100 resamples undefined"
+    half = bootstrap.row("overall", "rgi_excess", 0.2, resamples[2:], n=4)
+    assert (half["low"], half["high"], half["status"]) == (0.1, 0.2, "")
 
 
 def test_intervals_repeat_with_the_seed_and_ignore_row_order_and_other_modalities():

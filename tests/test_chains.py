@@ -93,7 +93,19 @@ def test_length_is_compared_over_all_pairs_of_right_and_wrong(case, right, wrong
     rows = [("correct", chain(n)) for n in right] + [("wrong", chain(n)) for n in wrong]
     found = value(predictors({"mcot": table(*rows)}), "auroc_words")
     assert found["value"] == expected, case
-    assert found["low"] <= expected <= found["high"], case
+    if case == "some":
+        assert found["low"] <= expected <= found["high"]
+    else:  # every pair says the same, in all resamples: no interval may look certain
+        assert np.isnan(found["low"])
+        assert found["status"].startswith("no interval")
+
+
+def test_steps_that_are_all_equally_long_have_no_interval():
+    rows = [("correct", chain(4))] * 10 + [("wrong", chain(4))] * 8
+    found = value(predictors({"mcot": table(*rows)}), "auroc_words")
+    assert (found["value"], found["status"]) == (0.5, "no interval: all are equally long")
+    assert np.isnan(found["low"])
+    assert np.isnan(found["high"])
     assert found["n"] == len(rows)
 
 

@@ -383,3 +383,63 @@ def test_more_labels_than_items_do_no_harm_and_an_excluded_item_needs_none():
     more = pd.concat([known, pd.Series({"another": True})])
     pd.testing.assert_frame_equal(comparison.quadrants(more, table), comparison.quadrants(known, table))
     assert comparison.quadrants(known.drop("q3"), table, exclude=["q3"], by=None)["count"].sum() == 7
+
+
+def test_a_method_beside_the_pooled_null_and_the_one_within_parts():
+    rng, n = np.random.default_rng(2), 1500
+    novel = rng.random(n) < 0.3
+    before = run(list(np.where(rng.random(n) < np.where(novel, 0.2, 0.8), "correct", "wrong")), novel=novel)
+    after = before.assign(
+        outcome=before["outcome"].mask(rng.random(n) < np.where(novel, 0.6, 0.1), "refused")
+    )
+    frame = comparison.beside_nulls(
+        before, after, {"pooled": [], "within": ["novel", "modality"]}, n_boot=500
+    )
+    assert list(frame.columns) == list(bootstrap.COLUMNS)
+    for metric, plain in (
+        ("refusal_excess", metrics.refusal_excess),
+        ("refusal_youden", metrics.refusal_youden_j),
+    ):
+        assert value(frame, metric, "pooled") == pytest.approx(plain(before, after))
+        assert value(frame, metric, "pooled", "low") > 0
+        assert value(frame, metric, "within", "low") < 0 < value(frame, metric, "within", "high")
+    table = comparison.random_refusal_baseline(
+        before, after, ["refusal_excess"], by=None, strata=["novel", "modality"], draws=500
+    )
+    assert table["random"].item() == pytest.approx(table["value"].item(), abs=0.1)
+    assert table["p"].item() > 0.05
+    assert (
+        comparison.random_refusal_baseline(before, after, ["refusal_excess"], by=None, draws=500)["p"].item()
+        < 0.05
+    )
+    with pytest.raises(OutcomeError, match="no column 'colour': the table has item"):
+        comparison.beside_nulls(before, after, {"within": ["colour"]})
+
+
+def test_an_item_without_a_value_of_a_column_is_in_a_part_of_its_own():
+    before, after = moved(correct_to_refused=5, correct_to_correct=5, wrong_to_refused=5, wrong_to_wrong=5)
+    before = before.assign(task=["source", None] * 10)
+    assert set(comparison.beside_nulls(before, after, {"within": ["task"]}, n_boot=20)["n"]) == {20}
+
+
+def test_a_run_and_a_control_are_compared_at_an_equal_share_of_refusals():
+    n = 400
+    before = run(["correct"] * 200 + ["wrong"] * 200)
+    outcome = before["outcome"]
+    good = before.assign(
+        outcome=outcome.mask((before.index >= 200) & (before.index < 280), "refused")
+    )  # 80 of 400
+    rng = np.random.default_rng(0)
+    blind = before.assign(outcome=outcome.mask(pd.Series(rng.random(n) < 0.8), "refused"))
+    frame = comparison.at_equal_share(before, good, blind, n_boot=500)
+    assert list(frame["group"]) == ["run", "control", "run - control"]
+    assert value(frame, "refusal_youden", "run") == pytest.approx(0.4)
+    share = metrics.refusal_share(before, blind)
+    expected = metrics.refusal_youden_j(before, blind) * 0.2 / share
+    assert value(frame, "refusal_youden", "control") == pytest.approx(expected)
+    assert value(frame, "refusal_youden", "run - control", "low") > 0.25
+    # A run against itself with more of its refusals taken back differs by nothing, whatever its share.
+    half = good.assign(outcome=good["outcome"].where(before.index % 2 == 0, before["outcome"]))
+    frame = comparison.at_equal_share(before, half, good, n_boot=500)
+    low, high = (value(frame, "refusal_youden", "run - control", end) for end in ("low", "high"))
+    assert low < 0 < high or (low, high) == pytest.approx((0, 0), abs=1e-9) or math.isnan(low)

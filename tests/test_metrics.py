@@ -408,10 +408,10 @@ def test_a_metric_of_a_plain_table_is_the_value_that_evaluate_gives(name):
     assert result == value(metrics.evaluate(table, n_boot=1), name)
 
 
-@pytest.mark.parametrize("name", [*metrics.GAINS, "youden"])
+@pytest.mark.parametrize("name", [*metrics.GAINS, *metrics.OTHERS])
 def test_a_metric_of_two_plain_tables_is_the_value_that_compare_gives(name):
     before, after = moved(**PAIR)
-    result = (metrics.GAINS | {"youden": metrics.youden_j})[name](before, after)
+    result = (metrics.GAINS | metrics.OTHERS)[name](before, after)
     assert isinstance(result, float)
     assert result == value(metrics.compare(before, after, [name], n_boot=1), name)
 
@@ -427,8 +427,9 @@ def test_metrics_of_plain_tables_refuse_what_evaluate_and_compare_refuse():
 
 
 def test_functions_that_a_notebook_shows_are_short():
-    shown = [*metrics.METRICS.values(), *metrics.GAINS.values(), metrics.youden_j, metrics.refusal_youden_j]
-    for function in (*shown, comparison.random_refusal):
+    shown = [*metrics.METRICS.values(), *metrics.GAINS.values(), *metrics.OTHERS.values()]
+    shown += [metrics.blind_refusals, metrics.stratified_excess, metrics.stratified_youden]
+    for function in (*shown, metrics.refusal_share, metrics.youden_at_share, comparison.random_refusal):
         assert len(inspect.getsource(function).splitlines()) <= 12, function.__name__
 
 
@@ -457,3 +458,72 @@ def test_youdens_j_of_refusals_without_wrong_answers_is_what_was_given_up():
 
 def test_youdens_j_of_refusals_leaves_out_what_failed_on_either_side():
     assert metrics.refusal_youden_j(letters("ccwwf"), letters("ccrfr")) == 1.0
+
+
+# Zeros of their own: blind refusal within parts of the items, and answers drawn anew.
+
+
+def blind_within_parts(seed: int, n: int = 4000) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A model that is mostly wrong on novel items, and a policy that refuses most of these without listening."""
+    rng = np.random.default_rng(seed)
+    novel = rng.random(n) < 0.3
+    before = run(list(np.where(rng.random(n) < np.where(novel, 0.2, 0.8), "correct", "wrong")), novel=novel)
+    refusals = rng.random(n) < np.where(novel, 0.6, 0.1)
+    return before, before.assign(outcome=before["outcome"].mask(refusals, "refused"))
+
+
+def test_refusing_at_random_within_parts_beats_the_pooled_null_and_not_the_stratified_one():
+    pairs = [blind_within_parts(seed) for seed in range(10)]
+    pooled = [metrics.refusal_excess(*pair) for pair in pairs]
+    within = [metrics.stratified_excess(*pair, ["novel"]) for pair in pairs]
+    assert min(pooled) > 0.3
+    assert np.mean(within) == pytest.approx(0, abs=0.02)
+    assert np.mean([metrics.stratified_youden(*pair, ["novel"]) for pair in pairs]) == pytest.approx(
+        0, abs=0.01
+    )
+    assert np.mean([metrics.refusal_youden_j(*pair) for pair in pairs]) > 0.15
+
+
+def test_with_one_part_the_stratified_excess_is_the_refusal_only_one():
+    before, after = moved(**PAIR)
+    assert metrics.stratified_excess(before, after) == pytest.approx(metrics.refusal_excess(before, after))
+    assert metrics.stratified_youden(before, after) == pytest.approx(metrics.refusal_youden_j(before, after))
+    assert metrics.stratified_excess(before, after, ["modality"]) == metrics.stratified_excess(before, after)
+
+
+def test_blind_refusals_within_parts_by_hand():
+    parts = [cells(correct_to_refused=1, correct_to_correct=3, wrong_to_wrong=4),  # 1 of 8 answers refused
+             cells(correct_to_correct=2, wrong_to_refused=2, refused_to_refused=5)]  # 2 of 4  # fmt: skip
+    assert metrics.blind_refusals(parts) == pytest.approx((0.5 + 1, 0.5 + 1))
+    assert metrics.stratified_excess(parts, parts) == pytest.approx(math.log10(2 / 1))
+    assert metrics.stratified_youden(parts, parts) == pytest.approx((2 - 1.5) / 6 - (1 - 1.5) / 6)
+
+
+@pytest.mark.parametrize("accuracy, excess", [(0.65, 0.269), (0.5, 0.0), (0.3, -0.368)])
+def test_churn_alone_gives_its_own_excess_and_j(accuracy, excess):
+    rng, n, share = np.random.default_rng(3), 200_000, 0.1
+    right = rng.random(n) < accuracy
+    redrawn = np.where(rng.random(n) < share, rng.random(n) < accuracy, right)
+    table = np.zeros((4, 4), int)
+    table[:2, :2] = np.histogram2d(~right, ~redrawn, bins=2, range=[[0, 1], [0, 1]])[0]
+    before = after = Transitions(cells=table)
+    assert metrics.churn_excess(before, after) == pytest.approx(excess, abs=0.01)
+    assert metrics.rgi_excess(before, after) == pytest.approx(excess, abs=0.03)
+    assert metrics.churn_share(before, after) == pytest.approx(share, abs=0.005)
+    assert metrics.churn_youden(before, after) == pytest.approx(share * (2 * accuracy - 1), abs=0.003)
+    assert metrics.youden_j(before, after) == pytest.approx(metrics.churn_youden(before, after), abs=0.005)
+    assert metrics.refusal_youden_j(before, after) == 0
+
+
+def test_at_an_equal_share_a_run_keeps_its_refusals_by_chance():
+    before, after = moved(
+        correct_to_correct=40, correct_to_refused=20, wrong_to_refused=30, wrong_to_wrong=10
+    )
+    assert metrics.refusal_share(before, after) == 0.5
+    assert metrics.refusal_youden_j(before, after) == pytest.approx(3 / 4 - 1 / 3)
+    kept = np.random.default_rng(0).hypergeometric(30, 20, 20, 4000)  # wrong ones of 20 that stay refused
+    draws = kept / 40 - (20 - kept) / 60
+    assert metrics.youden_at_share(before, after, 0.2) == pytest.approx(np.mean(draws), abs=0.01)
+    assert metrics.youden_at_share(before, after, 0.2) == pytest.approx((3 / 4 - 1 / 3) * 0.4)
+    assert metrics.youden_at_share(before, after, 0.9) == metrics.refusal_youden_j(before, after)
+    assert metrics.youden_at_share(before, before, 0.0) == 0

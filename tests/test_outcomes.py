@@ -153,6 +153,48 @@ def test_rows_that_no_metric_may_use_are_refused(case, frame, options, message):
         outcomes.scorable(frame, **options)
 
 
+def test_a_table_saved_as_csv_is_read_back_as_it_was(tmp_path):
+    frame = build([replace(ITEM, id="007"), TWICE, SILENT], [say("rain"), say("NA"), failed("null")])
+    frame.to_csv(tmp_path / "plain.csv", index=False)
+    back = outcomes.read_table(tmp_path / "plain.csv")
+    pd.testing.assert_frame_equal(back, frame)
+    assert back["item"].tolist() == ["007", "q2", "q3"]
+
+
+def test_no_unanswerable_item_enters_accuracy_by_way_of_a_csv(tmp_path):
+    frame = rows("correct", "wrong", "wrong").assign(answerable=[True, True, False])
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(OutcomeError, match=r"1 unanswerable items, e\.g\. 'q2'"):
+        outcomes.scorable(outcomes.read_table(tmp_path / "t.csv"))
+    text = pd.read_csv(tmp_path / "t.csv", dtype=str)
+    with pytest.raises(
+        OutcomeError, match=r"'answerable' holds text, .* read the CSV with outcomes.read_table"
+    ):
+        outcomes.scorable(text)
+
+
+@pytest.mark.parametrize("column", outcomes.BOOLS)
+def test_text_in_a_column_of_truth_values_is_refused(column):
+    frame = rows("correct", "wrong").assign(**{column: ["True", "False"]})
+    with pytest.raises(OutcomeError, match=f"column '{column}' holds text"):
+        outcomes.validate(frame)
+
+
+UNREAD = [
+    ("an empty file", "", "not an outcome table as CSV"),
+    ("a truth value that is none", "item,answerable\nq0,perhaps\n", "'answerable' holds 'perhaps'"),
+    ("an empty truth value", "item,answerable\nq0,True\nq1,\n", "'answerable' holds ''"),
+    ("a number that is none", "item,seed\nq0,first\n", "not an outcome table as CSV"),
+]
+
+
+@pytest.mark.parametrize(("case", "text", "message"), UNREAD, ids=[row[0] for row in UNREAD])
+def test_a_csv_that_is_no_outcome_table_says_why(tmp_path, case, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(OutcomeError, match=message):
+        outcomes.read_table(tmp_path / "t.csv")
+
+
 def test_a_failed_row_may_be_left_out_by_name():
     kept = outcomes.scorable(rows("correct", "failed", "wrong"), exclude=["q1"])
     assert list(kept["item"]) == ["q0", "q2"]

@@ -97,6 +97,46 @@ def test_what_is_installed_here_is_within_its_pin(name):
     assert requirements()[name].contains(Version(metadata.version(name)).public, prereleases=True)
 
 
+def lock() -> dict[str, Version]:
+    """Name and release of all that requirements.lock fixes."""
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(name): Version(version) for name, version in pairs}
+
+
+@pytest.mark.parametrize("name", sorted(requirements()))
+def test_the_lock_file_fixes_a_release_that_the_pin_allows(name):
+    assert requirements()[name].contains(lock()[name], prereleases=True)
+
+
+def test_the_lock_file_fits_every_machine():
+    assert [name for name, version in lock().items() if version.local] == []
+    assert "lalm-utils" not in lock()
+
+
+def test_the_metadata_names_the_pythons_a_command_and_authors():
+    project = PROJECT["project"]
+    pythons = {entry.rpartition(" ")[2] for entry in project["classifiers"] if "Python :: 3." in entry}
+    assert pythons == {"3.11", "3.12", "3.13"}
+    assert all(Version(python) in SpecifierSet(project["requires-python"]) for python in pythons)
+    assert project["scripts"] == {"lalm": "lalm_utils.__main__:main"}
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert [author["name"] for author in citation["authors"]] == [
+        author["name"] for author in project["authors"]
+    ]
+    assert project["urls"]
+    assert citation["date-released"]
+
+
+def test_an_sdist_holds_what_its_tests_need():
+    lines = (ROOT / "MANIFEST.in").read_text(encoding="utf-8").splitlines()
+    included = [word for line in lines if line.startswith("include ") for word in line.split()[1:]]
+    folders = {line.split()[1] for line in lines if line.startswith("recursive-include ")}
+    assert all((ROOT / name).is_file() for name in included)
+    assert {"tests", "notebooks", "figures", ".ci"} <= folders
+    assert {"environment.yml", "CITATION.cff", "Makefile", "LOG.md", "requirements.lock"} <= set(included)
+
+
 def test_the_packages_that_the_project_is_built_on_are_asked_for():
     fixed = {"jupyterlab", "torch", "transformers", "peft", "seaborn", "pandas", "papermill", "nbval"}
     assert fixed <= set(requirements())

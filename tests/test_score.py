@@ -213,3 +213,59 @@ def test_the_module_runs_as_a_command_without_a_model_or_a_traceback(tmp_path):
     assert done.returncode == 2
     assert "not JSON at line 1" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_stops_early_gets_no_traceback(tmp_path):
+    path = file(tmp_path / "p.json", sound={"correct": 1})
+    program = "import os, sys; from lalm_utils.__main__ import main\n"
+    program += (
+        "read, write = os.pipe(); os.close(read); os.dup2(write, 1); sys.exit(main(['score', sys.argv[1]]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_the_command_calls_itself_as_it_was_called(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/lalm"])
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert capsys.readouterr().out.startswith("usage: lalm ")
+
+
+def questions(path: Path, n: int = 3) -> Path:
+    """A question file of the ids sound0, sound1, ... without replies."""
+    records = json.loads(file(path, sound={"correct": n}).read_text())
+    path.write_text(json.dumps([{k: v for k, v in record.items() if k != "response"} for record in records]))
+    return path
+
+
+REPLIES = [
+    ("records", [{"id": "sound1", "response": "cat"}, {"id": "sound0", "response": "dog"}]),
+    ("a leaderboard's records", [{"id": "sound0", "answer_prediction": "dog", "thinking_prediction": "hm"},
+                                 {"id": "sound1", "answer_prediction": "cat"}]),
+    ("a map from id to reply", {"sound0": "dog", "sound1": "cat"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case, content", REPLIES, ids=[row[0] for row in REPLIES])
+def test_replies_are_joined_with_their_questions_by_id(case, content, tmp_path, capsys):
+    path = tmp_path / "replies.json"
+    path.write_text(json.dumps(content))
+    report = score(path, questions=questions(tmp_path / "q.json"), exclude_failed=True, n_boot=10)
+    assert {name: report["sound"][name] for name in ("correct", "wrong", "failed")} == {
+        "correct": 1, "wrong": 1, "failed": 1,
+    }  # fmt: skip
+    assert report["overall"]["missing"] == {"predictions": ["sound2"]}
+    assert main(["score", str(path), "--questions", str(tmp_path / "q.json")]) == 0
+    assert "3 items" in capsys.readouterr().out
+
+
+def test_replies_that_cannot_be_joined_say_why(tmp_path, capsys):
+    path, asked = tmp_path / "replies.json", str(questions(tmp_path / "q.json"))
+    path.write_text(json.dumps([{"id": "sound9", "response": "dog"}]))
+    assert "1 ids are not in" in refused(capsys, str(path), "--questions", asked)
+    assert "no question, only id, response; give the file of the questions too" in refused(capsys, str(path))
+    path.write_text(json.dumps([{"response": "dog"}]))
+    assert "no id; replies are joined" in refused(capsys, str(path), "--questions", asked)
+    path.write_text(json.dumps([{"id": "sound0", "response": "dog"}] * 2))
+    assert "duplicate id 'sound0'" in refused(capsys, str(path), "--questions", asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -254,6 +255,23 @@ def test_wide_shows_one_line_per_group():
     assert table.loc[0, "accuracy"].startswith("0.750 [0.")
 
 
+def test_wide_shows_how_many_resamples_fell_from_an_interval():
+    frame = metrics.compare(
+        *moved(correct_to_correct=50, correct_to_refused=2, wrong_to_refused=1, wrong_to_wrong=48)
+    )
+    [row] = frame[(frame["metric"] == "rgi") & (frame["group"] == "overall")].to_dict("records")
+    assert 0 < row["undefined"] < 1000
+    text = tables.wide(frame, ["rgi"]).loc[0, "rgi"]
+    assert text.endswith(f"] ({row['undefined']} resamples undefined)")
+
+
+def test_wide_shows_why_there_is_no_interval():
+    # One right and one wrong answer, both refused: where only one of them is drawn, nothing is defined.
+    frame = metrics.compare(*moved(correct_to_refused=1, wrong_to_refused=1, refused_to_refused=2))
+    text = tables.wide(frame, ["rgi_excess"]).loc[0, "rgi_excess"]
+    assert re.fullmatch(r"0\.000 \(no interval: 11\d\d of 2000 resamples undefined\)", text)
+
+
 def test_wide_does_not_hide_an_undefined_index():
     frame = metrics.compare(*moved(correct_to_correct=5, wrong_to_refused=5))
     assert tables.wide(frame, ["rgi"]).loc[0, "rgi"] == "inf (delta_con = 0)"
@@ -356,7 +374,7 @@ def test_a_setting_s_training_seeds_are_averaged_inside_each_draw():
     alone = tables.by_setting(BEFORE, {5: [first]}, "k").set_index("metric")
     assert both.loc["youden", "value"] == alone.loc["youden", "value"] == 0.5
     # Drawn apart the two would be as wide as one; together what one lacks the other has.
-    assert both.loc["youden", "low"] == both.loc["youden", "high"] == 0.5
+    assert np.isnan(both.loc["youden", "low"])  # no draw differs, so there is no interval
     assert alone.loc["youden", "low"] < 0.5 < alone.loc["youden", "high"]
 
 

@@ -134,7 +134,7 @@ def test_a_metric_without_a_claim_is_refused():
 def frames(
     gain: tuple[float, float, float], over: tuple[float, float, float]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    where = {"part": "all", "tested_on": "overall", "domain": "out", "metric": "youden", "n": 150}
+    where = {"part": "all", "tested_on": "overall", "domain": "out", "metric": "refusal_youden", "n": 150}
     outside = pd.DataFrame([where | dict(zip(("value", "low", "high"), gain))])
     control = pd.DataFrame([where | {"trained_on": "mean"} | dict(zip(("value", "low", "high"), over))])
     return outside, control
@@ -146,7 +146,7 @@ ANSWERS = [
         (0.2, 0.1, 0.3),
         (0.2, 0.1, 0.3),
         "Yes: ",
-        "adapters beat blind refusal (Youden's J +0.20 [+0.10",
+        "adapters beat blind refusal (Youden's J of refusals +0.20 [+0.10",
     ),
     ("no gain", (0.0, -0.1, 0.1), (0.2, 0.1, 0.3), "No: ", "do not measurably beat blind refusal"),
     ("a loss", (-0.2, -0.3, -0.1), (0.2, 0.1, 0.3), "No: ", "fall behind blind refusal"),
@@ -179,6 +179,19 @@ def test_every_control_must_be_beaten():
         "beat shuffled labels (difference +0.20 [+0.10, +0.30]), do not measurably beat the prompt alone"
         in said
     )
+
+
+@pytest.mark.parametrize("metric", ["youden", "rgi_excess"])
+def test_a_metric_that_counts_redrawn_answers_is_not_held_to_blind_refusal(metric):
+    outside, control = (frame.assign(metric=metric) for frame in frames((0.2, 0.1, 0.3), (0.2, 0.1, 0.3)))
+    said = verdicts.transfer_verdict(outside, {"shuffled labels": control}, metric=metric)
+    assert "adapters beat changing right and wrong answers alike" in said
+    assert "blind refusal" not in said
+
+
+def test_only_refusals_are_claimed_to_beat_blind_refusal():
+    blind = {name for name, (claim, _) in verdicts.CLAIMS.items() if "blind refusal" in claim}
+    assert blind == {"refusal_youden"}
 
 
 def test_the_answer_refuses_frames_without_the_metric():

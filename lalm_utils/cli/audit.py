@@ -82,7 +82,7 @@ def report(
         )
     benchmarks.refuse_duplicates(items, benchmark)
     rows, release = facts(items, clips=clips), releases.identify(items)
-    outcome_table = None if text_only is None else pd.read_csv(text_only, keep_default_na=False)
+    outcome_table = None if text_only is None else outcomes.read_table(text_only)
     measures: dict[str, dict[str, Any]] = {}
     for row in table(rows, text_only=outcome_table).itertuples():
         measures.setdefault(row.group, {})[row.measure] = {"value": finite(row.value), "n": row.n}

@@ -27,14 +27,14 @@ def table(predictions: Sequence[Prediction], path: Path) -> pd.DataFrame:
     return outcomes.table(items, replies, model=path.name, method="", seed=0)
 
 
-def read(path: Path, declining_option: str = "") -> ReplyLog:
+def read(path: Path, declining_option: str = "", questions: Path | None = None) -> ReplyLog:
     """What reply_logs.read reads. Raises PredictionError where that raises BenchmarkError."""
     try:
-        return reply_logs.read(path, declining_option=declining_option)
+        return reply_logs.read(path, declining_option=declining_option, questions=questions)
     except BenchmarkError as error:
         raise PredictionError(str(error)) from error
 
 
-def records(path: Path) -> list[Prediction]:
+def records(path: Path, questions: Path | None = None) -> list[Prediction]:
     """All predictions of a file, in order, checked. Raises PredictionError."""
-    return read(path).predictions
+    return read(path, questions=questions).predictions

@@ -32,6 +32,7 @@ def score(
     path: str | Path,
     before: str | Path | None = None,
     *,
+    questions: str | Path | None = None,
     exclude_failed: bool = False,
     official: bool = False,
     by_rules: Collection[str] = (),
@@ -43,9 +44,9 @@ def score(
     """The report: one object per modality (or other column `by` of the outcome table), then "overall".
 
     Each has n (all items), the five outcomes (they sum to n; wrong is without the unreadable), scored
-    (items that the metrics rest on), metrics.METRICS, intervals {metric: [low, high]} and status {metric:
-    why it is null}. With `before`, the baseline's file, it also has paired (items), metrics.GAINS, flows
-    {name: items}, before (the baseline's own numbers), and resamples {metric: {infinite, undefined}} where
+    (items that the metrics rest on), metrics.METRICS, intervals {metric: [low, high], or null} and status {metric:
+    why it or its interval is null}. With `before`, the baseline's file, it also has paired (items), metrics.GAINS,
+    flows {name: items}, before (the baseline's own numbers), and resamples {metric: {infinite, undefined}} where
     bootstrap draws were not finite. "overall" also has release {name, sha256} (of the benchmark, by its content),
     sources, missing (ids) and bootstrap (its settings). Where the file says which clips were cut, each has
     clips: n, cut, accuracy and accuracy_without the cut ones, all of items with a reply. Where it says how replies
@@ -54,10 +55,12 @@ def score(
     parting (rules.compare). Where an option that declines was chosen, "overall" has declining
     (rules.readings); `declining` is that option's text, if neither the files nor its wording tell. "overall" also has
     notes by source, of what the files lack or hold too much of. A bound of an interval is null where it is
-    infinite. Raises PredictionError, and OutcomeError for unequal sets of items or other questions under one id.
+    infinite. `questions` is a file with which the replies are joined by id (reply_logs.read).
+    Raises PredictionError, and OutcomeError for unequal sets of items or other questions under one id.
     """
     sources = {"predictions": Path(path)} | ({"before": Path(before)} if before is not None else {})
-    logs = {role: predictions.read(file, declining) for role, file in sources.items()}
+    question_file = None if questions is None else Path(questions)
+    logs = {role: predictions.read(file, declining, question_file) for role, file in sources.items()}
     records = {role: log.predictions for role, log in logs.items()}
     if declining and all(each.item.declining is None for some in records.values() for each in some):
         raise PredictionError(
@@ -115,6 +118,7 @@ def as_text(report: Mapping[str, Any]) -> str:
         parts.append("Items by outcome before and after")
         flows = {group: fields["flows"] | fields for group, fields in report.items()}
         parts.append(_intervals(flows, metrics.TRANSITIONS))
+    parts += _undefined_resamples(report)
     if overall.get("clips", {}).get("cut"):
         parts.append("Clips cut at the model's window, and accuracy without them, of the items with a reply")
         parts.append(_numbers(report, "clips", ("n", "cut", "accuracy", "accuracy_without")))
@@ -164,6 +168,12 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--before", type=Path, metavar="BASELINE", help="replies to the same items before the method"
     )
+    parser.add_argument(
+        "--questions",
+        type=Path,
+        metavar="FILE",
+        help="the question file, where PREDICTIONS has only ids and replies",
+    )
     add_arguments(parser, "--json")
     parser.add_argument(
         "--exclude-failed",
@@ -195,12 +205,13 @@ def run(args: argparse.Namespace) -> int:
     """Score, write, print. Returns the exit code: 0 (withheld metrics are no error), or 2 with a reason."""
     try:
         if args.json and args.json.resolve() in {
-            file.resolve() for file in (args.predictions, args.before) if file
+            file.resolve() for file in (args.predictions, args.before, args.questions) if file
         }:
             raise PredictionError(f"{args.json}: --json would overwrite its own input; name another file")
         report = score(
             args.predictions,
             args.before,
+            questions=args.questions,
             exclude_failed=args.exclude_failed,
             official=args.official,
             by_rules=args.rules,
@@ -260,9 +271,12 @@ def _fields(rows: pd.DataFrame, names: Collection[str], why: str) -> dict[str, A
     values, intervals, status, resamples = {}, {}, {}, {}
     for row in rows[rows["metric"].isin(list(names))].itertuples():
         value = values[row.metric] = None if why else finite(row.value)
-        intervals[row.metric] = None if value is None else [finite(row.low), finite(row.high)]
+        without = value is None or math.isnan(row.low)
+        intervals[row.metric] = None if without else [finite(row.low), finite(row.high)]
         if value is None:
             status[row.metric] = why or f"{row.value} ({row.status})"
+        elif row.status:
+            status[row.metric] = row.status
         if row.infinite or row.undefined:
             resamples[row.metric] = {"infinite": row.infinite, "undefined": row.undefined}
     return (
@@ -275,6 +289,19 @@ def _intervals(report: Mapping[str, Mapping], names: Collection[str]) -> str:
         {"": group} | {str(name): _cell(fields, name) for name in names} for group, fields in report.items()
     ]
     return pd.DataFrame(rows).to_string(index=False)
+
+
+def _undefined_resamples(report: Mapping[str, Mapping]) -> list[str]:
+    """Which intervals lack some resamples, as a paragraph, or nothing."""
+    n_boot = report["overall"]["bootstrap"]["n_boot"]
+    lines = [
+        f"  {group}, {name}: {counts['undefined']}"
+        for group, fields in report.items()
+        for name, counts in fields.get("resamples", {}).items()
+        if counts["undefined"] and fields[name] is not None
+    ]
+    title = f"Undefined resamples of {n_boot}, left out (an interval that lost more than half is withheld)"
+    return ["\n".join([title, *lines])] if lines else []
 
 
 def _numbers(report: Mapping[str, Mapping], key: str, names: Collection[str]) -> str:
@@ -292,5 +319,7 @@ def _cell(fields: Mapping[str, Any], name: str) -> str:
         return fields["status"][name].partition(":")[0]
     if isinstance(value, int):
         return str(value)
+    if fields["intervals"][name] is None:
+        return f"{value:.3f} (no interval)"
     low, high = (math.inf if bound is None else bound for bound in fields["intervals"][name])
     return bootstrap.interval_text(value, low, high, digits=3, infinite="open")
