@@ -15,7 +15,7 @@ import pandas as pd
 from lalm_utils import annotations, bootstrap
 from lalm_utils.agent import FAILED, UNREADABLE
 from lalm_utils.items import MODALITIES
-from lalm_utils.refusals import tidy
+from lalm_utils.wording import tidy
 
 CAPTION_TYPES = ("sound", "music")
 LEFT_OUT = "clips_left_out"  # their text was not written, or by the prompt of another type

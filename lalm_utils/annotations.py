@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from lalm_utils.items import MODALITIES, Item
-from lalm_utils.refusals import tidy, words
+from lalm_utils.wording import tidy, words
 
 TEXT_KINDS = {
     "sound": "caption",

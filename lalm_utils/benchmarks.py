@@ -9,33 +9,50 @@ The layout is recognised by what is inside, never by a file's name alone:
   first line is an object with the keys below (so a manifest beside it is no rival);
 - a question file is a JSON array if its first character is `[`, otherwise one JSON object a line;
 - the first record decides: `audio_id` and `task` make it MMAU, `audio_path` and `modality` make it MMAR;
-- an MMAU record without an id is named by its clip, as MMAU's first files have none.
+- `idk_answer` and `speaker` make it SH-Bench, whose option that declines is known by the first;
+- an MMAU record without an id is named by its clip, as MMAU's first files have none; SH-Bench's are named by what
+  they ask.
+
+A question file may be gzipped. An option that declines is known to its item (declining.py).
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import os
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lalm_utils import declining
 from lalm_utils.audio import AudioError, check_clip, stand_in_for
-from lalm_utils.items import FIELDS, BenchmarkError, Item, from_record, sample
+from lalm_utils.items import FIELDS, BenchmarkError, Item, from_record, question_id, sample
 from lalm_utils.messages import join, short_repr
 
 MINI = "mini"
 MINI_SPLITS = ("dev", "idk", "test", "unanswerable")
 MAX_BYTES = 200_000_000  # a question file; MMAU's 10,000 items take 6 MB
 MAX_VALUES = 4_000_000  # of it, counted by what opens, parts and ends them; MMAU's 10,000 items have 350,000
-RENAMED = {"mmau": {}, "mmar": {"audio_path": "audio_id", "modality": "task"}}  # to MMAU's names
-REQUIRED = {"mmau": FIELDS, "mmar": ("id", "audio_path", "question", "choices", "answer", "modality")}
+RENAMED = {  # to MMAU's names
+    "mmau": {},
+    "mmar": {"audio_path": "audio_id", "modality": "task"},
+    "sh-bench": {"audio": "audio_id", "options": "choices", "idk_answer": "declining_option",
+                 "speaker": "category", "type": "sub-category"},
+}  # fmt: skip
+REQUIRED = {
+    "mmau": FIELDS,
+    "mmar": ("id", "audio_path", "question", "choices", "answer", "modality"),
+    "sh-bench": ("audio", "question", "options", "answer", "speaker", "type", "idk_answer"),
+}
 TRACKS = {"Animal": "sound", "Emotion": "speech", "Gender": "speech", "Language": "speech"}
 HOPS = ("single", "multi")
+GZIP = b"\x1f\x8b"
 SAKURA_COLUMNS = ("file", "single_instruction", "single_answer", "multi_instruction", "multi_answer")
 
 Record = dict[str, Any]
@@ -96,7 +113,8 @@ def read(benchmark: str | Path, *, split: str | None = None) -> tuple[list[Item]
             items.append(from_record(record, root))
         except BenchmarkError as error:
             faults.append(f"{position}, {error}; mend or remove it in a copy of the file")
-    return items, faults
+    named = any("declining_option" in record for _, record in records)
+    return declining.mark(items, by_wording=not named), faults
 
 
 def refuse_duplicates(items: Sequence[Item], source: str | Path) -> None:
@@ -180,10 +198,17 @@ def read_records(
 
 
 def read_questions(file: Path, faults: list[str] | None = None) -> list[Located]:
-    """All records of an MMAU or MMAR file, in MMAU's schema, in order; `faults` as for `read_records`."""
+    """All records of an MMAU, MMAR or SH-Bench file, in MMAU's schema, in order; `faults` as for
+    `read_records`."""
     records = list(json_records(file))
-    kind = _kind(file, records[0][1])
-    return _whole(((at, lambda at=at, r=r: _mmau_schema(kind, at, r)) for at, r in records), faults)
+    kind = kind_of(records[0][1])
+    if not kind:
+        raise BenchmarkError(
+            f"{file}: neither MMAU (audio_id and task) nor MMAR (audio_path and modality) nor SH-Bench (idk_answer "
+            f"and speaker): the first record has {join(records[0][1]) or 'no keys'}; add the missing fields or give "
+            "another file"
+        )
+    return _whole(((at, lambda at=at, r=r: mmau_schema(kind, at, r)) for at, r in records), faults)
 
 
 def _whole(records: Iterable[tuple[str, Callable[[], Record]]], faults: list[str] | None) -> list[Located]:
@@ -199,7 +224,8 @@ def _whole(records: Iterable[tuple[str, Callable[[], Record]]], faults: list[str
     return made
 
 
-def _mmau_schema(kind: str, position: str, record: Record) -> Record:
+def mmau_schema(kind: str, position: str, record: Record) -> Record:
+    """A record of a question file of this kind ("mmau", "mmar", "sh-bench") with MMAU's keys. Raises BenchmarkError."""
     if kind == "mmau" and "id" not in record and isinstance(record.get("audio_id"), str):
         # MMAU's first files name no ids; later ones use the clip's name, so replies of both can be joined.
         record = {"id": PurePosixPath(record["audio_id"]).stem, **record}
@@ -212,19 +238,32 @@ def _mmau_schema(kind: str, position: str, record: Record) -> Record:
     if kind == "mmau":
         return record
     renamed = {RENAMED[kind].get(key, key): value for key, value in record.items()}
-    # MMAR is published as one test set and names no split.
+    if kind == "sh-bench":
+        renamed |= _sh_bench_fields(position, renamed)
+    # MMAR and SH-Bench are published as one test set and name no split.
     return {"split": "test", **renamed, "dataset": kind}
 
 
-def _kind(file: Path, record: Mapping[str, Any]) -> str:
+def _sh_bench_fields(position: str, record: Mapping[str, Any]) -> Record:
+    """All clips are speech; the option that declines is named in every record, but not offered in every file."""
+    audio, question, options = (record[key] for key in ("audio_id", "question", "choices"))
+    texts = [audio, question, *options] if isinstance(options, list) else [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise BenchmarkError(f"{position}: audio, question and options are no texts; mend the record")
+    declining_text = record["declining_option"] if record["declining_option"] in options else None
+    rest = [option for option in options if option != declining_text]
+    return {"id": question_id(audio, question, rest), "task": "speech", "declining_option": declining_text}
+
+
+def kind_of(record: Mapping[str, Any]) -> str:
+    """The kind of question file that a record's keys belong to; "" for none."""
+    if {"idk_answer", "speaker"} <= set(record):
+        return "sh-bench"
     if "audio_id" in record and "task" in record:
         return "mmau"
     if "audio_path" in record and "modality" in record:
         return "mmar"
-    raise BenchmarkError(
-        f"{file}: neither MMAU (audio_id and task) nor MMAR (audio_path and modality): the first record has "
-        f"{join(record) or 'no keys'}; add the missing fields or give another file"
-    )
+    return ""
 
 
 def _of_split(
@@ -266,9 +305,19 @@ def _holds_questions(file: Path) -> bool:
 
 def json_records(file: Path) -> Iterator[Located]:
     """The objects of a JSON array or of JSON lines, each with its position. Raises BenchmarkError."""
-    text = _text(file)
+    text = read_text(file)
     _refuse_bombs(text, file)
-    records = _located(text, file)
+    yield from _checked(_located(text, file), text, file)
+
+
+def json_object(text: str, file: str | Path) -> Record:
+    """The one JSON object that `text`, found in `file`, is. Raises BenchmarkError."""
+    _refuse_bombs(text, file)
+    [(_, record)] = _checked([(str(file), _json(text, file, 1))], text, file)
+    return record
+
+
+def _checked(records: list[tuple[str, Any]], text: str, file: str | Path) -> Iterator[Located]:
     if not records:
         raise BenchmarkError(f"{file}: empty, an array without items; give the whole question file")
     escaped = _SURROGATE.search(text) is not None  # only an escape can bring one in
@@ -289,7 +338,7 @@ def _located(text: str, file: Path) -> list[tuple[str, Any]]:
     return [(f"{file}, line {i}", _json(line, file, i)) for i, line in lines if line.strip()]
 
 
-def _refuse_bombs(text: str, file: Path) -> None:
+def _refuse_bombs(text: str, file: str | Path) -> None:
     """A few megabytes of brackets or of line ends unfold to gigabytes of objects."""
     values = sum(map(text.count, "[{,\n"))
     if values > MAX_VALUES:
@@ -306,7 +355,7 @@ def _refuse_surrogates(position: str, record: Record) -> None:
         raise BenchmarkError(f"{position}: half a surrogate pair ({error}); mend the escape") from error
 
 
-def _json(text: str, file: Path, line: int) -> Any:
+def _json(text: str, file: str | Path, line: int) -> Any:
     """Parse text that starts at `line` of the file."""
     try:
         return json.loads(text, object_pairs_hook=_unique_keys)
@@ -326,7 +375,8 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> Record:
     return record
 
 
-def _text(file: Path) -> str:
+def read_text(file: Path) -> str:
+    """A file's text, which may be gzipped. Raises BenchmarkError: unreadable, too large, not UTF-8, empty."""
     try:
         size = file.stat().st_size
         if not file.is_file():
@@ -335,7 +385,10 @@ def _text(file: Path) -> str:
             raise BenchmarkError(
                 f"{file}: {size:,} bytes; a question file has at most {MAX_BYTES:,}; split it"
             )
-        text = file.read_bytes().decode("utf-8-sig")
+        content = file.read_bytes()
+        if content.startswith(GZIP):
+            content = _unzipped(content, file)
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BenchmarkError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
     except BenchmarkError:
@@ -347,6 +400,19 @@ def _text(file: Path) -> str:
     if not text.strip():
         raise BenchmarkError(f"{file}: empty file; fetch it again")
     return text
+
+
+def _unzipped(content: bytes, file: Path) -> bytes:
+    try:
+        with gzip.open(io.BytesIO(content)) as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise BenchmarkError(f"{file}: not gzip throughout ({error}); fetch it again") from error
+    if len(content) > MAX_BYTES:
+        raise BenchmarkError(
+            f"{file}: unpacks to over {MAX_BYTES:,} bytes, the most a question file has; split it"
+        )
+    return content
 
 
 def _tracks(path: Path) -> list[Path]:
@@ -378,7 +444,7 @@ def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
         raise BenchmarkError(
             f"{file}: unknown track {short_repr(track)}; there are {', '.join(TRACKS)}; rename it"
         )
-    reader = csv.DictReader(io.StringIO(_text(file), newline=""), strict=True)
+    reader = csv.DictReader(io.StringIO(read_text(file), newline=""), strict=True)
     try:
         missing = [column for column in SAKURA_COLUMNS if column not in (reader.fieldnames or ())]
         if missing:

@@ -7,6 +7,7 @@ rule and next step. Reading whole benchmarks is the business of benchmarks.py.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import operator
 import unicodedata
@@ -20,7 +21,7 @@ from lalm_utils.messages import short_repr
 
 # What a record in MMAU's schema must have.
 FIELDS = ("id", "audio_id", "question", "choices", "answer", "task")
-BENCHMARKS = ("mini", "mmau", "mmar", "sakura")
+BENCHMARKS = ("mini", "mmau", "mmar", "sakura", "sh-bench")
 MODALITIES = ("sound", "music", "speech")
 LEVELS = ("", "easy", "medium", "hard")
 UNANSWERABLE_KINDS = {
@@ -45,15 +46,16 @@ class Item:
     """One question about one clip. Raises BenchmarkError if it breaks a rule of its own."""
 
     id: str  # unique within a benchmark and split
-    benchmark: str  # "mini", "mmau", "mmar" or "sakura"
+    benchmark: str  # one of BENCHMARKS, or the tool whose log the item comes from
     split: str  # "" if the file names none
     modality: str  # "sound", "music", "speech", or a mix such as "mix-sound-speech"
     question: str  # without its options
     options: tuple[str, ...]  # 2 to 26; duplicates occur in MMAU
     gold: int | None  # index of the first right option; None: unanswerable, or the answers are withheld
+    declining: int | None = None  # index of an option that declines ("I don't know"); never the gold one
     clip: Path  # absolute
-    category: str = ""  # SAKURA: the track
-    task: str = ""  # MMAU's and MMAR's sub-category
+    category: str = ""  # SAKURA: the track; SH-Bench: the speaker
+    task: str = ""  # MMAU's and MMAR's sub-category; SH-Bench: the type of clip
     level: str = ""  # "easy", "medium", "hard" or ""
     answerable: bool = True  # False only if the benchmark says so
     reason: str = ""  # why it is unanswerable, a key of UNANSWERABLE_KINDS; "" if answerable or not said
@@ -78,6 +80,16 @@ class Item:
         return UNANSWERABLE_KINDS.get(self.reason, "")
 
 
+def question_id(clip: str, question: str, options: Sequence[str]) -> str:
+    """An id from what is asked, for files whose records have none: the same question has the same id in every file.
+
+    clip: its name, or what stands for it. options: without one that declines, so that a question asked with such an
+    option and without it is one question.
+    """
+    digest = hashlib.sha256(json.dumps([clip, question, list(options)]).encode()).hexdigest()
+    return f"{PureWindowsPath(clip).stem[:40] or 'item'}-{digest[:12]}"
+
+
 def sample(items: Sequence[Item], n: int, *, seed: int = 0) -> list[Item]:
     """`n` items in their given order, as equally many of each modality as it has; all if there are no more.
 
@@ -98,7 +110,8 @@ def sample(items: Sequence[Item], n: int, *, seed: int = 0) -> list[Item]:
 def from_record(record: Mapping[str, Any], root: str | Path, *, benchmark: str | None = None) -> Item:
     """The item that a record in MMAU's schema describes; its clip lies under `root`, or will.
 
-    Beyond MMAU's fields it reads answerable, unanswerable_reason, novel, truth and seconds (both in `annotations`).
+    Beyond MMAU's fields it reads answerable, unanswerable_reason, novel, declining_option (the text of the option that
+    declines), truth and seconds (both in `annotations`).
     `benchmark` defaults to the record's dataset if that is one of ours, else "mmau", which names its sources
     there. MMAR alone: an empty last choice is left out and logged, as four official items end with one.
     Raises BenchmarkError.
@@ -135,7 +148,9 @@ def to_record(item: Item, root: str | Path | None = None) -> dict[str, Any]:
             f"item {item.id!r}: clip {item.clip} lies outside {folder}; give a root above it"
         )
     truth = dict(item.annotations)
-    extras = {"unanswerable_reason": item.reason, "seconds": truth.pop("seconds", None), "truth": truth}
+    declining = None if item.declining is None else item.options[item.declining]
+    extras = {"unanswerable_reason": item.reason, "declining_option": declining}
+    extras |= {"seconds": truth.pop("seconds", None), "truth": truth}
     withheld = item.gold is None and item.answerable
     return {
         "id": item.id,
@@ -170,6 +185,7 @@ def _fields(record: Mapping[str, Any], root: Path) -> dict[str, Any]:
         "question": _text(record["question"], "question"),
         "options": options,
         "gold": gold,
+        "declining": _declining(record, options),
         "clip": _clip(record["audio_id"], root),
         "category": _label(record, "category"),
         "task": _label(record, "sub-category"),
@@ -202,15 +218,20 @@ def _gold(record: Mapping[str, Any], options: tuple[str, ...]) -> tuple[int | No
     return _index(answer, options), True
 
 
-def _index(answer: Any, options: tuple[str, ...]) -> int:
+def _declining(record: Mapping[str, Any], options: tuple[str, ...]) -> int | None:
+    text = record.get("declining_option")
+    return None if text is None else _index(text, options, "declining_option")
+
+
+def _index(answer: Any, options: tuple[str, ...], name: str = "answer") -> int:
     """First option of the same text, else the only one the same but for case, spaces and Unicode form."""
-    answer = _text(answer, "answer")
+    answer = _text(answer, name)
     if answer in options:
         return options.index(answer)
     matches = [option for option in options if _normalise(option) == _normalise(answer)]
     if len(set(matches)) != 1:
         which = "more than one" if matches else "no"
-        raise BenchmarkError(f"answer {short_repr(answer)} is {which} option of {short_repr(list(options))}")
+        raise BenchmarkError(f"{name} {short_repr(answer)} is {which} option of {short_repr(list(options))}")
     return options.index(matches[0])
 
 
@@ -292,6 +313,10 @@ def _broken_rule(item: Item) -> str:
         return f"number of options is {len(item.options)}; there must be 2 to {MAX_OPTIONS}"
     if item.gold is not None and not (item.answerable and item.gold in range(len(item.options))):
         return f"gold {short_repr(item.gold)}; an index of the options, or None, which an unanswerable item must have"
+    if item.declining is not None and item.declining not in range(len(item.options)):
+        return f"declining {short_repr(item.declining)}; an index of the options, or None"
+    if None not in (item.declining, item.gold) and item.options[item.declining] == item.options[item.gold]:
+        return f"the option that declines, {short_repr(item.options[item.gold])}, is the answer; it is one or the other"
     if item.reason and (item.answerable or item.reason not in UNANSWERABLE_KINDS):
         return f"reason {short_repr(item.reason)}; none if answerable, otherwise one of {', '.join(UNANSWERABLE_KINDS)}"
     if item.level not in LEVELS:

@@ -357,12 +357,15 @@ def refusal_by_kind(
     return pd.DataFrame(rows, columns=["group", "kind", "metric", "value", "low", "high", "n"])
 
 
-def cut_clips(table: pd.DataFrame, *, exclude: Collection[str] = ()) -> pd.DataFrame:
-    """By modality and overall: group, n, cut (items whose clip was cut, column truncated), accuracy, and
-    accuracy_without (of the others; NaN if there are none). Raises OutcomeError as outcomes.scorable does.
+def cut_clips(
+    table: pd.DataFrame, *, exclude: Collection[str] = (), by: str | None = "modality"
+) -> pd.DataFrame:
+    """By group (a value of column `by`) and overall: group, n, cut (items whose clip was cut, column truncated),
+    accuracy, and accuracy_without (of the others; NaN if there are none). Raises OutcomeError as outcomes.scorable
+    does.
     """
     rows = []
-    for group, part in outcomes.groups(outcomes.scorable(table, exclude=exclude)):
+    for group, part in outcomes.groups(outcomes.scorable(table, exclude=exclude), by):
         cut = part["truncated"].astype(bool)
         shares = [accuracy(Counts(cells=_cells(some))) for some in (part, part[~cut])]
         rows.append((group, len(part), int(cut.sum()), *shares))
@@ -497,6 +500,7 @@ def _scorable_side(frame: pd.DataFrame, ids: set[str], side: str) -> pd.DataFram
 
 
 def _refuse_other_questions(before: pd.DataFrame, after: pd.DataFrame) -> None:
+    before, after = _without_declining(before), _without_declining(after)
     for column in ("modality", "gold", "n_options"):
         if column not in before or column not in after:
             continue
@@ -506,6 +510,16 @@ def _refuse_other_questions(before: pd.DataFrame, after: pd.DataFrame) -> None:
                 f"item {differs[0]!r} has another {column} before ({before.at[differs[0], column]}) "
                 f"than after ({after.at[differs[0], column]}): these are not the same questions"
             )
+
+
+def _without_declining(table: pd.DataFrame) -> pd.DataFrame:
+    """gold and n_options as they are without the option that declines, which one of two runs may offer alone."""
+    if not {"declining", "gold", "n_options"} <= set(table.columns) or table["declining"].isna().all():
+        return table
+    declining, gold = table["declining"].astype("Int64"), table["gold"].astype("Int64")
+    moved = (declining < gold).fillna(False).astype("Int64")
+    offered = declining.notna().astype("Int64")
+    return table.assign(gold=gold - moved, n_options=table["n_options"].astype("Int64") - offered)
 
 
 # ---- from counts to rows

@@ -8,7 +8,7 @@ Every reply has exactly one outcome:
 
     correct     the option that was read has the text of the gold option (some official items list it twice)
     wrong       another option was read; also any option given on an unanswerable item
-    refused     the model said that it does not know
+    refused     the model said that it does not know, or chose the option that declines
     unreadable  there is a reply, but neither an option nor a refusal can be read from it (an empty text
     included)
     failed      there is no reply, the call broke; never an answer, and never silently left out
@@ -47,6 +47,7 @@ COLUMNS = (
     "n_options",  # int
     "chance",  # share of options that would be right, 0..1
     "gold",  # Int64, index of the right option, <NA> if there is none
+    "declining",  # Int64, index of the option that declines, <NA> if there is none
     "reply",  # the raw text
     "choice",  # Int64, index of the option read, <NA> if none was
     "outcome",  # one of Outcome's values
@@ -87,7 +88,8 @@ def grade(item: Item, reply: Reply) -> Graded:
     """Decide the outcome of one reply to one item.
 
     Raises OutcomeError for an answerable item without a gold option: its answer is withheld, nothing can be
-    graded. On an unanswerable item every option is `wrong` and a refusal is `refused`.
+    graded. On an unanswerable item every option is `wrong` and a refusal is `refused`. To choose the option that
+    declines is `refused` on any item, and its index is kept as the choice.
     """
     if item.answerable and item.gold is None:
         raise OutcomeError(
@@ -95,11 +97,13 @@ def grade(item: Item, reply: Reply) -> Graded:
         )
     if reply.finish == "failed":
         return Graded(outcome=Outcome.FAILED, choice=None)
-    reading = parsing.read(reply.text, item.options)
+    reading = parsing.read(reply.text, item.options, cut=reply.finish == "length")
     if reading.kind == "refusal":
         return Graded(outcome=Outcome.REFUSED, choice=None)
     if reading.kind == "unreadable":
         return Graded(outcome=Outcome.UNREADABLE, choice=None)
+    if item.declining is not None and item.options[reading.choice] == item.options[item.declining]:
+        return Graded(outcome=Outcome.REFUSED, choice=item.declining)
     right = item.answerable and item.options[reading.choice] == item.options[item.gold]
     return Graded(outcome=Outcome.CORRECT if right else Outcome.WRONG, choice=reading.choice)
 
@@ -124,7 +128,7 @@ def table(
     run = {"model": model, "method": method, "seed": seed}
     rows = [run | _row(item, reply) for item, reply in zip(items, replies, strict=True)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame.astype({"gold": "Int64", "choice": "Int64"})
+    return frame.astype(dict.fromkeys(("gold", "declining", "choice"), "Int64"))
 
 
 def scorable(frame: pd.DataFrame, *, exclude: Collection[str] = ()) -> pd.DataFrame:
@@ -231,6 +235,7 @@ def _row(item: Item, reply: Reply) -> dict:
         "category": item.category, "task": item.task, "level": item.level, "novel": item.novel,
         "answerable": item.answerable, "kind": item.kind, "reason": item.reason,
         "n_options": len(item.options), "chance": item.chance, "gold": item.gold,
+        "declining": item.declining,
         "reply": reply.text, "choice": graded.choice, "outcome": graded.outcome.value,
         "finish": reply.finish, "error": reply.error, "truncated": reply.truncated,
         "n_tokens": reply.n_tokens,

@@ -111,3 +111,14 @@ def test_tables_of_other_items_are_refused():
         with pytest.raises(OutcomeError, match="which are not the same in the same order"):
             call()
     assert restore(asked, table, asked).equals(table)
+
+
+def test_the_option_that_declines_moves_with_the_others():
+    asked = [an_item(number, gold=0, declining=2) for number in range(4)]
+    rotated = rotate(asked, seed=0)
+    assert {each.options[each.declining] for each in rotated} == {"option c"}
+    table = run(rotated, *["option c"] * 4)
+    assert set(table["declining"]) == {0, 1, 2, 3}
+    restored = restore(asked, table, rotated)
+    assert restored[["gold", "declining", "choice"]].values.tolist() == [[0, 2, 2]] * 4
+    assert set(restored["outcome"]) == {"refused"}

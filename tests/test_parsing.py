@@ -1,15 +1,24 @@
 """Reading replies: a hand-labelled table, and what must hold over every item of MMAU and MMAR.
 
-replies.csv: case ("group: what it shows"), expected (index of the option, "refused" or "unreadable"), options
-(with | between them), reply (with \\n for a new line). Each label is what a person reads in the reply under
-the rules of `answers`, written before the parser saw the reply. Group "limit" holds replies that a person can
-read and the parser cannot: they are expected to be misread, so that the table says when one no longer is.
+replies.csv: case ("group: what it shows"), expected (index of the option, "refused", a kind of refusal or
+"unreadable"), options (with | between them), reply (with \\n for a new line). Each label is what a person reads in the
+reply under the rules of `parsing`, written before the parser saw the reply. Groups "no ..." hold replies that look like
+those of the group of that name and are none. Group "limit" holds replies that a person can read and the parser cannot:
+they are expected to be misread, so that the table says when one no longer is.
+
+sh_bench_labels.csv: 300 released replies of real models, 60 of each of five files of SH-Bench (the same 60 questions,
+drawn at random), by file, place and hash; the label was given by a person before the parser saw the reply. The replies
+themselves are not ours to hand on: both tests on them are skipped where the files are not beside the repository.
 """
 
 from __future__ import annotations
 
+import ast
 import csv
+import gzip
+import hashlib
 import json
+import math
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,8 +27,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lalm_utils.parsing import OPTION, REFUSED, UNREADABLE, Reading, mmau_match, read
-from lalm_utils.refusals import find_refusals, tidy, words
+from lalm_utils.option_texts import prepare
+from lalm_utils.parsing import (
+    OPTION,
+    REFUSED,
+    RULES,
+    UNREADABLE,
+    Reading,
+    declining_option,
+    mmau_match,
+    read,
+    read_first_letter,
+)
+from lalm_utils.refusals import KINDS, PHRASES, find_refusals
+from lalm_utils.wording import parts, tidy, words
 
 SHARED = Path(__file__).parents[2] / "shared"
 FILES = {"MMAU": SHARED / "mmau" / "mmau-test-mini.json", "MMAR": SHARED / "mmar" / "MMAR-meta.jsonl"}
@@ -35,36 +56,39 @@ READABLE = [row for row in ROWS if not row[0].startswith("limit:")]
 LIMITS = [row for row in ROWS if row[0].startswith("limit:")]
 
 
-def as_label(reading: Reading) -> str:
-    return (
-        str(reading.choice)
-        if reading.kind == OPTION
-        else {REFUSED: "refused"}.get(reading.kind, reading.kind)
-    )
+def as_label(reading: Reading, expected: str = "refused") -> str:
+    if reading.kind == OPTION:
+        return str(reading.choice)
+    return {REFUSED: reading.refusal if expected in KINDS else "refused"}.get(reading.kind, reading.kind)
 
 
 @pytest.mark.parametrize("case, expected, options, reply", READABLE, ids=[row[0] for row in READABLE])
 def test_a_reply_is_read_as_a_person_reads_it(case, expected, options, reply):
     reading = read(reply, options.split("|"))
-    assert as_label(reading) == expected, reading
+    assert as_label(reading, expected) == expected, reading
     assert reading.evidence in tidy(reply)
     assert reading.evidence or reading.kind == UNREADABLE
+    assert reading.rule in RULES
+    assert (reading.refusal is not None) == (reading.kind == REFUSED)
 
 
 @pytest.mark.parametrize("case, expected, options, reply", LIMITS, ids=[row[0] for row in LIMITS])
 def test_a_known_limit_is_still_one(case, expected, options, reply):
-    assert as_label(read(reply, options.split("|"))) != expected
+    assert as_label(read(reply, options.split("|")), expected) != expected
 
 
 def test_the_table_is_large_and_has_every_kind_of_reply():
     groups = Counter(row[0].split(":")[0] for row in READABLE)
-    assert len(READABLE) >= 150
+    assert len(READABLE) >= 1_350
+    kinds = [row for row in READABLE if row[1] in KINDS]
+    assert {row[1] for row in kinds} == set(KINDS)
+    assert sum(name.startswith("no ") for name in groups.elements()) >= 140
     assert all(
         groups[name] >= 25
         for name in ("text", "letter", "reasoned", "refusal", "both", "unreadable", "number")
     )
     assert len({row[0] for row in ROWS}) == len({row[2:] for row in ROWS}) == len(ROWS)
-    valid = {"refused", "unreadable"}
+    valid = {"refused", "unreadable", *KINDS}
     assert all(
         expected in valid or int(expected) < len(options.split("|")) for _, expected, options, _ in ROWS
     )
@@ -236,6 +260,165 @@ def is_right(reply: str, options: list[str], gold: str) -> bool:
     return reading.choice is not None and options[reading.choice] == gold
 
 
+# --- options that decline, cut replies, other rules ---
+
+
+@pytest.mark.parametrize(
+    "case, options, expected",
+    [
+        ("no answer", ["a park", "I do not have an answer", "a bus"], 1),
+        ("no information", ["I do not have the information to answer the question", "a bus"], 0),
+        ("unanswerable", ["a park", "Unanswerable"], 1),
+        ("none of them", ["a park", "a bus", "None of the above"], 2),
+        ("not to be determined", ["a park", "Cannot be determined"], 1),
+        ("ignorance", ["I don't know", "They don't know Joey"], 0),
+        ("another's inability", ["He cannot tell the time", "a bus"], None),
+        ("a feeling is none", ["confident", "joyful"], None),
+        ("an adjective", ["Unclear pronunciation", "Insufficient funds"], None),
+        ("two of them", ["I don't know", "None of the above"], None),
+        ("neither", ["From near to far", "Neither"], None),
+    ],
+)
+def test_an_option_that_declines_is_known_by_its_wording(case, options, expected):
+    assert declining_option(options) == expected
+
+
+@pytest.mark.parametrize(
+    "case, reply, last, expected",
+    [
+        ("its letter", "C", "Unanswerable", "cannot_tell"),
+        ("its text", "The question is unanswerable.", "Unanswerable", "cannot_tell"),
+        ("none of the above", "(C) None of the above", "None of the above", "none_fits"),
+        ("another option", "B", "Unanswerable", "1"),
+        ("a refusal in words", "I can't share private details.", "Unanswerable", "will_not_say"),
+        (
+            "its reason",
+            "C. Unanswerable. The audio does not mention it, so I can't tell.",
+            "Unanswerable",
+            "cannot_tell",
+        ),
+    ],
+)
+def test_choosing_the_option_that_declines_is_a_refusal(case, reply, last, expected):
+    reading = read(reply, ["a park", "a bus", last], declining=2)
+    assert as_label(reading, "cannot_tell") == expected
+    assert as_label(read(reply, ["a park", "a bus", last]), "cannot_tell") in ("2", expected)
+
+
+@pytest.mark.parametrize(
+    "case, reply, expected",
+    [
+        ("a mention on the way", "The low voice could be that of a dog, and the next", "unreadable"),
+        ("a leaning on the way", "At first I think it is a dog, then", "unreadable"),
+        ("a commitment", "The answer is dog. It barks because", "0"),
+        ("a conclusion", "It barks, so it is a dog. Furthermore, the", "0"),
+        ("a letter and half a text", "B. ca", "1"),
+        ("a refusal", "I can't tell which animal it is, since the", "refused"),
+        ("behind a but", "I don't know, but it sounds like a dog", "refused"),
+    ],
+)
+def test_a_cut_reply_without_a_commitment_is_unreadable(case, reply, expected):
+    assert as_label(read(reply, ANIMALS, cut=True)) == expected
+
+
+@pytest.mark.parametrize(
+    "case, reply, expected",
+    [
+        ("letter", "B. cat", 1),
+        ("the B of But", "I do not know. But it meows.", 1),
+        ("the A of A", "It meows. A cat.", 0),
+        ("beyond the options", "Elephants.", None),
+        ("small letters", "cat", None),
+    ],
+)
+def test_sh_bench_s_rule_takes_the_first_capital_from_a_to_e(case, reply, expected):
+    assert read_first_letter(reply, ANIMALS) == expected
+
+
+def test_the_kinds_of_refusal_are_all_in_the_table_of_phrases():
+    assert {phrase.kind for phrase in PHRASES} == set(KINDS)
+    assert len({phrase.name for phrase in PHRASES}) == len(PHRASES) > 40
+
+
+def test_a_table_of_patterns_has_comments_lines_and_parts():
+    table = parts("""
+        # animals
+        PET = (?:cat|
+            dog)
+        TWO = {PET} and {PET}
+    """)
+    assert table == {"PET": "(?:cat|dog)", "TWO": "(?:cat|dog) and (?:cat|dog)"}
+
+
+def test_another_form_counts_for_one_option_only():
+    assert prepare(("happy", "sad")).aliases[("sadness",)] == 1
+    assert ("sadness",) not in prepare(("sadness", "sad")).aliases
+
+
+# --- released replies of real models ---
+
+
+def released(file: str) -> list[tuple[str, list[str]]]:
+    """Replies and options of one file of SH-Bench."""
+    with gzip.open(SHARED / "sh_bench" / f"{file}.json.gz", "rt", encoding="utf-8") as lines:
+        records = json.load(lines)
+    options = [record["options"] for record in records]
+    options = [ast.literal_eval(texts) if isinstance(texts, str) else texts for texts in options]
+    return [(record["pred"], texts) for record, texts in zip(records, options)]
+
+
+@pytest.fixture(scope="module")
+def sh_bench() -> dict[str, list[tuple[str, list[str]]]]:
+    files = sorted((SHARED / "sh_bench").glob("*.json.gz"))
+    if not files:
+        pytest.skip(f"no files of SH-Bench at {SHARED / 'sh_bench'}: its replies are not ours to hand on")
+    return {
+        file.name.removesuffix(".json.gz"): released(file.name.removesuffix(".json.gz")) for file in files
+    }
+
+
+def test_hardly_any_released_reply_is_unreadable(sh_bench, capsys):
+    shares = {}
+    for file, records in sh_bench.items():
+        kinds = Counter(read(reply, options).kind for reply, options in records)
+        shares[file] = kinds[UNREADABLE] / len(records)
+    overall = sum(shares[file] * len(records) for file, records in sh_bench.items()) / sum(
+        map(len, sh_bench.values())
+    )
+    with capsys.disabled():
+        print(
+            "\nunreadable:",
+            *(f"{share:.2%} {file}" for file, share in shares.items()),
+            f"{overall:.3%} overall",
+            sep="\n  ",
+        )
+    assert overall <= 0.005
+    assert max(shares.values()) <= 0.02
+
+
+def test_released_replies_are_read_as_a_person_read_them_blind(sh_bench, capsys):
+    with (Path(__file__).parent / "sh_bench_labels.csv").open(encoding="utf-8", newline="") as table:
+        labels = list(csv.DictReader(table))
+    agreed = 0
+    for row in labels:
+        reply, options = sh_bench[row["file"]][int(row["index"])]
+        assert hashlib.sha256(reply.encode()).hexdigest().startswith(row["sha256"])
+        reading = read(reply, options)
+        as_letter = LETTERS[reading.choice] if reading.kind == OPTION else reading.kind
+        agreed += as_letter == (REFUSED if row["label"] in KINDS else row["label"])
+    low, high = wilson(agreed, len(labels))
+    with capsys.disabled():
+        print(f"\nagreement with blind labels: {agreed} of {len(labels)} [{low:.3f}, {high:.3f}]")
+    assert len(labels) == 300
+    assert agreed >= 0.99 * len(labels)
+
+
+def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    share, spread = hits / n, z * math.sqrt(hits * (n - hits) / n**3 + z * z / (4 * n * n))
+    middle, scale = share + z * z / (2 * n), 1 + z * z / n
+    return (middle - spread) / scale, (middle + spread) / scale
+
+
 # --- any reply ---
 
 
@@ -284,6 +467,13 @@ def test_options_that_differ_only_in_case_are_told_apart():
         ("letters", "B. "),
         ("one word", "a"),
         ("lines", "\n"),
+        ("courtesies", "I'd be happy to help. Let me know. "),
+        ("absences", "The audio does not mention it. "),
+        ("privacy", "I can't share or access, "),
+        ("options that fit", "none of the options given, "),
+        ("relative clauses", "the sound that is not a dog "),
+        ("corrections", "not a dog but "),
+        ("Chinese", "这是狗不是猫"),
     ],
 )
 def test_a_long_reply_is_read_in_linear_time(case, phrase):
@@ -297,6 +487,15 @@ def test_a_long_reply_is_read_in_linear_time(case, phrase):
     short, long = (min(seconds(size) for _ in range(2)) for size in (10_000, 100_000))
     assert long < 25 * short + 0.05
     assert long < (0.2 if case == "prose" else 1.0)
+
+
+@pytest.mark.parametrize(
+    "phrase", ["<think>dog</think> ", "<plan></think>", "<answer>dog</answer>", "\nHuman: dog"]
+)
+def test_many_thoughts_and_turns_are_left_out_in_time(phrase):
+    start = time.process_time()
+    assert read(phrase * (100_000 // len(phrase)) + "</think>\nAnswer: (b)", ANIMALS).choice == 1
+    assert time.process_time() - start < 1.0
 
 
 @pytest.mark.parametrize(
@@ -349,6 +548,7 @@ def test_what_cannot_be_read_is_refused_with_the_rule(case, reply, options, erro
         ("both", "I'm not sure. I don't know.", [False, True]),
         ("quoted", 'She says "I don\'t know".', []),
         ("conditional", "If I don't know, I say so.", []),
+        ("absence", "The audio does not mention it.", [False]),
         ("another's", "The man cannot hear her.", []),
     ],
 )

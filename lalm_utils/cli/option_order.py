@@ -38,7 +38,7 @@ def rotate(items: Sequence[Item], *, seed: int) -> list[Item]:
 
 
 def restore(items: Sequence[Item], table: pd.DataFrame, rotated: Sequence[Item]) -> pd.DataFrame:
-    """The outcome table of a run on `rotated`, with gold and choice as `items` number their options.
+    """The outcome table of a run on `rotated`, with gold, declining and choice as `items` number their options.
 
     items, rotated: the same questions in the table's order. Replies stay as they are: a letter in one means the order
     of the prompt. Raises OutcomeError for other items than the table's.
@@ -51,10 +51,11 @@ def restore(items: Sequence[Item], table: pd.DataFrame, rotated: Sequence[Item])
         )
     rows = zip(items, rotated, table["choice"], strict=True)
     choice = [pd.NA if pd.isna(at) else item.options.index(other.options[at]) for item, other, at in rows]
-    gold = [item.gold if item.gold is not None else pd.NA for item in items]
-    index = table.index
+    columns = {"choice": choice} | {
+        name: [getattr(item, name) for item in items] for name in ("gold", "declining")
+    }
     return table.assign(
-        choice=pd.Series(choice, index, dtype="Int64"), gold=pd.Series(gold, index, dtype="Int64")
+        **{name: pd.Series(values, table.index, dtype="Int64") for name, values in columns.items()}
     )
 
 
@@ -62,5 +63,7 @@ def _rotate(item: Item, position: int) -> Item:
     size = len(item.options)
     shift = ((item.gold or 0) - position) % size
     options = item.options[shift:] + item.options[:shift]
-    gold = None if item.gold is None else options.index(item.options[item.gold])
-    return replace(item, options=options, gold=gold)
+    gold, declining = (
+        None if at is None else options.index(item.options[at]) for at in (item.gold, item.declining)
+    )
+    return replace(item, options=options, gold=gold, declining=declining)

@@ -1,43 +1,24 @@
-"""Replies made elsewhere, read from an official question file with a reply beside each question.
+"""Replies made elsewhere, as the commands read them: reply_logs.py with errors of this room.
 
-In: the path of an MMAU or MMAR file (JSON array or JSON lines). Out: its outcome table. No audio is opened,
-and neither `audio_id` nor `question` is needed: a reply is graded against its options alone. This module
-computes no metric.
-
-The reply stands under one of `REPLY_KEYS`; official scripts and their own documentation differ on the name.
-A reply that is absent, null, NaN or blank is *missing*, and its item has the outcome `failed`.
+In: the path of a file in any layout that reply_logs.py knows. Out: its predictions and its outcome table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from lalm_utils import benchmarks, items, models, outcomes
+from lalm_utils import outcomes, reply_logs
 from lalm_utils.items import BenchmarkError
-from lalm_utils.messages import short_repr
+from lalm_utils.reply_logs import CUT_KEY, FINISH_KEY, REPLY_KEYS, Prediction, ReplyLog
 
-REPLY_KEYS = ("model_output", "model_prediction", "answer_prediction", "response")
-
-CUT_KEY = "truncated"  # beside the reply: whether the clip was longer than the model hears; may be absent
-FINISH_KEY = "finish"  # how the reply ended; "length": at the limit of tokens; may be absent
+__all__ = ["CUT_KEY", "FINISH_KEY", "REPLY_KEYS", "Prediction", "PredictionError", "read", "records", "table"]
 
 
 class PredictionError(ValueError):
     """A predictions file that cannot be scored. The message names file, item, rule and next step."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """One record of a predictions file, the item that it describes, and the reply that it holds."""
-
-    record: Mapping[str, Any]
-    item: items.Item
-    reply: models.Reply  # failed if it is missing
 
 
 def table(predictions: Sequence[Prediction], path: Path) -> pd.DataFrame:
@@ -46,80 +27,14 @@ def table(predictions: Sequence[Prediction], path: Path) -> pd.DataFrame:
     return outcomes.table(items, replies, model=path.name, method="", seed=0)
 
 
-def records(path: Path) -> list[Prediction]:
-    """All predictions of a file, in order, checked.
-
-    Raises PredictionError: no such file, not JSON, empty, a duplicate id, an answer that is no option or is
-    withheld, an unanswerable item, a reply that is not text, reply keys that conflict, or no reply at all.
-    """
-    predictions: dict[str, Prediction] = {}
-    for position, record in _records(path):
-        item = _item(position, record)
-        if item.id in predictions:
-            raise PredictionError(
-                f"{position}: duplicate id {short_repr(item.id)}; an id names one item; remove one of them"
-            )
-        predictions[item.id] = Prediction(record=record, item=item, reply=_reply(position, record))
-    if all(each.reply.finish == "failed" for each in predictions.values()):
-        raise PredictionError(
-            f"{path}: no reply in any of its {len(predictions)} items; a reply stands under "
-            f"{', '.join(REPLY_KEYS)}; rename your key"
-        )
-    return list(predictions.values())
-
-
-def _records(path: Path) -> list[tuple[str, Mapping[str, Any]]]:
+def read(path: Path, declining_option: str = "") -> ReplyLog:
+    """What reply_logs.read reads. Raises PredictionError where that raises BenchmarkError."""
     try:
-        return list(benchmarks.json_records(path))
+        return reply_logs.read(path, declining_option=declining_option)
     except BenchmarkError as error:
         raise PredictionError(str(error)) from error
 
 
-def _item(position: str, record: Mapping[str, Any]) -> items.Item:
-    """The record as an item. Its clip is a stand-in: where the audio once lay is of no concern."""
-    kind = "mmau" if "task" in record else "mmar"
-    modality = record.get("task", record.get("modality"))
-    if modality is None:
-        raise PredictionError(
-            f"{position}, item {short_repr(record.get('id'))}: no modality; MMAU has it under task, MMAR under "
-            "modality; add it"
-        )
-    record = {"question": "not given"} | dict(record) | {"task": modality, "audio_id": "not-opened.wav"}
-    try:
-        item = items.from_record(record, Path.cwd(), benchmark=kind)
-    except BenchmarkError as error:
-        raise PredictionError(f"{position}, {error}; mend the item") from error
-    if not item.answerable:
-        raise PredictionError(
-            f"{position}, item {short_repr(item.id)}: unanswerable, so no option is right; score the others alone"
-        )
-    if item.gold is None:
-        raise PredictionError(
-            f"{position}, item {short_repr(item.id)}: its answer is withheld; score a split that has answers"
-        )
-    return item
-
-
-def _reply(position: str, record: Mapping[str, Any]) -> models.Reply:
-    texts = {key: record[key] for key in REPLY_KEYS if not _missing(record.get(key))}
-    for key, text in texts.items():
-        if not isinstance(text, str):
-            raise PredictionError(
-                f"{position}, item {short_repr(record['id'])}: {key} is {short_repr(text)}, not a text; give "
-                "the model's raw reply"
-            )
-    if len(set(texts.values())) > 1:
-        raise PredictionError(
-            f"{position}, item {short_repr(record['id'])}: conflicting replies under {' and '.join(texts)}; "
-            "keep one key"
-        )
-    if not texts:
-        return models.failed("no reply in the file")
-    truncated = record.get(CUT_KEY) is True  # as `run` writes it
-    finish = "length" if record.get(FINISH_KEY) == "length" else "stop"
-    return models.Reply(text=next(iter(texts.values())), n_tokens=0, finish=finish, truncated=truncated)
-
-
-def _missing(reply: Any) -> bool:
-    # NaN, the only value unlike itself, is how some writers spell an absent text.
-    return reply is None or (isinstance(reply, str) and not reply.strip()) or reply != reply
+def records(path: Path) -> list[Prediction]:
+    """All predictions of a file, in order, checked. Raises PredictionError."""
+    return read(path).predictions

@@ -20,9 +20,10 @@ from typing import Any
 import pandas as pd
 
 from lalm_utils import bootstrap, metrics, outcomes, releases
-from lalm_utils.cli import add_arguments, finite, predictions, refuse, submissions, write_json
+from lalm_utils.cli import add_arguments, finite, predictions, refuse, rules, submissions, write_json
 from lalm_utils.cli.predictions import PredictionError
 from lalm_utils.messages import join
+from lalm_utils.reply_logs import LAYOUTS
 
 LEVEL = 0.95
 
@@ -33,10 +34,13 @@ def score(
     *,
     exclude_failed: bool = False,
     official: bool = False,
+    by_rules: Collection[str] = (),
+    declining: str = "",
+    by: str = "modality",
     n_boot: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The report: one object per modality, then "overall".
+    """The report: one object per modality (or other column `by` of the outcome table), then "overall".
 
     Each has n (all items), the five outcomes (they sum to n; wrong is without the unreadable), scored
     (items that the metrics rest on), metrics.METRICS, intervals {metric: [low, high]} and status {metric:
@@ -45,34 +49,51 @@ def score(
     bootstrap draws were not finite. "overall" also has release {name, sha256} (of the benchmark, by its content),
     sources, missing (ids) and bootstrap (its settings). Where the file says which clips were cut, each has
     clips: n, cut, accuracy and accuracy_without the cut ones, all of items with a reply. Where it says how replies
-    ended ("finish"), each has cut_replies, those that ended at the limit of tokens. With `official`, each
-    has official: what submissions.compare says of the predictions. A bound of an interval is null where it is
+    ended ("finish"), each has cut_replies, those that ended at the limit of tokens. With `official`, each has
+    official: what submissions.compare says of the predictions. With `by_rules`, each has rules, and "overall"
+    parting (rules.compare). Where an option that declines was chosen, "overall" has declining
+    (rules.readings); `declining` is that option's text, if neither the files nor its wording tell. "overall" also has
+    notes by source, of what the files lack or hold too much of. A bound of an interval is null where it is
     infinite. Raises PredictionError, and OutcomeError for unequal sets of items or other questions under one id.
     """
     sources = {"predictions": Path(path)} | ({"before": Path(before)} if before is not None else {})
-    records = {role: predictions.records(file) for role, file in sources.items()}
+    logs = {role: predictions.read(file, declining) for role, file in sources.items()}
+    records = {role: log.predictions for role, log in logs.items()}
+    if declining and all(each.item.declining is None for some in records.values() for each in some):
+        raise PredictionError(
+            f"{path}: no item has the option {declining!r}; give its text as the file has it"
+        )
     tables = {role: predictions.table(records[role], file) for role, file in sources.items()}
     release = releases.identify([each.item for each in records["predictions"]])
     options = {"n_boot": n_boot, "level": LEVEL, "seed": seed}
-    report = _run(tables["predictions"], exclude_failed, **options)
+    report = _run(tables["predictions"], exclude_failed, by=by, **options)
     if before is not None:
-        baseline = _run(tables["before"], exclude_failed, **options)
-        for group, gain in _gain(tables["before"], tables["predictions"], exclude_failed, **options).items():
+        baseline = _run(tables["before"], exclude_failed, by=by, **options)
+        gains = _gain(tables["before"], tables["predictions"], exclude_failed, by=by, **options)
+        for group, gain in gains.items():
             joined = {key: report[group][key] | gain[key] for key in ("intervals", "status")}
             report[group] |= gain | joined | {"before": baseline[group]}
     if any(predictions.CUT_KEY in each.record for each in records["predictions"]):
-        for group, fields in _cut(tables["predictions"]).items():
+        for group, fields in _cut(tables["predictions"], by).items():
             report[group]["clips"] = fields
-    if any(predictions.FINISH_KEY in each.record for each in records["predictions"]):
-        table = tables["predictions"]
-        for group, rows in outcomes.groups(table):
+    if any({predictions.FINISH_KEY, "cut"} & each.record.keys() for each in records["predictions"]):
+        for group, rows in outcomes.groups(tables["predictions"], by):
             report[group]["cut_replies"] = int((rows["finish"] == "length").sum())
     if official:
-        for group, fields in submissions.compare(submissions.official(path)).items():
+        matched = submissions.official(path).assign(**{by: tables["predictions"][by]})
+        for group, fields in submissions.compare(matched, by).items():
             report[group]["official"] = fields
+    if by_rules:
+        found, parting = rules.compare(records["predictions"], tables["predictions"], by_rules, by)
+        for group, fields in found.items():
+            report[group]["rules"] = fields
+        report["overall"]["parting"] = parting
+    if readings := rules.readings(tables["predictions"], tables.get("before")):
+        report["overall"]["declining"] = readings
     report["overall"] |= {
         "release": {"name": release.name, "sha256": release.sha256},
         "sources": {role: str(file) for role, file in sources.items()},
+        "notes": {role: log.notes for role, log in logs.items()},
         "missing": {role: _failed(table) for role, table in tables.items()},
         "bootstrap": options,
     }
@@ -108,6 +129,13 @@ def as_text(report: Mapping[str, Any]) -> str:
         # a missing reply is no match, so the accuracy is of all items
         names = ("n", "answered", "matched", "accuracy", "both", "official_only", "ours_only", "neither")
         parts.append(_numbers(report, "official", names))
+    if "declining" in overall:
+        parts += rules.readings_text(overall["declining"])
+    if "parting" in overall:
+        parts += rules.rules_text(report)
+    parts += [
+        f"{overall['sources'][role]}: {note}" for role, notes in overall["notes"].items() for note in notes
+    ]
     for role, ids in overall["missing"].items():
         if ids:
             some = join((id if id.isprintable() else ascii(id) for id in ids), 5)
@@ -127,7 +155,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "score",
         help="score replies made elsewhere",
         description="Score replies made elsewhere: an MMAU or MMAR file (JSON array or JSON lines) with each "
-        f"reply under {', '.join(predictions.REPLY_KEYS)}.",
+        f"reply under {', '.join(predictions.REPLY_KEYS)}, or a file as {join(LAYOUTS[2:])} write it.",
     )
     parser.add_argument(
         "predictions", type=Path, metavar="PREDICTIONS", help="the question file with replies in it"
@@ -146,6 +174,19 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="also score by the rule of MMAU's and MMAR's own scripts, which matches words",
     )
+    parser.add_argument(
+        "--rules",
+        type=rules.names,
+        default=(),
+        metavar="RULES",
+        help=f"compare rules: {','.join(rules.RULES)}",
+    )
+    parser.add_argument(
+        "--declining", default="", metavar="TEXT", help="the option that declines; to choose it is a refusal"
+    )
+    parser.add_argument(
+        "--by", default="modality", choices=("modality", "category", "task", "level"), help="what groups are"
+    )
     parser.set_defaults(run=run, faults=(PredictionError,))
 
 
@@ -157,7 +198,13 @@ def run(args: argparse.Namespace) -> int:
         }:
             raise PredictionError(f"{args.json}: --json would overwrite its own input; name another file")
         report = score(
-            args.predictions, args.before, exclude_failed=args.exclude_failed, official=args.official
+            args.predictions,
+            args.before,
+            exclude_failed=args.exclude_failed,
+            official=args.official,
+            by_rules=args.rules,
+            declining=args.declining,
+            by=args.by,
         )
         if args.json:
             write_json(args.json, report)
@@ -196,8 +243,8 @@ def _gain(before: pd.DataFrame, after: pd.DataFrame, exclude_failed: bool, **opt
     return report
 
 
-def _cut(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    rows = metrics.cut_clips(table, exclude=_failed(table)).to_dict("records")
+def _cut(table: pd.DataFrame, by: str) -> dict[str, dict[str, Any]]:
+    rows = metrics.cut_clips(table, exclude=_failed(table), by=by).to_dict("records")
     return {row.pop("group"): {name: finite(value) for name, value in row.items()} for row in rows}
 
 

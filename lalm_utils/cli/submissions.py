@@ -167,15 +167,15 @@ def official(path: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["item", "modality", "answered", "official", "ours"])
 
 
-def compare(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Counts and accuracies of `official`'s rows by modality, then "overall".
+def compare(frame: pd.DataFrame, by: str = "modality") -> dict[str, dict[str, Any]]:
+    """Counts and accuracies of `official`'s rows by modality (or another column), then "overall".
 
     n (items), answered, matched (right by the official rule), accuracy (of n, a missing reply being no match),
     accuracy_answered (of the answered: what a script prints that skips records without a reply; None if there
     are none), and of the n items: both, official_only, ours_only, neither (right by which rule).
     """
     report = {}
-    for group, rows in outcomes.groups(frame):
+    for group, rows in outcomes.groups(frame, by):
         n, answered, matched = len(rows), int(rows["answered"].sum()), int(rows["official"].sum())
         both = int((rows["official"] & rows["ours"]).sum())
         ours_only = int(rows["ours"].sum()) - both

@@ -1,0 +1,175 @@
+"""The same replies under several rules, and under both readings of an option that declines, for `score`.
+
+In: predictions and their outcome table. Out: counts and accuracy by rule with the items on which rules part, and
+metrics with that option as a refusal beside metrics with it as one more wrong option.
+
+    ours          parsing.read, as everywhere in this package
+    official      MMAU's and MMAR's scripts: all words of the answer and none of another option; it knows neither
+                  refusals nor unreadable replies
+    first-letter  SH-Bench's script: the first capital A to E behind its last lead-in such as "The answer is", wherever
+                  that letter stands, so it reads an option into many replies that name none
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from lalm_utils import metrics, outcomes, parsing
+from lalm_utils.outcomes import Outcome
+from lalm_utils.reply_logs import Prediction
+
+RULES = ("ours", "official", "first-letter")
+NO_MATCH = "no match"  # all that the official rule says of a reply that is not right
+SHOWN = 20  # items on which rules part, in text; the JSON report has them all
+_LEAD_IN = re.compile(
+    r".*(?:The (?:best|correct) answer is|The answer|The correct (?:answer|option)|Answer:|Option:)",
+    re.DOTALL,
+)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Rules from a list with commas, as an argument of the command line."""
+    given = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if unknown := [name for name in given if name not in RULES]:
+        raise argparse.ArgumentTypeError(f"no rule {unknown[0]!r}; there are {', '.join(RULES)}")
+    return given
+
+
+def compare(
+    predictions: Sequence[Prediction], table: pd.DataFrame, rules: Sequence[str], by: str = "modality"
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, str]]]:
+    """By group and rule: n (items with a reply), accuracy, refused, unreadable; and the verdicts that part, by item.
+
+    table : outcomes.table of these predictions, in their order. refused and unreadable are None where a rule does not
+    know them. Rules part on an item that is right by some alone, or that they call wrong, refused and unreadable.
+    """
+    verdicts = pd.DataFrame({rule: _verdicts(predictions, table, rule) for rule in rules}, index=table.index)
+    groups = {
+        group: {rule: _summary(verdicts.loc[rows.index, rule], rule) for rule in rules}
+        for group, rows in outcomes.groups(table, by)
+    }
+    items = dict(zip(table["item"], verdicts.to_dict("records"), strict=True))
+    return groups, {item: found for item, found in items.items() if _part(set(found.values()))}
+
+
+def first_letter(reply: str) -> int | None:
+    """The index of the option that SH-Bench's script reads, None for none; it may be beyond the options."""
+    lead_in = _LEAD_IN.match(reply)
+    found = re.search("[A-E]", reply[lead_in.end() if lead_in else 0 :])
+    return found and ord(found[0]) - ord("A")
+
+
+def readings(table: pd.DataFrame, before: pd.DataFrame | None = None) -> dict[str, Any] | None:
+    """Metrics with the option that declines as a refusal and as a wrong option; None where nobody chose it.
+
+    Of the items with a reply (in both runs, with `before`): items (that offer it), chosen (replies), and as_refusal and
+    as_wrong: correct, wrong (unreadable ones apart), refused, metrics.METRICS and, with `before`, metrics.GAINS.
+    """
+    failed = outcomes.failed_ids(*([table] if before is None else [table, before]))
+    table, before = (None if one is None else one[~one["item"].isin(failed)] for one in (table, before))
+    chosen = _chosen(table)
+    if table.empty or not (chosen.any() or (before is not None and _chosen(before).any())):
+        return None
+    return {
+        "items": int(table["declining"].notna().sum()),
+        "chosen": int(chosen.sum()),
+        "as_refusal": _values(table, before),
+        "as_wrong": _values(_as_wrong(table), None if before is None else _as_wrong(before)),
+    }
+
+
+def rules_text(report: Mapping[str, Mapping]) -> list[str]:
+    """What `compare` found, as it stands in a report of `score`, in lines for print."""
+    rows = [
+        {"": group, "rule": rule} | counts
+        for group, fields in report.items()
+        for rule, counts in fields["rules"].items()
+    ]
+    rows = [row | {"accuracy": _short(row["accuracy"])} for row in rows]
+    grid = pd.DataFrame(rows, dtype=object)
+    parting = report["overall"]["parting"]
+    lines = [f"{id if id.isprintable() else ascii(id)}: " + ", ".join(f"{rule} {said}" for rule, said in found.items())
+             for id, found in list(parting.items())[:SHOWN]]  # fmt: skip
+    more = f", the first {SHOWN} (--json has all)" if len(parting) > SHOWN else ""
+    return [
+        "The same replies by several rules, of the items with a reply",
+        grid.fillna("-").to_string(index=False),
+        "\n".join([f"Items on which these rules part: {len(parting)}{more}", *lines]),
+    ]
+
+
+def readings_text(found: Mapping[str, Any]) -> list[str]:
+    """What `readings` found, for print."""
+    rows = [
+        {"": name}
+        | {key: value if isinstance(value, int) else _short(value) for key, value in found[role].items()}
+        for name, role in (("as a refusal", "as_refusal"), ("as a wrong option", "as_wrong"))
+    ]
+    return [
+        f"An option that declines, offered in {found['items']} items, was chosen {found['chosen']} times; above it is "
+        "a refusal. Both readings, of the items with a reply:",
+        pd.DataFrame(rows).to_string(index=False),
+    ]
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _verdicts(predictions: Sequence[Prediction], table: pd.DataFrame, rule: str) -> list[str]:
+    return [
+        outcome if rule == "ours" or outcome == Outcome.FAILED else _verdict(each, rule)
+        for each, outcome in zip(predictions, table["outcome"], strict=True)
+    ]
+
+
+def _verdict(each: Prediction, rule: str) -> str:
+    item, text = each.item, each.reply.text
+    if rule == "official":
+        matched = parsing.mmau_match(text, item.options, item.options[item.gold])
+        return Outcome.CORRECT.value if matched else NO_MATCH
+    choice = first_letter(text)
+    if choice is None:
+        return Outcome.UNREADABLE.value
+    chosen = item.options[choice] if choice < len(item.options) else ""
+    if item.declining is not None and chosen == item.options[item.declining]:
+        return Outcome.REFUSED.value
+    return (Outcome.CORRECT if chosen == item.options[item.gold] else Outcome.WRONG).value
+
+
+def _summary(verdicts: pd.Series, rule: str) -> dict[str, Any]:
+    replied = verdicts[verdicts != Outcome.FAILED]
+    known = rule != "official"
+    return {
+        "n": len(replied),
+        "accuracy": float((replied == Outcome.CORRECT).mean()) if len(replied) else None,
+        "refused": int((replied == Outcome.REFUSED).sum()) if known else None,
+        "unreadable": int((replied == Outcome.UNREADABLE).sum()) if known else None,
+    }
+
+
+def _part(verdicts: set[str]) -> bool:
+    said = verdicts - {NO_MATCH}
+    return len(said) > 1 or (NO_MATCH in verdicts and Outcome.CORRECT in said)
+
+
+def _chosen(table: pd.DataFrame) -> pd.Series:
+    return (table["choice"] == table["declining"]).fillna(False).astype(bool)
+
+
+def _as_wrong(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(outcome=table["outcome"].mask(_chosen(table), Outcome.WRONG.value))
+
+
+def _values(table: pd.DataFrame, before: pd.DataFrame | None) -> dict[str, Any]:
+    counts = {name: int((table["outcome"] == name).sum()) for name in ("correct", "wrong", "refused")}
+    values = {name: metric(table) for name, metric in metrics.METRICS.items()}
+    if before is not None:
+        values |= {name: metric(before, table) for name, metric in metrics.GAINS.items()}
+    return counts | {name: float(value) if math.isfinite(value) else None for name, value in values.items()}

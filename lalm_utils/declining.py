@@ -1,0 +1,78 @@
+"""Options that decline: "I do not have an answer", "Unanswerable", "None of the above", in any wording.
+
+In: the items of one file. Out: the same items, each with the index of its option that declines in `Item.declining`;
+to choose it is a refusal. A file's records may name it (`declining_option`), and so may the caller. Otherwise it is
+recognised by its wording, but only where the answer key is known and never names it in the whole file: an option
+that is the right answer somewhere is an answer.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lalm_utils.items import BenchmarkError, Item
+
+_TAIL = r"(?: (?!.*\b(?:because|since)\b).*)?"  # a reason that tells something of the clip is an answer
+_INFORMATION = (
+    rf"(?:an|the|any|enough|sufficient|the necessary) (?:answer|information|context|evidence){_TAIL}"
+)
+_WORDINGS = re.compile(
+    rf"(?:i )?(?:do not|don't|cannot|can't) (?:know|tell|say|determine|answer){_TAIL}|"
+    rf"i (?:do not|don't) have {_INFORMATION}|there is(?: not|n't) {_INFORMATION}|"
+    rf"(?:there is )?(?:not enough|insufficient) (?:information|context|evidence){_TAIL}|"
+    r"(?:(?:it|this|the (?:question|answer)) )?(?:cannot|can't|can not) be (?:reliably |clearly )?"
+    rf"(?:determined|answered|known|inferred|identified|told){_TAIL}|"
+    rf"(?:(?:it|this|the question) is )?(?:unanswerable|impossible to (?:tell|say|determine|know|answer){_TAIL})|"
+    r"(?:(?:i am|i'm) )?(?:not sure|unsure)|unknown|unspecified|undetermined|inconclusive|no (?:correct |right |valid )?answer|"
+    r"none of (?:these|(?:the|these) (?:above|given|listed|other|options|choices|answers)"
+    r"(?: (?:above|given|listed|options|choices|answers))*)|"
+    r"(?:the )?(?:correct |right )?answer is not (?:listed|given|offered|among .*)|"
+    r"not (?:mentioned|specified|stated|given|provided)(?: in the (?:audio|clip|recording|conversation))?"
+)
+
+
+def declines(text: str) -> bool:
+    """Whether the text of an option does nothing but decline."""
+    return _WORDINGS.fullmatch(_plain(text)) is not None
+
+
+def mark(items: Sequence[Item], named: str = "", *, by_wording: bool = True) -> list[Item]:
+    """The items of one whole file, each with `declining` set where one of its options declines.
+
+    named : the text of the option that declines; then no other is looked for. What a record named stays.
+    by_wording : False where the file itself says which options decline. Two options of one item that decline by their
+    wording are both answers. Raises BenchmarkError if `named` is the answer of an item.
+    """
+    keyed = {_plain(item.options[item.gold]) for item in items if item.gold is not None}
+    if named and _plain(named) in keyed:
+        item = next(
+            item
+            for item in items
+            if item.gold is not None and _plain(named) == _plain(item.options[item.gold])
+        )
+        raise BenchmarkError(
+            f"item {item.id!r}: its answer is {named!r}, which is named as the option that declines; such an item is "
+            "unanswerable: set answerable to false and answer to null"
+        )
+    if not (named or by_wording):
+        return list(items)
+    return [item if item.declining is not None else _marked(item, named, keyed) for item in items]
+
+
+def _marked(item: Item, named: str, keyed: set[str]) -> Item:
+    if named:
+        found = [i for i, option in enumerate(item.options) if _plain(option) == _plain(named)]
+    elif item.gold is None and item.answerable:
+        found = []  # withheld: the answer may be any of them
+    else:
+        found = [i for i, text in enumerate(item.options) if declines(text) and _plain(text) not in keyed]
+    return replace(item, declining=found[0]) if len(found) == 1 else item
+
+
+def _plain(text: str) -> str:
+    """In lower case, without punctuation at the ends, with single spaces and straight apostrophes."""
+    text = unicodedata.normalize("NFKC", text).replace("’", "'").casefold()
+    return " ".join(text.split()).strip(" .!,;:\"'()*_")

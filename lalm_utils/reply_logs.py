@@ -1,0 +1,222 @@
+"""Replies made elsewhere, read from the files that the tools which made them write.
+
+In: a file. Out: a `ReplyLog`: for each record an Item without a clip, the reply as it came, and the probabilities of
+the options where the file holds them. Every layout is turned into records in MMAU's schema, and these are read in one
+way. No audio is opened, nothing is executed and nothing is unpacked to disk.
+
+The layout is recognised by what is inside (a zip, a table's first line, the first record's keys):
+
+    MMAU, MMAR   the official question file with each reply under one of REPLY_KEYS
+    SH-Bench     its `results/*.json`: the question file with the reply under `pred`, and under `logp` the
+                 probabilities (not logarithms) of the first token's letters, four or five of them whatever the
+                 number of options; an option's own are taken
+    lmms-eval    `*_samples_*.jsonl` (tool_logs.py)
+    VLMEvalKit   the table MODEL_DATASET.xlsx, .tsv or .csv, a reply under `prediction` (tool_logs.py)
+    inspect_ai   `.json` and `.eval` (inspect_logs.py)
+
+A reply that is absent, null, NaN or blank is *missing*, and its item has the outcome `failed`. Questions of official
+files are known by their ids, all others by what is asked (`items.question_id`), so that two files of the same
+questions pair in any order, with and without an option that declines.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lalm_utils import benchmarks, declining, inspect_logs, items, models, tool_logs
+from lalm_utils.benchmarks import Located, Record
+from lalm_utils.items import BenchmarkError, Item
+from lalm_utils.messages import join, short_repr
+
+REPLY_KEYS = ("model_output", "model_prediction", "answer_prediction", "response")
+CUT_KEY = "truncated"  # beside the reply: whether the clip was longer than the model hears; may be absent
+FINISH_KEY = "finish"  # how the reply ended; "length": at the limit of tokens; may be absent
+LAYOUTS = ("MMAU", "MMAR", "SH-Bench", "lmms-eval", "inspect_ai", "VLMEvalKit")
+KINDS = ("sh-bench", "lmms-eval", "inspect_ai", "VLMEvalKit")  # benchmarks of items, beside MMAU and MMAR
+UNKNOWN_MODALITY = "mix-sound-music-speech"  # of logs that do not say
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A record in MMAU's schema, the item that it describes, and the reply that it holds."""
+
+    record: Mapping[str, Any]
+    item: Item
+    reply: models.Reply  # failed if it is missing
+    probabilities: tuple[float, ...] | None = None  # of the options, in order; NaN where the file lacks one
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplyLog:
+    """What a file holds. notes: what was left out or is missing, in words."""
+
+    layout: str
+    predictions: list[Prediction]
+    notes: list[str]
+
+
+def read(path: str | Path, *, declining_option: str = "") -> ReplyLog:
+    """All predictions of a file, in order, checked.
+
+    declining_option : the text of the option that declines; by default what the records say, else what its wording
+    says (declining.py).
+
+    Raises BenchmarkError: no such file, an unknown layout, a file over the bounds of a question file, a duplicate
+    item, an answer that is no option or is withheld, an unanswerable item, a reply that is not text, or no reply at
+    all.
+    """
+    path = Path(path)
+    layout, located, notes = _records(path)
+    read_items = [_item(position, record) for position, record in located]
+    named = any("declining_option" in record for _, record in located)
+    read_items = declining.mark(read_items, declining_option, by_wording=not named)
+    if "clip" in located[0][1]:
+        pairs = zip(read_items, located, strict=True)
+        read_items = [replace(item, id=_question_id(item, record["clip"])) for item, (_, record) in pairs]
+    predictions: dict[str, Prediction] = {}
+    for item, (position, record) in zip(read_items, located, strict=True):
+        if item.id in predictions:
+            raise BenchmarkError(
+                f"{position}: duplicate id {short_repr(item.id)}; an id names one item; remove one of them"
+            )
+        predictions[item.id] = Prediction(
+            record=record,
+            item=item,
+            reply=_reply(position, record),
+            probabilities=record.get("probabilities"),
+        )
+    if all(each.reply.finish == "failed" for each in predictions.values()):
+        raise BenchmarkError(
+            f"{path}: no reply in any of its {len(predictions)} items; a reply stands under "
+            f"{', '.join(REPLY_KEYS)}; rename your key"
+        )
+    return ReplyLog(layout=layout, predictions=list(predictions.values()), notes=notes)
+
+
+def _records(path: Path) -> tuple[str, list[Located], list[str]]:
+    """The layout, the records in MMAU's schema, and notes."""
+    if path.suffix in tool_logs.TABLES:
+        return "VLMEvalKit", tool_logs.table_records(tool_logs.read_table(path)), []
+    if path.is_file() and zipfile.is_zipfile(path):
+        return "inspect_ai", *inspect_logs.read_zip(path)
+    text = benchmarks.read_text(path)
+    if text.lstrip().partition("\n")[0].strip() == "{":  # one object over many lines
+        located = [(str(path), benchmarks.json_object(text, path))]
+    else:
+        located = list(benchmarks.json_records(path))
+    first = located[0][1]
+    if {"eval", "samples"} <= set(first) and len(located) == 1:
+        return "inspect_ai", *inspect_logs.read_object(first, path)
+    if "doc_id" in first and {"resps", "filtered_resps"} & set(first):
+        return (
+            "lmms-eval",
+            [(position, tool_logs.lmms_record(position, record)) for position, record in located],
+            [],
+        )
+    if benchmarks.kind_of(first) == "sh-bench":
+        return "SH-Bench", *_sh_bench_records(located)
+    if tool_logs.TABLE_KEYS.issubset(first):
+        return "VLMEvalKit", tool_logs.table_records(located), []
+    return "MMAU" if "task" in first else "MMAR", located, []
+
+
+def _question_id(item: Item, clip: str) -> str:
+    options = [option for at, option in enumerate(item.options) if at != item.declining]
+    return items.question_id(clip, item.question, options)
+
+
+# ---- one record in MMAU's schema
+
+
+def _item(position: str, record: Record) -> Item:
+    """The record as an item. Its clip is a stand-in: where the audio once lay is of no concern."""
+    kind = record.get("dataset") if record.get("dataset") in KINDS else "mmau" if "task" in record else "mmar"
+    modality = record.get("task", record.get("modality"))
+    if "clip" in record and str(modality).removeprefix("mix-").split("-")[0] not in items.MODALITIES:
+        modality = UNKNOWN_MODALITY
+    if modality is None:
+        raise BenchmarkError(
+            f"{position}, item {short_repr(record.get('id'))}: no modality; MMAU has it under task, MMAR under "
+            f"modality; add it. Of no other layout that is known ({', '.join(LAYOUTS)}) are the keys found: "
+            f"{join(record) or 'none'}"
+        )
+    record = {"question": "not given"} | dict(record) | {"task": modality, "audio_id": "not-opened.wav"}
+    try:
+        item = items.from_record(record, Path.cwd(), benchmark=kind)
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{position}, {error}; mend the item") from error
+    if not item.answerable:
+        raise BenchmarkError(
+            f"{position}, item {short_repr(item.id)}: unanswerable, so no option is right; score the others alone"
+        )
+    if item.gold is None:
+        raise BenchmarkError(
+            f"{position}, item {short_repr(item.id)}: its answer is withheld; score a split that has answers"
+        )
+    return item
+
+
+def _reply(position: str, record: Record) -> models.Reply:
+    texts = {key: record[key] for key in REPLY_KEYS if not _missing(record.get(key))}
+    for key, text in texts.items():
+        if not isinstance(text, str):
+            raise BenchmarkError(
+                f"{position}, item {short_repr(record['id'])}: {key} is {short_repr(text)}, not a text; give "
+                "the model's raw reply"
+            )
+    if len(set(texts.values())) > 1:
+        raise BenchmarkError(
+            f"{position}, item {short_repr(record['id'])}: conflicting replies under {' and '.join(texts)}; "
+            "keep one key"
+        )
+    if not texts:
+        return models.failed("no reply in the file")
+    return models.Reply(
+        text=next(iter(texts.values())),
+        n_tokens=0,
+        finish="length" if record.get("cut") is True or record.get(FINISH_KEY) == "length" else "stop",
+        truncated=record.get(CUT_KEY) is True,  # as `run` writes it
+    )
+
+
+def _missing(reply: Any) -> bool:
+    # NaN, the only value unlike itself, is how some writers spell an absent text.
+    return reply is None or (isinstance(reply, str) and not reply.strip()) or reply != reply
+
+
+# ---- SH-Bench
+
+
+def _sh_bench_records(located: Sequence[Located]) -> tuple[list[Located], list[str]]:
+    records, dropped, lacking = [], 0, 0
+    for position, raw in located:
+        record = benchmarks.mmau_schema("sh-bench", position, raw) | {"model_output": raw.get("pred")}
+        if raw.get("logp") is not None:
+            given, n = _probabilities(position, raw["logp"]), len(record["choices"])
+            dropped, lacking = dropped + (len(given) > n), lacking + (len(given) < n)
+            record["probabilities"] = (*given[:n], *[math.nan] * (n - len(given)))
+        records.append((position, record))
+    notes = []
+    if dropped:
+        notes.append(
+            f"option probabilities: {dropped} items have more than options; those of no option are dropped"
+        )
+    if lacking:
+        notes.append(
+            f"option probabilities: {lacking} items have fewer than options; the last options' are missing"
+        )
+    return records, notes
+
+
+def _probabilities(position: str, values: Any) -> list[float]:
+    numbers = values if isinstance(values, list) else [None]
+    if not all(isinstance(p, int | float) and not isinstance(p, bool) and 0 <= p <= 1 for p in numbers):
+        raise BenchmarkError(
+            f"{position}: logp {short_repr(values)} holds no probabilities; numbers from 0 to 1 are needed"
+        )
+    return [float(p) for p in numbers]

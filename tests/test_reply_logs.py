@@ -1,0 +1,425 @@
+"""Replies made elsewhere, each layout from a small file of ours in exactly that layout; options that decline."""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import json
+import math
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from records import a_record, an_item, official
+
+from lalm_utils import benchmarks, declining, metrics, outcomes, reply_logs
+from lalm_utils.__main__ import main
+from lalm_utils.cli import predictions, rules
+from lalm_utils.cli.score import as_text, score
+from lalm_utils.items import BenchmarkError, from_record
+
+SH_FILES = (
+    "qwen25omni3B_basic", "qwen25omni3B_selective", "qwen25omni_basic", "qwen25omni_basicnoidk",
+    "qwen25omni_selective", "stepaudio_basic", "stepaudio_basicnoidk", "stepaudio_selective",
+    "train_qwen25omni_basic", "train_qwen25omni_basicnoidk", "train_qwen25omni_selective",
+)  # fmt: skip
+
+
+def write(path: Path, content: object) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def table(log: reply_logs.ReplyLog) -> object:
+    return predictions.table(log.predictions, Path("replies"))
+
+
+def outcome(log: reply_logs.ReplyLog) -> list[str]:
+    return list(table(log)["outcome"])
+
+
+# ---- SH-Bench
+
+
+def sh(question="Who calls?", pred="A", idk_at: int | None = 1, **fields) -> dict:
+    options = ["The aunt", "The boss", "The vet"]
+    if idk_at is not None:
+        options.insert(idk_at, "I don't know")
+    record = {
+        "question": question,
+        "options": options,
+        "answer": "The aunt",
+        "speaker": "main",
+        "type": "real",
+    }
+    record |= {"audio": "real/Office/office_1.wav", "main_speaker_desc": "calm", "idk_answer": "I don't know"}
+    return record | {"pred": pred, "logp": [0.4, 0.3, 0.2, 0.1]} | fields
+
+
+def test_sh_bench_pairs_by_question_with_and_without_the_option_that_declines(tmp_path):
+    after = [
+        sh("Who calls?", "B. I don't know"),
+        sh("Who pays?", "A", speaker="bystander", type="synth"),
+        sh("Who?", "D"),
+    ]
+    before = [sh("Who?", "C", idk_at=None), sh("Who pays?", "B", idk_at=None, speaker="bystander", type="synth"),
+              sh("Who calls?", "The aunt", idk_at=None)]  # fmt: skip
+    packed = tmp_path / "after.json.gz"
+    packed.write_bytes(gzip.compress(json.dumps(after).encode()))
+    after, before = reply_logs.read(packed), reply_logs.read(write(tmp_path / "before.json", before))
+    assert (after.layout, outcome(after), outcome(before)) == (
+        "SH-Bench", ["refused", "correct", "wrong"], ["wrong", "wrong", "correct"])  # fmt: skip
+    rows = table(after)
+    assert rows[["category", "task", "modality", "benchmark"]].values.tolist()[1] == [
+        "bystander", "synth", "speech", "sh-bench"]  # fmt: skip
+    assert rows[["gold", "declining", "choice", "n_options"]].values.tolist()[0] == [0, 1, 1, 4]
+    assert metrics.rgi_excess(table(before), rows) == pytest.approx(
+        math.log10(1 / 2)
+    )  # one of two, one of one
+    assert set(rows["item"]) == set(table(before)["item"])
+    assert rows["item"][0].startswith("office_1-")
+
+
+def test_an_options_own_probabilities_are_taken_and_what_is_dropped_or_missing_is_said(tmp_path):
+    four, three = sh(), sh("Who else?", idk_at=None)
+    five = sh("And who?", logp=[0.9, 0.05, 0.02, 0.02, 0.01])
+    short = sh("Who not?", logp=[0.9, 0.1])
+    log = reply_logs.read(write(tmp_path / "r.json", [four, three, five, short]))
+    assert [each.probabilities for each in log.predictions[:3]] == [
+        (0.4, 0.3, 0.2, 0.1), (0.4, 0.3, 0.2), (0.9, 0.05, 0.02, 0.02)]  # fmt: skip
+    assert [math.isnan(p) for p in log.predictions[3].probabilities] == [False, False, True, True]
+    assert [note.split(";")[0].removeprefix("option probabilities: ") for note in log.notes] == [
+        "2 items have more than options", "1 items have fewer than options"]  # fmt: skip
+    with pytest.raises(BenchmarkError, match=r"element 1: logp .* holds no probabilities; numbers from 0"):
+        reply_logs.read(write(tmp_path / "r.json", [sh(logp=[-0.1, -2.3])]))
+
+
+def test_sh_bench_loads_as_a_benchmark(tmp_path):
+    path = write(tmp_path / "sh.json", [sh(), sh("Who?", idk_at=None)])
+    items = benchmarks.load(path, need_clips=False)
+    assert [item.declining for item in items] == [1, None]
+    assert {(item.benchmark, item.category, item.task) for item in items} == {("sh-bench", "main", "real")}
+    assert items[0].clip == tmp_path / "real/Office/office_1.wav"
+
+
+# ---- the tools' logs: one right, one refusal, one without a reply
+
+
+DOCUMENT = {"audio_id": "./a/1.wav", "question": "What barks?", "choices": '["A dog", "A cat"]', "answer": "A dog",
+            "task": "sound", "id": "x1"}  # fmt: skip
+PROMPT = "What barks?\nA. A dog\nB. A cat\nAnswer with the option's letter from the given choices directly."
+
+
+def lmms(doc_id: int, reply: str, prompt: str = PROMPT, **fields) -> dict:
+    record = {
+        "doc_id": doc_id,
+        "target": "A dog",
+        "filtered_resps": [reply],
+        "doc_hash": "0f",
+        "input": prompt,
+    }
+    return record | {"accuracy": {"overall": 1.0, "task": "sound"}} | fields
+
+
+def sample(id: int, reply: str | None, **fields) -> dict:
+    content = [
+        {"type": "text", "text": "What barks?"},
+        {"type": "audio", "audio": f"clips/{id}.wav", "format": "wav"},
+    ]
+    message = {"role": "assistant", "content": reply, "source": "generate"}
+    choices = [] if reply is None else [{"message": message, "stop_reason": "stop"}]
+    record = {
+        "id": id,
+        "epoch": 1,
+        "input": [{"role": "user", "content": content}],
+        "choices": ["A dog", "A cat"],
+    }
+    record |= {
+        "target": "A",
+        "messages": [],
+        "output": {"model": "m", "choices": choices, "completion": reply or ""},
+    }
+    return record | {"scores": {}, "metadata": {"modality": "sound"}} | fields
+
+
+SAMPLES = [sample(1, "ANSWER: A"), sample(2, "I don't know."), sample(3, None)]
+INSPECT = {"version": 2, "status": "success", "eval": {"task": "barks", "model": "m"}, "samples": SAMPLES}
+TABLE = ("index,question,A,B,C,answer,category,prediction\r\n"
+         "7,What barks?,A dog,A cat,,A,pets,(A)\r\n8,What barks?,A dog,A cat,,B,pets,I don't know.\r\n"
+         "9,What barks?,A dog,A cat,A hen,C,pets,Failed to obtain answer via API.\r\n")  # fmt: skip
+
+
+def archive(path: Path, entries: dict[str, object], compression: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as file:
+        for name, content in entries.items():
+            file.writestr(name, content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def eval_log(path: Path, samples: list[dict] = SAMPLES, **more) -> Path:
+    entries = {f"samples/{one['id']}_epoch_{one['epoch']}.json": one for one in samples}
+    header = {key: value for key, value in INSPECT.items() if key != "samples"}
+    return archive(
+        path, {"header.json": header, "_journal/start.json": {}, "summaries.json": []} | entries | more
+    )
+
+
+LOGS = [
+    ("lmms-eval, the document in the submission", "lmms-eval", lambda folder: write(
+        folder / "s_samples_mmau.jsonl", "\n".join(json.dumps(lmms(i, reply, submission=DOCUMENT | {
+            "audio_id": f"{i}.wav"}, resps=[[reply]])) for i, reply in enumerate(["A", "I don't know.", ""])))),
+    ("lmms-eval, the prompt alone", "lmms-eval", lambda folder: write(
+        folder / "s_samples_mmau.jsonl", "\n".join(
+            json.dumps(lmms(i, reply)) for i, reply in enumerate(["A", "I don't know.", ""])))),
+    ("inspect_ai, json", "inspect_ai", lambda folder: write(folder / "log.json", json.dumps(INSPECT, indent=2))),
+    ("inspect_ai, json on one line", "inspect_ai", lambda folder: write(folder / "log.json", INSPECT)),
+    ("inspect_ai, eval", "inspect_ai", lambda folder: eval_log(folder / "log.eval")),
+    ("VLMEvalKit, csv", "VLMEvalKit", lambda folder: write(folder / "M_D.csv", TABLE)),
+    ("VLMEvalKit, tsv", "VLMEvalKit", lambda folder: write(folder / "M_D.tsv", TABLE.replace(",", "\t"))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case, layout, build", LOGS, ids=[row[0] for row in LOGS])
+def test_each_tools_log_is_read_and_pairs_with_itself(tmp_path, case, layout, build):
+    log = reply_logs.read(build(tmp_path))
+    assert (log.layout, outcome(log), log.notes) == (layout, ["correct", "refused", "failed"], [])
+    assert {each.item.question for each in log.predictions} == {"What barks?"}
+    assert {each.item.benchmark for each in log.predictions} == {layout}
+    said = layout == "inspect_ai" or "submission" in case
+    assert {each.item.modality for each in log.predictions} == {"sound" if said else "mix-sound-music-speech"}
+    path = build(tmp_path)
+    report = score(path, path, exclude_failed=True, n_boot=20)
+    assert report["overall"]["paired"] == 2
+
+
+def test_both_forms_of_an_inspect_log_give_the_same_items(tmp_path):
+    plain = reply_logs.read(write(tmp_path / "log.json", INSPECT)).predictions
+    packed = reply_logs.read(eval_log(tmp_path / "log.eval")).predictions
+    assert [each.item for each in plain] == [each.item for each in packed]
+
+
+def test_what_an_inspect_log_holds_beside_is_said(tmp_path):
+    cut = sample(1, "B")
+    cut["output"]["choices"][0]["stop_reason"] = "max_tokens"
+    text = sample(
+        2, "B", input="attachment://9f", attachments={"9f": "What mews?"}, target=["B"], metadata={}
+    )
+    reasoned = copy.deepcopy(sample(3, "B"))
+    reasoned["output"]["choices"][0]["message"]["content"] = [
+        {"type": "reasoning", "reasoning": "A cat"}, {"type": "text", "text": "A"}]  # fmt: skip
+    samples = [cut, text, reasoned, sample(1, "A", epoch=2)]
+    log = reply_logs.read(write(tmp_path / "log.json", INSPECT | {"status": "cancelled", "samples": samples}))
+    assert [each.reply.finish for each in log.predictions] == ["length", "stop", "stop"]
+    assert (log.predictions[1].item.question, outcome(log)) == ("What mews?", ["wrong", "correct", "correct"])
+    assert log.notes[0] == "1 replies of further epochs are not read"
+    assert "the log's status is 'cancelled'" in log.notes[1]
+
+
+@pytest.mark.parametrize("name", ["openpyxl at hand", "none"])
+def test_a_workbook_is_read_where_the_package_is_at_hand(tmp_path, monkeypatch, name):
+    path = tmp_path / "M_D.xlsx"
+    if name == "none":
+        monkeypatch.setitem(sys.modules, "openpyxl", None)
+        archive(path, {"xl/workbook.xml": "<workbook/>"})
+        with pytest.raises(BenchmarkError, match=r"needs the package openpyxl.*save the table as \.tsv"):
+            reply_logs.read(path)
+        return
+    openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is not installed")
+    book = openpyxl.Workbook()
+    for line in TABLE.splitlines():
+        book.active.append([cell or None for cell in line.split(",")])
+    book.save(path)
+    assert outcome(reply_logs.read(path)) == ["correct", "refused", "failed"]
+
+
+def two(first: dict, **changes) -> list[dict]:
+    return [first, first | changes]
+
+
+REFUSED = [
+    ("an unknown layout", "r.json", [{"prompt": "?", "generation": "B"}],
+     r"MMAU, MMAR, SH-Bench, lmms-eval, inspect_ai, VLMEvalKit\) are the keys found: prompt, generation"),
+    ("an unknown object", "r.json", json.dumps({"results": {}, "config": {}}, indent=1), "keys found: results, config"),
+    ("the same question twice", "r.json", [sh(), sh()], "element 2: duplicate id 'office_1-"),
+    ("log-likelihoods", "r.jsonl", lmms(0, "A", filtered_resps=[["-1.5", "True"], ["-2.5", "False"]]),
+     "not one reply, but .*log-likelihoods of options are no replies"),
+    ("a prompt without options", "r.jsonl", lmms(0, "A", prompt="What barks?"), "no lines A., B. ... below a question"),
+    ("choices that are no list", "r.jsonl", lmms(0, "A", doc=DOCUMENT | {"choices": "dog|cat"}),
+     "choices 'dog|cat' are no list"),
+    ("inspect_ai without choices", "r.json", INSPECT | {"samples": [sample(1, "A", choices=None)]},
+     "sample 1: no choices"),
+    ("two right options", "r.json", INSPECT | {"samples": [sample(1, "A", target=["A", "B"])]}, "one right option"),
+    ("samples that are none", "r.json", INSPECT | {"samples": "?"}, "no list of samples"),
+    ("another table", "r.csv", "id,text\r\n1,a\r\n", "line 2: no table of VLMEvalKit.*found id, text"),
+    ("a gap in the options", "r.csv", TABLE.replace("A dog,A cat,A hen", "A dog,,A hen"), "without a gap"),
+    ("a table with a short row", "r.csv", TABLE + "1,2\r\n", "more or fewer fields than line 1"),
+    ("a table of one line", "r.tsv", "question\tA", "no row below the first line"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case, name, content, message", REFUSED, ids=[row[0] for row in REFUSED])
+def test_what_cannot_be_scored_is_refused_by_name(tmp_path, case, name, content, message):
+    path = write(tmp_path / name, content)
+    with pytest.raises(BenchmarkError, match=message) as caught:
+        reply_logs.read(path)
+    assert str(path) in str(caught.value)
+
+
+ARCHIVES = [
+    ("another zip", lambda path: archive(path, {"a.txt": "x"}), "so no log of inspect_ai; it holds a.txt"),
+    ("in chunks", lambda path: archive(path, {"samples/1_epoch_1/sample.json": {}}), "in chunks .*inspect log convert"),
+    ("a path that escapes", lambda path: archive(path, {"samples/../../evil.json": {}}), "a zip without samples/"),
+    ("a sample that is a list", lambda path: eval_log(path, **{"samples/1_epoch_1.json": []}), "a list, but an item"),
+    ("a sample that is no JSON", lambda path: eval_log(path, **{"samples/1_epoch_1.json": "{"}), "not JSON at line 1"),
+    ("too large unpacked", lambda path: archive(path, {"samples/1.json": " " * 20_001}), "20,001 bytes of samples"),
+    ("a damaged zip", lambda path: path.write_bytes(eval_log(path).read_bytes().replace(b"\x00", b"\x01", 40)), "zip"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case, build, message", ARCHIVES, ids=[row[0] for row in ARCHIVES])
+def test_an_archive_is_read_within_bounds_and_never_unpacked(tmp_path, monkeypatch, case, build, message):
+    monkeypatch.setattr("lalm_utils.inspect_logs.MAX_BYTES", 20_000)
+    build(tmp_path / "log.eval")
+    with pytest.raises(BenchmarkError, match=message):
+        reply_logs.read(tmp_path / "log.eval")
+    assert list(tmp_path.iterdir()) == [tmp_path / "log.eval"]
+    assert not (tmp_path.parent / "evil.json").exists()
+
+
+def test_a_gzipped_file_is_bounded_and_must_be_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmarks, "MAX_BYTES", 5_000)
+    path = tmp_path / "r.json.gz"
+    bomb, cut = gzip.compress(b" " * 5_001), gzip.compress(b"[]" * 99)[:-9]
+    for content, message in [(bomb, "unpacks to over 5,000 bytes"), (cut, "not gzip throughout")]:
+        path.write_bytes(content)
+        with pytest.raises(BenchmarkError, match=message):
+            reply_logs.read(path)
+
+
+# ---- an option that declines
+
+DECLINE = """I do not have an answer; I don’t know; I do not have the information to answer the question; Unanswerable;
+None of the above; None of these.; Cannot be determined; Not enough information in the clip; Not sure; Not mentioned;
+It is impossible to tell; The answer is not among the options; No correct answer; I am not sure; Unknown;
+Cannot be reliably determined from audio""".split(";")
+ANSWER = """None of the speakers; Not a dog; The man does not know her; They don't know; Nobody; Unclear speech; Not clear;
+I don't care; Cannot answer because there are three melodies; No; He cannot be heard; No answering machine""".split(
+    ";"
+)
+
+
+@pytest.mark.parametrize("text, expected", [*[(t, True) for t in DECLINE], *[(t, False) for t in ANSWER]])
+def test_an_option_that_declines_is_known_by_its_wording(text, expected):
+    assert declining.declines(text) is expected
+
+
+def test_wording_counts_only_where_the_answer_key_never_names_it():
+    unsure, other = (
+        an_item(id=str(i), options=("A dog", "A cat", "Not sure", "A hen"), gold=0) for i in (1, 2)
+    )
+    assert [item.declining for item in declining.mark([unsure, other])] == [2, 2]
+    keyed = an_item(id="3", options=("Not sure", "A cat"), gold=0)
+    assert [item.declining for item in declining.mark([unsure, keyed])] == [None, None]
+    withheld = an_item(options=unsure.options, gold=None)
+    assert declining.mark([withheld])[0].declining is None
+    assert declining.mark([withheld], "not sure.")[0].declining == 2
+    assert [item.declining for item in declining.mark([unsure, keyed], "A hen")] == [3, None]
+    assert declining.mark([unsure], by_wording=False)[0].declining is None
+    with pytest.raises(
+        BenchmarkError, match="item '3': its answer is 'Not sure', which is named as the option that declines"
+    ):
+        declining.mark([unsure, keyed], "Not sure")
+
+
+def test_a_record_can_name_the_option_that_declines():
+    item = from_record(a_record(declining_option="a hen"), "/data")
+    assert item.declining == 3
+    for text, message in [
+        ("A cow?", "declining_option 'A cow\\?' is no option"),
+        ("A cat", "'A cat', is the answer"),
+    ]:
+        with pytest.raises(BenchmarkError, match=message):
+            from_record(a_record(declining_option=text), "/data")
+
+
+# ---- the command
+
+
+def question_file(path: Path, replies: list[str]) -> Path:
+    choices = ["A dog", "A cat", "Something else"]
+    records = [a_record(id=str(i), choices=choices, model_output=reply) for i, reply in enumerate(replies)]
+    return write(path, records)
+
+
+def test_score_prints_both_readings_and_takes_the_options_name(tmp_path, capsys):
+    path = question_file(tmp_path / "p.json", ["A cat", "C", "A dog"])
+    assert "declining" not in score(path, n_boot=20)["overall"]
+    assert main(["score", str(path), "--declining", "something else", "--by", "task"]) == 0
+    said = capsys.readouterr().out
+    assert "An option that declines, offered in 3 items, was chosen 1 times" in said
+    found = score(path, declining="Something else", n_boot=20)["overall"]["declining"]
+    assert [found[role][name] for role in ("as_refusal", "as_wrong") for name in ("wrong", "refused")] == [
+        1,
+        1,
+        2,
+        0,
+    ]
+    assert main(["score", str(path), "--declining", "a horse"]) == 2
+    assert "no item has the option 'a horse'" in capsys.readouterr().err
+
+
+def test_score_compares_rules_and_names_the_items_on_which_they_part(tmp_path, capsys):
+    path = question_file(tmp_path / "p.json", ["A cat", "But it is the cat.", "B", "no idea"])
+    report = score(path, by_rules=rules.RULES, n_boot=20)
+    assert report["overall"]["rules"] == {
+        "ours": {"n": 4, "accuracy": 0.75, "refused": 1, "unreadable": 0},
+        "official": {"n": 4, "accuracy": 0.25, "refused": None, "unreadable": None},
+        "first-letter": {"n": 4, "accuracy": 0.5, "refused": 0, "unreadable": 1},
+    }
+    assert set(report["overall"]["parting"]) == {"0", "1", "2", "3"}
+    assert report["overall"]["parting"]["0"] == {
+        "ours": "correct",
+        "official": "correct",
+        "first-letter": "wrong",
+    }
+    assert "Items on which these rules part: 4\n0: ours correct" in as_text(report)
+    with pytest.raises(SystemExit):
+        main(["score", str(path), "--rules", "ours,best"])
+    assert "no rule 'best'; there are ours, official, first-letter" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "reply, index",
+    [("(D) a dog", 3), ("The answer is b, But", 1), ("Because", 1), ("Answer: C", 2), ("none", None)],
+)
+def test_the_first_letter_is_read_as_sh_bench_does(reply, index):
+    assert rules.first_letter(reply) == index
+
+
+# ---- SH-Bench's own files
+
+
+@pytest.mark.parametrize("name", SH_FILES)
+def test_every_released_file_is_read_whole(name):
+    log = reply_logs.read(official("sh_bench") / f"{name}_qa.json.gz")
+    assert len(log.predictions) == 2000
+    offered = [each.item for each in log.predictions if each.item.declining is not None]
+    assert len(offered) == (0 if "noidk" in name else 2000)
+    own = [each.probabilities[: 5 if offered else 4] for each in log.predictions]
+    lacking = sum(any(map(math.isnan, some)) for some in own)
+    assert lacking == (2000 if name in SH_FILES[:3] + SH_FILES[4:5] else 0)
+
+
+@pytest.mark.slow
+def test_permission_as_an_option_gains_what_was_measured():
+    folder = official("sh_bench")
+    logs = [reply_logs.read(folder / f"qwen25omni_{name}_qa.json.gz") for name in ("basicnoidk", "basic")]
+    before, after = map(table, logs)
+    assert (before["outcome"] == "correct").sum() == pytest.approx(1528, abs=25)
+    wrong = before["outcome"].isin(["wrong", "unreadable"]).sum()
+    assert wrong == pytest.approx(
+        300, abs=200
+    )  # a better parser finds refusals among the 193 unreadable ones
+    assert metrics.rgi_excess(before, after) == pytest.approx(1.04, abs=0.1)
+    assert len(list(outcomes.groups(after, "category"))) == 3
