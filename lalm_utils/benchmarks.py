@@ -198,8 +198,7 @@ def read_records(
 
 
 def read_questions(file: Path, faults: list[str] | None = None) -> list[Located]:
-    """All records of an MMAU, MMAR or SH-Bench file, in MMAU's schema, in order; `faults` as for
-    `read_records`."""
+    """All records of an MMAU, MMAR or SH-Bench file, in MMAU's schema, in order; `faults` as for `read_records`."""
     records = list(json_records(file))
     kind = kind_of(records[0][1])
     if not kind:
@@ -213,15 +212,15 @@ def read_questions(file: Path, faults: list[str] | None = None) -> list[Located]
 
 def _whole(records: Iterable[tuple[str, Callable[[], Record]]], faults: list[str] | None) -> list[Located]:
     """The records that can be made; of the others, why not, in `faults`, or as a BenchmarkError without these."""
-    made = []
+    whole = []
     for position, make in records:
         try:
-            made.append((position, make()))
+            whole.append((position, make()))
         except BenchmarkError as error:
             if faults is None:
                 raise
             faults.append(str(error))
-    return made
+    return whole
 
 
 def mmau_schema(kind: str, position: str, record: Record) -> Record:

@@ -8,35 +8,12 @@ that is the right answer somewhere is an answer.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
 from lalm_utils.items import BenchmarkError, Item
-
-_TAIL = r"(?: (?!.*\b(?:because|since)\b).*)?"  # a reason that tells something of the clip is an answer
-_INFORMATION = (
-    rf"(?:an|the|any|enough|sufficient|the necessary) (?:answer|information|context|evidence){_TAIL}"
-)
-_WORDINGS = re.compile(
-    rf"(?:i )?(?:do not|don't|cannot|can't) (?:know|tell|say|determine|answer){_TAIL}|"
-    rf"i (?:do not|don't) have {_INFORMATION}|there is(?: not|n't) {_INFORMATION}|"
-    rf"(?:there is )?(?:not enough|insufficient) (?:information|context|evidence){_TAIL}|"
-    r"(?:(?:it|this|the (?:question|answer)) )?(?:cannot|can't|can not) be (?:reliably |clearly )?"
-    rf"(?:determined|answered|known|inferred|identified|told){_TAIL}|"
-    rf"(?:(?:it|this|the question) is )?(?:unanswerable|impossible to (?:tell|say|determine|know|answer){_TAIL})|"
-    r"(?:(?:i am|i'm) )?(?:not sure|unsure)|unknown|unspecified|undetermined|inconclusive|no (?:correct |right |valid )?answer|"
-    r"none of (?:these|(?:the|these) (?:above|given|listed|other|options|choices|answers)"
-    r"(?: (?:above|given|listed|options|choices|answers))*)|"
-    r"(?:the )?(?:correct |right )?answer is not (?:listed|given|offered|among .*)|"
-    r"not (?:mentioned|specified|stated|given|provided)(?: in the (?:audio|clip|recording|conversation))?"
-)
-
-
-def declines(text: str) -> bool:
-    """Whether the text of an option does nothing but decline."""
-    return _WORDINGS.fullmatch(_plain(text)) is not None
+from lalm_utils.refusals import is_declining
 
 
 def mark(items: Sequence[Item], named: str = "", *, by_wording: bool = True) -> list[Item]:
@@ -68,7 +45,7 @@ def _marked(item: Item, named: str, keyed: set[str]) -> Item:
     elif item.gold is None and item.answerable:
         found = []  # withheld: the answer may be any of them
     else:
-        found = [i for i, text in enumerate(item.options) if declines(text) and _plain(text) not in keyed]
+        found = [i for i, text in enumerate(item.options) if is_declining(text) and _plain(text) not in keyed]
     return replace(item, declining=found[0]) if len(found) == 1 else item
 
 

@@ -386,6 +386,7 @@ _DECLINER = _pattern(
     information|'m)[\s,]*)*
     """
 )
+_TELLING = re.compile(r"\b(?:because|since)\b|^not clear$", re.IGNORECASE)  # tells something of the clip
 _DECLINING_OPTION = _pattern(
     r"""
     (?:none|neither|nothing|no one) of (?:the )?(?:above|these|them|those|options|others|choices|listed|given).{0,20}|
@@ -412,6 +413,8 @@ def main_kind(refusals: Iterable[Refusal]) -> RefusalKind:
 def is_declining(option: str) -> bool:
     """Whether an option's text does nothing but decline: "I don't know", "Unanswerable", "None of the above"."""
     text = tidy(option).strip(" .!\"'*")
+    if _TELLING.search(text):
+        return False
     if _DECLINING_OPTION.fullmatch(text.lower()):
         return True
     found = find_refusals(text)

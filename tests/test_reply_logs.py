@@ -18,6 +18,7 @@ from lalm_utils.__main__ import main
 from lalm_utils.cli import predictions, rules
 from lalm_utils.cli.score import as_text, score
 from lalm_utils.items import BenchmarkError, from_record
+from lalm_utils.refusals import is_declining
 
 SH_FILES = (
     "qwen25omni3B_basic", "qwen25omni3B_selective", "qwen25omni_basic", "qwen25omni_basicnoidk",
@@ -304,14 +305,13 @@ None of the above; None of these.; Cannot be determined; Not enough information 
 It is impossible to tell; The answer is not among the options; No correct answer; I am not sure; Unknown;
 Cannot be reliably determined from audio""".split(";")
 ANSWER = """None of the speakers; Not a dog; The man does not know her; They don't know; Nobody; Unclear speech; Not clear;
-I don't care; Cannot answer because there are three melodies; No; He cannot be heard; No answering machine""".split(
-    ";"
-)
+I don't care; Cannot answer because there are three melodies; No; He cannot be heard; No answering machine"""
+ANSWER = ANSWER.split(";")
 
 
 @pytest.mark.parametrize("text, expected", [*[(t, True) for t in DECLINE], *[(t, False) for t in ANSWER]])
 def test_an_option_that_declines_is_known_by_its_wording(text, expected):
-    assert declining.declines(text) is expected
+    assert is_declining(text) is expected
 
 
 def test_wording_counts_only_where_the_answer_key_never_names_it():

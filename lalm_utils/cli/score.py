@@ -49,8 +49,8 @@ def score(
     bootstrap draws were not finite. "overall" also has release {name, sha256} (of the benchmark, by its content),
     sources, missing (ids) and bootstrap (its settings). Where the file says which clips were cut, each has
     clips: n, cut, accuracy and accuracy_without the cut ones, all of items with a reply. Where it says how replies
-    ended ("finish"), each has cut_replies, those that ended at the limit of tokens. With `official`, each has
-    official: what submissions.compare says of the predictions. With `by_rules`, each has rules, and "overall"
+    ended ("finish"), each has cut_replies, those that ended at the limit of tokens. With `official`, each
+    has official: what submissions.compare says of the predictions. With `by_rules`, each has rules, and "overall"
     parting (rules.compare). Where an option that declines was chosen, "overall" has declining
     (rules.readings); `declining` is that option's text, if neither the files nor its wording tell. "overall" also has
     notes by source, of what the files lack or hold too much of. A bound of an interval is null where it is
