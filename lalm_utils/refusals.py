@@ -412,7 +412,7 @@ def main_kind(refusals: Iterable[Refusal]) -> RefusalKind:
 
 def is_declining(option: str) -> bool:
     """Whether an option's text does nothing but decline: "I don't know", "Unanswerable", "None of the above"."""
-    text = tidy(option).strip(" .!\"'*")
+    text = " ".join(tidy(option).split()).strip(" .!\"'*")
     if _TELLING.search(text):
         return False
     if _DECLINING_OPTION.fullmatch(text.lower()):

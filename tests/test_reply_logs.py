@@ -304,8 +304,8 @@ DECLINE = """I do not have an answer; I don’t know; I do not have the informat
 None of the above; None of these.; Cannot be determined; Not enough information in the clip; Not sure; Not mentioned;
 It is impossible to tell; The answer is not among the options; No correct answer; I am not sure; Unknown;
 Cannot be reliably determined from audio""".split(";")
-ANSWER = """None of the speakers; Not a dog; The man does not know her; They don't know; Nobody; Unclear speech; Not clear;
-I don't care; Cannot answer because there are three melodies; No; He cannot be heard; No answering machine"""
+ANSWER = """None of the speakers; Not a dog; The man does not know her; They don't know; Nobody; Unclear speech;
+Not clear; I don't care; Cannot answer because there are three melodies; No; He cannot be heard; No answering machine"""
 ANSWER = ANSWER.split(";")
 
 
