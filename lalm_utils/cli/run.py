@@ -199,6 +199,7 @@ def _summary(
         "clips": run_files.cut(graded),
         "cut_replies": int((table["finish"] == "length").sum()),  # they ended at the limit of tokens
         "failed": table.loc[table["outcome"] == "failed", "item"].tolist(),
+        "first_fault": next(iter(table.loc[table["outcome"] == "failed", "error"]), ""),
     }
 
 
@@ -215,6 +216,7 @@ def _report(out: Path, summaries: Mapping[str, Mapping[str, Any]]) -> str:
     failed = sum(len(summary["failed"]) for summary in summaries.values())
     if failed:
         lines.append(f"{failed} replies failed; the tables say why, and the same command asks for them again")
+        lines += [f"the first of {m}: {s['first_fault']}" for m, s in summaries.items() if s["first_fault"]]
     cut = {m: summary for m, summary in summaries.items() if summary["cut_replies"]}
     if cut:
         counts = ", ".join(

@@ -79,9 +79,8 @@ def score(
     if any(predictions.CUT_KEY in each.record for each in records["predictions"]):
         for group, fields in _cut(tables["predictions"], by).items():
             report[group]["clips"] = fields
-    if any(predictions.FINISH_KEY in each.record for each in records["predictions"]):
-        table = tables["predictions"]
-        for group, rows in outcomes.groups(table, by):
+    if any({predictions.FINISH_KEY, "cut"} & each.record.keys() for each in records["predictions"]):
+        for group, rows in outcomes.groups(tables["predictions"], by):
             report[group]["cut_replies"] = int((rows["finish"] == "length").sum())
     if official:
         matched = submissions.official(path).assign(**{by: tables["predictions"][by]})
