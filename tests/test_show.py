@@ -17,8 +17,7 @@ from lalm_utils import releases, show
 from lalm_utils.audio import RATE, write_clip
 from lalm_utils.items import from_record
 from lalm_utils.mini.benchmark import generator_version, planned_records
-from lalm_utils.outcomes import OutcomeError
-from lalm_utils.plots import figures
+from lalm_utils.plots import figure_files, figures
 
 TONE = 0.25 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
 
@@ -66,37 +65,9 @@ def test_a_picture_is_the_png_of_a_figure_or_of_a_file(tmp_path):
     table = pd.DataFrame(
         [{"prompt": "IDK", "group": "inaudible", "rate": 0.5, "low": 0.4, "high": 0.6, "n": 60}]
     )
-    path = figures.save("unanswerable", table, tmp_path)
+    path = figure_files.save("unanswerable", table, tmp_path)
     assert show.picture(path).data == path.read_bytes()
     assert show.picture(figures.unanswerable(table)).data == path.read_bytes()
-
-
-def outcome_table(**outcomes: str) -> pd.DataFrame:
-    rows = [
-        {"item": item, "modality": item.split("_")[0], "outcome": outcome}
-        for item, outcome in outcomes.items()
-    ]
-    return pd.DataFrame(rows).assign(answerable=True)
-
-
-def test_transitions_count_every_flow_by_modality_and_pooled_for_the_figure():
-    before = outcome_table(sound_1="correct", sound_2="wrong", speech_1="unreadable")
-    after = outcome_table(speech_1="refused", sound_2="refused", sound_1="correct")
-    table = show.transitions(before, after)
-    assert sorted(table.itertuples(index=False, name=None)) == [
-        ("overall", "correct", "correct", 1),
-        ("overall", "unreadable", "refused", 1),
-        ("overall", "wrong", "refused", 1),
-        ("sound", "correct", "correct", 1),
-        ("sound", "wrong", "refused", 1),
-        ("speech", "unreadable", "refused", 1),
-    ]
-    figures.idk_flows(table)
-
-
-def test_transitions_refuse_unequal_items():
-    with pytest.raises(OutcomeError, match="the two tables hold different items"):
-        show.transitions(outcome_table(sound_1="correct"), outcome_table(sound_2="correct"))
 
 
 def test_provenance_says_what_made_the_numbers():
