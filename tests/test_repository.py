@@ -164,7 +164,8 @@ def imported(path: Path, *, anywhere: bool = True) -> set[str]:
 
 @pytest.mark.parametrize("folder, extra", [("lalm_utils", False), ("tests", True)])
 def test_every_package_that_is_imported_is_asked_for(folder, extra):
-    lines = PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["test"] * extra
+    extras = PROJECT["project"]["optional-dependencies"]
+    lines = PROJECT["project"]["dependencies"] + extras["xlsx"] + extras["test"] * extra
     asked = {canonicalize_name(Requirement(line).name) for line in lines}
     of_package = metadata.packages_distributions()
     own = {path.stem for path in (ROOT / "tests").glob("*.py")} | {"lalm_utils", "tests"}
