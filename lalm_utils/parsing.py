@@ -213,6 +213,8 @@ def _without(text: str, spans: Iterable[tuple[int, int]], blank: str) -> str:
 def _thoughts(text: str) -> list[tuple[int, int]]:
     """Spans of thoughts: from a tag to its end tag, to an end tag without a start, from a tag without an end."""
     spans, starts = [], {}
+    if not any(opening in text for opening in "<[◁"):
+        return spans
     for tag in CUES.THOUGHT.finditer(text):
         name = (tag["name"] or tag["name2"] or "channel").lower()
         if tag["end"] or tag["end2"] or tag["final"]:
@@ -352,9 +354,13 @@ def _by_text(page: _Page) -> Iterator[_Mention]:
     run = words(page.text, page.options.numeric)
     line = join_words(word.text for word in run)
     starts = list(accumulate((len(word.text) + 1 for word in run), initial=0))
-    i = 0
-    while i < len(run):
-        for key, choice, kind in page.options.table.get(run[i].text, ()):
+    table, compounds = page.options.table, len(page.text) < 20_000
+    i = -1
+    while (i := i + 1) < len(run):
+        entries = table.get(run[i].text, ())
+        if not (entries or compounds):
+            continue  # nine tenths of a long reply
+        for key, choice, kind in entries:
             stop = i + key.count("\0")
             if not line.startswith(key, starts[i]) or _broken(page, run, i, stop, choice):
                 continue
@@ -362,11 +368,10 @@ def _by_text(page: _Page) -> Iterator[_Mention]:
             i = stop - 1
             break
         else:
-            compound = run[i].text + run[i + 1].text if i + 1 < len(run) and len(page.text) < 20_000 else ""
+            compound = run[i].text + run[i + 1].text if i + 1 < len(run) and compounds else ""
             if len(compound) > 6 and (compound,) in page.options.keys and not _broken(page, run, i, i + 2, 0):
                 yield _Mention(page.options.keys.index((compound,)), run[i].start, run[i + 1].end, "text")
                 i += 1
-        i += 1
 
 
 def _by_characters(page: _Page) -> Iterator[_Mention]:

@@ -53,6 +53,7 @@ _UNITS = {
 }  # fmt: skip
 _QUOTE = re.compile(r"\"|(?P<opening>(?<!\w)'(?=\w))|(?P<closing>(?<=[\w.,!?])'(?!\w))|\n")
 _GLUED = re.compile(r"(\d[\d.,:]*)([a-z]+)")
+_LITTLE = frozenset(("a", "an", "and", "the"))  # the only words that _article looks at
 _KEYS = frozenset("major minor maj min flat sharp dorian phrygian lydian mixolydian".split())
 
 
@@ -77,21 +78,29 @@ def words(text: str, numbers: bool) -> list[Word]:
     """The words of a tidied text without articles; numbers: number words become digits."""
     found, last = [], 0
     for match in _WORD.finditer(text):
-        plain = match[0].casefold()
-        if "'" in plain or "," in plain:
-            plain = re.sub(r"'(?!s$)|(?<=\d),(?=\d{3})", "", plain)
-        joined = last > 0 and text[last : match.start()] in _JOINTS
-        glued = _GLUED.fullmatch(plain) if numbers and len(plain) == len(match[0]) else None
-        if glued and glued[2] in _UNITS:
-            joint = match.start() + len(glued[1])
-            found += [Word(glued[1], match.start(), joint, joined), Word(glued[2], joint, match.end())]
+        start, end = match.span()
+        raw = match[0]
+        plain = raw.casefold()
+        if not raw.isalpha():
+            if "'" in plain or "," in plain:
+                plain = re.sub(r"'(?!s$)|(?<=\d),(?=\d{3})", "", plain)
+            glued = _GLUED.fullmatch(plain) if numbers and len(plain) == end - start else None
         else:
-            found.append(Word(plain, match.start(), match.end(), joined))
-        last = match.end()
+            glued = None  # most words: nothing but letters
+        joined = last > 0 and text[last:start] in _JOINTS
+        if glued and glued[2] in _UNITS:
+            joint = start + len(glued[1])
+            found += [Word(glued[1], start, joint, joined), Word(glued[2], joint, end)]
+        else:
+            found.append(Word(plain, start, end, joined))
+        last = end
     found = _digits(found, text) if numbers else found
-    return [
-        word for word, after in zip(found, [*found[1:], None]) if not _article(word, after, text)
-    ] or found
+    telling = [
+        word
+        for word, after in zip(found, [*found[1:], None])
+        if word.text not in _LITTLE or not _article(word, after, text)
+    ]
+    return telling or found
 
 
 def _article(word: Word, after: Word | None, text: str) -> bool:
@@ -157,6 +166,8 @@ def _number(words: list[Word], i: int, text: str) -> tuple[int, int]:
 def quotations(text: str) -> Iterator[tuple[int, int]]:
     """Spans between paired quotation marks, double or single, opened and closed within one line."""
     starts: dict[str, int] = {}
+    if '"' not in text and "'" not in text:
+        return
     for mark in _QUOTE.finditer(text):
         if mark[0] == "\n":
             starts.clear()
