@@ -151,10 +151,12 @@ def withheld_given_heard(free: pd.DataFrame, told: pd.DataFrame) -> dict[str, tu
 def rows(runs: Runs, *, seed: int = 0) -> pd.DataFrame:
     """All results: part, model, prompt, group, metric, value, low, high, reference (of an RGI: its null), n, status.
 
-    part: gain, decline, outcomes, flows or withheld; or file, whose "metric" is its SHA-256 and whose value its items.
+    part: gain, decline, outcomes, flows or withheld; or file, whose "metric" is its SHA-256 and whose n its items.
     """
-    files = [{"part": "file", "model": model, "prompt": prompt, "group": "overall", "metric": digest(table["path"].iloc[0]),
-              "value": len(table), "n": len(table)} for (model, prompt), table in runs.items()]  # fmt: skip
+    files = [
+        _share_row("file", model, prompt, "overall", digest(table["path"].iloc[0]), len(table), len(table))
+        for (model, prompt), table in runs.items()
+    ]
     found = [
         files,
         *_gains(runs, seed),
