@@ -162,12 +162,31 @@ def controls() -> pd.DataFrame:
     return table
 
 
+def real_gains() -> pd.DataFrame:
+    values = [(0.3, 0.1, 0.5), (math.inf, 0.1, math.inf), (None, None, None), (-0.3, -math.inf, 0.1)]
+    cells = itertools.product(("overall", "main", "bystander"), ("Qwen2.5-Omni-7B", "Step-Audio-2-mini"))
+    rows = [(model, group, "rgi", *interval, -0.6, 2000 if group == "overall" else 1000)
+            for (group, model), interval in zip(cells, itertools.cycle(values))]  # fmt: skip
+    rows.append(("Qwen2.5-Omni-7B", "overall", "delta_con", 0.1, None, None, None, 2000))
+    return frame("model group metric value low high reference n", rows, benchmark="mini", seed=0)
+
+
+def risks() -> pd.DataFrame:
+    rows = [(model, group, "threshold", k / 8, 0.03 * k, max(0.03 * k - 0.04, 0), 0.03 * k + 0.04, n)
+            for model in ("Qwen2.5-Omni-7B", "Step-Audio-2-mini")
+            for group, n in (("overall", 2000), ("main", 1000), ("bystander", 1000))
+            for k in range(1, 9)]  # fmt: skip
+    rows.append(("Qwen2.5-Omni-7B", "overall", "option", 0.75, 0.2, 0.15, 0.25, 2000))
+    return frame("model group source coverage value low high n", rows, benchmark="mini", seed=0)
+
+
 EXAMPLES = {
     "baseline_accuracy": accuracies, "idk_flows": flows, "idk_gain": gains, "unanswerable": refusals,
     "methods_compared": lambda: by_metric("method"), "agent_ablations": ablations, "chain_length": chains,
     "agent_routing": routing, "paper_side_by_side": side_by_side, "quadrants": quadrants,
     "idk_share_by_k": shares, "sft_curve": curves, "lora_scale": scales, "sft_by_k": rules,
     "speed_ratio": speeds, "transfer_matrix": matrices, "transfer_control": controls,
+    "real_models_gain": real_gains, "real_models_risk": risks,
 }  # fmt: skip
 TABLES = {name: example() for name, example in EXAMPLES.items()}
 
@@ -178,7 +197,8 @@ NAMES = {
     "chain_length": "method", "agent_routing": "true read", "paper_side_by_side": "method group model",
     "quadrants": "stage group", "idk_share_by_k": "group", "sft_curve": "adapter", "lora_scale": "metric",
     "sft_by_k": "metric", "speed_ratio": "task", "transfer_matrix": "trained_on tested_on",
-    "transfer_control": "trained_on tested_on kind",
+    "transfer_control": "trained_on tested_on kind", "real_models_gain": "model group",
+    "real_models_risk": "model group",
 }  # fmt: skip
 
 MANY = [f"method {letter}" for letter in "ABCDEFGH"]

@@ -219,6 +219,10 @@ def test_drawing_leaves_the_tables_and_pyplot_as_they_were(saved):
         ("what the colour means is said", "transfer_matrix", "no unit, 0: blind refusal"),
         ("the kinds are in the legend", "transfer_control", "shuffled labels"),
         ("minus infinity is a sign", "transfer_control", "−∞"),
+        ("a group has its own number", "real_models_gain", "bystander\nn = 1000"),
+        ("the moving zero is explained", "real_models_gain", drawing.NULL),
+        ("groups are pooled into overall", "real_models_risk", "2,000 questions each"),
+        ("the option is a point", "real_models_risk", "Qwen2.5-Omni-7B, by option"),
         ("the metric is on the axis", "transfer_control", "RGI excess over null (no unit)"),
     ],
 )  # fmt: skip
@@ -343,6 +347,9 @@ def test_colours_are_told_apart_by_lightness_too_and_series_by_their_markers():
         ("a strange quadrant", "quadrants", quadrants().replace("known-known", "known"),
          r"quadrants \['known'\] cannot be drawn: the quadrants are known-known"),
         ("two rows for a cell", "transfer_matrix", pd.concat([matrices()] * 2), "than one row for accuracy of 'sound'"),
+        ("no index to draw", "real_models_gain", gains().assign(metric="n", value=1.0), "no row has the metric rgi"),
+        ("a strange source", "real_models_risk", TABLES["real_models_risk"].assign(source="coin"),
+         r"sources \['coin'\] cannot be drawn"),
         ("no metric to draw", "transfer_matrix", matrices().assign(metric="rgi"), "metrics that it draws are accuracy"),
     ],
 )  # fmt: skip

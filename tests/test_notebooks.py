@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import papermill
 import pytest
 
@@ -22,6 +23,7 @@ from lalm_utils.cli import execute
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SAKURA = ROOT.parent / "shared" / "sakura"  # real recordings; no licence to hand them on
+SH_BENCH = ROOT.parent / "shared" / "sh_bench"  # released replies of real models
 COMMON = {"MODEL": str, "BENCHMARK": str, "N_ITEMS": int, "SEED": int, "FIGURES": str}
 FEW = 12
 SAME_ADAPTERS = ("06_transfer_analysis.ipynb", "07_paper_side_by_side.ipynb")
@@ -197,3 +199,14 @@ def test_a_notebook_runs_on_real_recordings(tmp_path):
     copy = run(path, tmp_path, BENCHMARK=str(SAKURA), N_ITEMS=8)
     assert "sakura" in text_of_outputs(copy).lower()
     assert list((tmp_path / "figures").rglob("*.csv"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not SH_BENCH.is_dir(), reason="SH-Bench's released replies are not at ../shared/sh_bench")
+def test_the_committed_tables_of_real_models_are_those_of_the_released_files(tmp_path):
+    (path,) = (path for path in NOTEBOOKS if path.name.startswith("12_"))
+    run(path, tmp_path, REPLIES=str(SH_BENCH), N_ITEMS=FEW)
+    for name in ("real_models_gain.csv", "real_models_risk.csv"):
+        (found,) = (tmp_path / "figures").rglob(name)
+        pd.testing.assert_frame_equal(pd.read_csv(found), pd.read_csv(ROOT / "figures" / name), rtol=1e-6)

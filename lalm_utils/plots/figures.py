@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
 from scipy import signal
 
 from lalm_utils.paper import MEASURED, PRINTED
@@ -26,8 +27,8 @@ from lalm_utils.plots.drawing import FigureError, figure, label
 
 __all__ = [
     "agent_ablations", "agent_routing", "baseline_accuracy", "chain_length", "idk_flows", "idk_gain",
-    "methods_compared", "paper_side_by_side", "spectrogram", "speed_ratio", "transfer_control",
-    "transfer_matrix", "unanswerable",
+    "methods_compared", "paper_side_by_side", "real_models_gain", "real_models_risk", "spectrogram",
+    "speed_ratio", "transfer_control", "transfer_matrix", "unanswerable",
 ]  # fmt: skip
 
 CLIP = "its own clip"
@@ -128,6 +129,34 @@ def idk_gain(table: pd.DataFrame) -> Figure:
     drawing.dots(ax, table, groups, sources, step=0.36, notes=RGI_NOTES, reference=drawing.NULL)
     ax.set_xlabel("Reliability Gain Index (log₁₀ of a ratio, no unit)")
     drawing.legend(fig, sources)
+    return fig
+
+
+@figure(text="model group metric", numbers="value low high n", optional_numbers="reference")
+def real_models_gain(table: pd.DataFrame) -> Figure:
+    """The Reliability Gain Index of models that were given an option to decline, each beside its moving zero.
+
+    One row per (model, group, metric), of which those with metric "rgi" are drawn: model (a series); group (e.g.
+    "overall", "bystander"); value = log10(ΔHum/ΔCon); low, high; reference = log10(Nw/Nc), what refusing a random share
+    of the questions gives; n (items).
+    """
+    table = table[table["metric"] == "rgi"].rename(columns={"group": "category"})
+    if table.empty:
+        raise FigureError("real_models_gain: no row has the metric rgi; give one per model and group")
+    table["series"] = table["model"]
+    groups, models = drawing.sort_groups(table["category"]), list(dict.fromkeys(table["series"]))
+    fig, ((ax,),) = drawing.sheet(
+        "Does an option to decline remove more wrong answers than right ones?",
+        f"RGI = log₁₀(ΔHum/ΔCon) with 95 % interval · {drawing.count_items(table, 'category')} questions each"
+        f"{drawing.run_label(table)}",
+        height=2.2 + 0.24 * len(groups) * len(models),
+    )
+    n = table.groupby("category")["n"].max()
+    drawing.category_axis(ax, [f"{label(name, at_most=20)}\nn = {n[name]:.0f}" for name in groups])
+    drawing.metric_axis(ax, "rgi", table[["value", "low", "high", "reference"]].to_numpy())
+    drawing.dots(ax, table, groups, models, step=0.22, hollow=False, notes=RGI_NOTES, reference=drawing.NULL)
+    ax.set_xlabel("Reliability Gain Index (log₁₀ of a ratio, no unit)")
+    drawing.legend(fig, [label(name, at_most=90) for name in models])
     return fig
 
 
@@ -265,6 +294,53 @@ def transfer_control(table: pd.DataFrame) -> Figure:
             ax.axhspan(at - 0.45, at + 0.45, color="#f2f2f2", zorder=-1)
         ax.set_title(f"tested on {label(modality, at_most=18)}\nn = {part['n'].max():.0f}", fontsize=9.5)
     drawing.legend(fig, kinds)
+    return fig
+
+
+@figure(text="model group source", numbers="coverage value low high n")
+def real_models_risk(table: pd.DataFrame) -> Figure:
+    """Risk-coverage curves: the error among the answered, by threshold, and where an option to decline stands.
+
+    A row per point: model (a colour); group (a panel); source ("threshold": a point of a curve, or "option": a single
+    point); coverage (share answered); value (share of wrong ones among them); low, high; n (items of the group).
+    """
+    drawing.refuse_unknown(table["source"], ("threshold", "option"), "sources")
+    groups, models = drawing.sort_groups(table["group"]), list(dict.fromkeys(table["model"]))
+    fig, (axes,) = drawing.sheet(
+        "Is an option to decline better than refusing the least confident answers?",
+        f"Error among the answered, 95 % intervals at each point · {drawing.count_items(table, 'group')} questions each"
+        f"{drawing.run_label(table)}",
+        height=4.2, columns=len(groups), sharey=True,
+    )  # fmt: skip
+    for ax, group in zip(axes, groups):
+        for kind, model in enumerate(models):
+            rows = table[(table["group"] == group) & (table["model"] == model)].sort_values("coverage")
+            colour, name = drawing.COLOURS[kind % 8], label(model, at_most=28)
+            curve, option = (rows[rows["source"] == source] for source in ("threshold", "option"))
+            ax.fill_between(curve["coverage"], curve["low"], curve["high"], color=colour, alpha=0.15, lw=0)
+            ax.plot(curve["coverage"], curve["value"], color=colour, label=f"{name}, by threshold")
+            ax.vlines(option["coverage"], option["low"], option["high"], color=colour)
+            look = {"color": colour, "zorder": 3, "linestyle": ""}
+            ax.plot(
+                option["coverage"],
+                option["value"],
+                drawing.MARKERS[kind % 8],
+                label=f"{name}, by option",
+                **look,
+            )
+        n = table.loc[table["group"] == group, "n"].max()
+        ax.set_title(f"{label(group, at_most=20)}, n = {n:.0f}", fontsize=9.5)
+        ax.set(
+            xlim=(0, 1),
+            xlabel="Answered (% of questions)",
+            ylabel="Wrong (% of answered)" if ax is axes[0] else "",
+        )
+        ax.set_xticks([0, 0.25, 0.5, 0.75], ["0", "25", "50", "75"])
+        ax.grid(axis="y")
+    finite = table["high"].fillna(table["value"]).replace(np.inf, np.nan).max()
+    axes[0].set_ylim(0, 1.08 * finite if finite > 0 else 1)
+    axes[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+    drawing.legend(fig)
     return fig
 
 

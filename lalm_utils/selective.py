@@ -1,0 +1,280 @@
+"""Ways to decline compared at one share of refusals, and what a model withholds of what it demonstrably heard.
+
+In: released replies of SH-Bench (arXiv 2512.06380, reply_logs.py) with the probabilities of the options. Out: an
+outcome table for each model and prompt (`load`), tidy rows for a page, and a risk-coverage curve.
+
+A *forced answer* is the most probable option of those that do not decline; its probability is the confidence. The
+threshold refuses the least confident forced answers, as many as the model declines when an option permits it, so that
+both ways keep the same answers and differ only in which of them they give up. What is declined is the parser's verdict.
+
+Prompts, by file name: "basicnoidk" without and "basic" with an option that declines; "selective" has that option and
+says to heed the main speaker alone, to protect a bystander's privacy.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lalm_utils import bootstrap, metrics, outcomes, reply_logs
+
+__all__ = [
+    "declining_compared",
+    "digest",
+    "load",
+    "refusal_share",
+    "risk_coverage",
+    "rows",
+    "withheld_given_heard",
+]
+FREE, PERMITTED, TOLD = "basicnoidk", "basic", "selective"
+SPEAKER, RECORDING = "category", "task"  # columns of outcome tables: main or bystander, real or synth
+FILES = {
+    "Qwen2.5-Omni-7B": "qwen25omni", "Qwen2.5-Omni-3B": "qwen25omni3B", "Step-Audio-2-mini": "stepaudio",
+    "Qwen2.5-Omni-7B + BPFT": "train_qwen25omni",
+}  # fmt: skip
+Runs = Mapping[tuple[str, str], pd.DataFrame]
+
+
+def load(folder: str | Path) -> dict[tuple[str, str], pd.DataFrame]:
+    """The outcome table of each (model, prompt) whose file is in `folder`, with the columns path, forced_correct
+    and confidence. Raises BenchmarkError as reply_logs.read does, FileNotFoundError if there is no file at all.
+    """
+    runs = {}
+    for (model, stem), prompt in product(FILES.items(), (FREE, PERMITTED, TOLD)):
+        for path in sorted(Path(folder).glob(f"{stem}_{prompt}_qa.json*"))[:1]:
+            predictions = reply_logs.read(path).predictions
+            items, replies = [each.item for each in predictions], [each.reply for each in predictions]
+            table = outcomes.table(items, replies, model=model, method=prompt, seed=0)
+            forced = pd.DataFrame([_forced(each) for each in predictions])
+            runs[model, prompt] = table.assign(path=str(path), **forced)
+    if not runs:
+        raise FileNotFoundError(
+            f"{folder}: no file such as qwen25omni_basic_qa.json; give SH-Bench's results/"
+        )
+    return runs
+
+
+def digest(path: str | Path) -> str:
+    """SHA-256 of a file's content, unpacked where it is gzipped."""
+    content = Path(path).read_bytes()
+    return hashlib.sha256(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).hexdigest()
+
+
+def _forced(each: reply_logs.Prediction) -> dict[str, float]:
+    own = np.array(each.probabilities or [np.nan] * len(each.item.options), dtype=float)
+    if each.item.declining is not None:
+        own[each.item.declining] = np.nan
+    if np.isnan(own).all():
+        return {"forced_correct": np.nan, "confidence": np.nan}
+    choice = int(np.nanargmax(own))
+    right = each.item.options[choice] == each.item.options[each.item.gold]
+    return {"forced_correct": float(right), "confidence": float(own[choice])}
+
+
+# ---- methods
+
+
+def refusal_share(confidence: np.ndarray, declined: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """How often each item is refused by a threshold that refuses as many as were declined [shape=(n_boot, n)].
+
+    weights: how often each item is drawn; the threshold is set anew in each resample. Ties go by the items' order.
+    """
+    order = np.argsort(confidence, kind="stable")
+    drawn = weights[:, order]
+    share = np.empty_like(weights)
+    share[:, order] = np.clip((weights @ declined)[:, None] - (drawn.cumsum(1) - drawn), 0, drawn)
+    return share
+
+
+def declining_compared(
+    table: pd.DataFrame, declined: np.ndarray, *, n_boot: int = 2000, seed: int = 0
+) -> list[dict]:
+    """Youden's J and the error among the answered, of the option and of a threshold at its share, and differences.
+
+    table: item, forced_correct, confidence; declined: bool per row. Rows of bootstrap.row, paired by item.
+    """
+    right = table["forced_correct"].to_numpy(int)
+    ones = np.ones((1, len(table)), int)
+    drawn = bootstrap.weights(["all"] * len(table), n_boot=n_boot, seed=seed)
+    found = {}
+    for weights in (ones, drawn):
+        ways = {
+            "option": weights * declined,
+            "threshold": refusal_share(table["confidence"], declined, weights),
+        }
+        for way, refused in ways.items():
+            kept = weights - refused
+            with np.errstate(divide="ignore", invalid="ignore"):
+                j = refused @ (1 - right) / (weights @ (1 - right)) - refused @ right / (weights @ right)
+                found.setdefault(f"J, {way}", []).append(j)
+                found.setdefault(f"error, {way}", []).append(kept @ (1 - right) / kept.sum(1))
+    for name in ("J", "error"):
+        pairs = zip(found[f"{name}, threshold"], found[f"{name}, option"], strict=True)
+        found[f"{name}, threshold - option"] = [threshold - option for threshold, option in pairs]
+    return [bootstrap.row("", name, value[0], draws, n=len(table)) for name, (value, draws) in found.items()]
+
+
+def risk_coverage(table: pd.DataFrame, *, points: int = 40) -> pd.DataFrame:
+    """The error among the k most confident forced answers (Wilson interval), at `points` coverages k/n."""
+    wrong = 1 - table.sort_values("confidence", ascending=False, kind="stable")["forced_correct"].to_numpy(
+        int
+    )
+    n, errors = len(wrong), wrong.cumsum()
+    kept = np.unique(np.ceil(np.arange(1, points + 1) * n / points).astype(int))
+    found = [(k / n, errors[k - 1] / k, *bootstrap.wilson(int(errors[k - 1]), int(k)), n) for k in kept]
+    return pd.DataFrame(found, columns=["coverage", "value", "low", "high", "n"])
+
+
+def withheld_given_heard(free: pd.DataFrame, told: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """(refused when told to withhold, all) of the questions answered right when free, and of all others;
+    and of all refusals when told, those of questions answered right when free.
+    """
+    free, told = metrics.pair(free, told)
+    heard, withheld = free["outcome"].eq("correct"), told["outcome"].eq("refused")
+    return {
+        "withheld, heard": (int((heard & withheld).sum()), int(heard.sum())),
+        "withheld, not heard": (int((~heard & withheld).sum()), int((~heard).sum())),
+        "heard, of all withheld": (int((heard & withheld).sum()), int(withheld.sum())),
+    }
+
+
+# ---- tidy rows
+
+
+def rows(runs: Runs, *, seed: int = 0) -> pd.DataFrame:
+    """All results: part, model, prompt, group, metric, value, low, high, reference (of an RGI: its null), n, status.
+
+    part: gain, decline, outcomes, flows or withheld; or file, whose "metric" is its SHA-256 and whose n its items.
+    """
+    files = [
+        _share_row("file", model, prompt, "overall", digest(table["path"].iloc[0]), len(table), len(table))
+        for (model, prompt), table in runs.items()
+    ]
+    found = [
+        files,
+        *_gains(runs, seed),
+        *_declined(runs, seed),
+        *_outcomes(runs),
+        *_flows(runs),
+        *_withheld(runs),
+    ]
+    table = pd.concat([pd.DataFrame(part) for part in found], ignore_index=True)
+    columns = [
+        "part",
+        "model",
+        "prompt",
+        "group",
+        "metric",
+        "value",
+        "low",
+        "high",
+        "reference",
+        "n",
+        "status",
+    ]
+    return table.reindex(columns=columns).fillna({"prompt": "", "status": ""})
+
+
+def curves(runs: Runs) -> pd.DataFrame:
+    """Risk-coverage curves by threshold, and the point of the option: model, group, source, coverage, value, low,
+    high, n. The main speaker's questions have none of their own: hardly an answer is wrong.
+    """
+    found = []
+    for model, group, table, declined in _pairs(runs):
+        if group == "main":
+            continue
+        found.append(risk_coverage(table).assign(model=model, group=group, source="threshold"))
+        kept, wrong = int((~declined).sum()), int((table["forced_correct"].eq(0) & ~declined).sum())
+        low, high = bootstrap.wilson(wrong, kept)
+        option = {
+            "coverage": kept / len(table),
+            "value": wrong / kept,
+            "low": low,
+            "high": high,
+            "n": len(table),
+        }
+        found.append(pd.DataFrame([option | {"model": model, "group": group, "source": "option"}]))
+    return pd.concat(found, ignore_index=True)
+
+
+def _groups(table: pd.DataFrame, columns: Sequence[str] = (SPEAKER,)) -> dict[str, pd.DataFrame]:
+    return {"overall": table} | {name: part for column in columns for name, part in table.groupby(column)}
+
+
+def _pairs(runs: Runs):
+    """(model, group, forced answers, declined?) of models with both prompts, but for those that were fine-tuned."""
+    for model in FILES:
+        if (model, FREE) in runs and (model, PERMITTED) in runs and "BPFT" not in model:
+            before, after = metrics.pair(runs[model, FREE], runs[model, PERMITTED])
+            for group, part in _groups(before).items():
+                yield model, group, part, after.loc[part.index, "outcome"].eq("refused").to_numpy()
+
+
+def _gains(runs: Runs, seed: int):
+    names = ("correct_to_refused", "wrong_to_refused", *metrics.GAINS, "youden")
+    for model in FILES:
+        if (model, FREE) in runs and (model, PERMITTED) in runs:
+            before, after = runs[model, FREE], runs[model, PERMITTED]
+            for group, part in _groups(before, (SPEAKER, RECORDING)).items():
+                kept = after[after["item"].isin(part["item"])]
+                table = metrics.compare(part, kept, names, by=None, seed=seed)
+                null = table.loc[table["metric"].eq("rgi_null"), "value"].item()
+                counts = [("N", len(part)), ("Nc", part["outcome"].eq("correct").sum()),
+                          ("Nw", part["outcome"].isin(["wrong", "unreadable"]).sum())]  # fmt: skip
+                counts = pd.DataFrame(counts, columns=["metric", "value"]).assign(n=len(part))
+                table = table.assign(reference=np.where(table["metric"].eq("rgi"), null, np.nan))
+                yield pd.concat([counts, table]).assign(part="gain", model=model, group=group)
+
+
+def _declined(runs: Runs, seed: int):
+    for model, group, table, declined in _pairs(runs):
+        share = bootstrap.row("", "share refused", declined.mean(), n=len(table))
+        found = [share, *declining_compared(table, declined, seed=seed)]
+        yield pd.DataFrame(found).assign(part="decline", model=model, group=group)
+
+
+def _outcomes(runs: Runs):
+    for (model, prompt), table in runs.items():
+        for group, part in _groups(table).items():
+            for outcome in outcomes.REPLY_OUTCOMES:
+                k = int(part["outcome"].eq(outcome).sum())
+                yield [_share_row("outcomes", model, prompt, group, outcome, k, len(part))]
+
+
+def _flows(runs: Runs):
+    for model, prompt in product(FILES, (PERMITTED, TOLD)):
+        if (model, prompt) in runs and (f"{model} + BPFT", prompt) in runs:
+            table = metrics.transition_table(runs[model, prompt], runs[f"{model} + BPFT", prompt], by=SPEAKER)
+            name = table["before"] + "_to_" + table["after"]
+            table = table.assign(
+                metric=name, value=table["count"], n=table.groupby("group")["count"].transform("sum")
+            )
+            yield table.assign(part="flows", model=model, prompt=prompt)
+
+
+def _withheld(runs: Runs):
+    for model, prompt in product(FILES, (FREE, PERMITTED)):
+        if (model, prompt) in runs and (model, TOLD) in runs:
+            for group, part in _groups(runs[model, prompt]).items():
+                kept = {key: table[table["item"].isin(part["item"])] for key, table in runs.items()}
+                found = withheld_given_heard(part, kept[model, TOLD])
+                if prompt == FREE:  # what permission alone does to the same questions
+                    found["declined, heard"] = withheld_given_heard(part, kept[model, PERMITTED])[
+                        "withheld, heard"
+                    ]
+                yield [
+                    _share_row("withheld", model, prompt, group, name, k, n) for name, (k, n) in found.items()
+                ]
+
+
+def _share_row(part: str, model: str, prompt: str, group: str, metric: str, k: int, n: int) -> dict:
+    low, high = bootstrap.wilson(k, n)
+    share = {"value": k / n if n else np.nan, "low": low, "high": high, "n": n}
+    return {"part": part, "model": model, "prompt": prompt, "group": group, "metric": metric} | share

@@ -1,0 +1,149 @@
+"""Option and threshold at one share of refusals, and what is withheld of what was heard: cases worked by hand."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lalm_utils import selective
+
+OPTIONS = ["red", "green", "blue", "grey"]
+IDK = "I do not have an answer"
+
+
+def forced(right: str, confidence: list[float]) -> pd.DataFrame:
+    """A table of forced answers: a 1 for a right one, a 0 for a wrong one."""
+    return pd.DataFrame({"forced_correct": [float(x) for x in right], "confidence": confidence})
+
+
+def outcome_table(outcomes: str) -> pd.DataFrame:
+    """c correct, w wrong, r refused, one letter per item."""
+    names = {"c": "correct", "w": "wrong", "r": "refused"}
+    found = [names[letter] for letter in outcomes]
+    return pd.DataFrame(
+        {"item": range(len(found)), "modality": "speech", "outcome": found, "answerable": True}
+    )
+
+
+@pytest.mark.parametrize(
+    "case, confidence, declined, weights, expected",
+    [
+        ("the least confident, as many", [0.9, 0.3, 0.5, 0.7], [1, 0, 0, 1], [1, 1, 1, 1], [0, 1, 1, 0]),
+        ("none", [0.9, 0.3], [0, 0], [1, 1], [0, 0]),
+        ("all", [0.9, 0.3], [1, 1], [1, 1], [1, 1]),
+        ("ties by the items' order", [0.5, 0.5, 0.5], [0, 0, 1], [1, 1, 1], [1, 0, 0]),
+        ("an item drawn twice may be refused once", [0.9, 0.3, 0.5], [1, 0, 0], [1, 2, 0], [0, 1, 0]),
+        ("the share is that of the resample", [0.9, 0.3, 0.5], [1, 0, 0], [0, 2, 1], [0, 0, 0]),
+    ],
+)
+def test_a_threshold_refuses_the_least_confident_as_often_as_was_declined(
+    case, confidence, declined, weights, expected
+):
+    found = selective.refusal_share(np.array(confidence), np.array(declined), np.array([weights]))
+    assert found.tolist() == [expected], case
+
+
+def test_youden_and_error_of_both_ways_and_their_differences():
+    # Wrong: items 0, 1. The option refuses items 0 and 2; the threshold the two least confident, 0 and 1.
+    table = forced("00111111", [0.3, 0.4, 0.9, 0.8, 0.8, 0.8, 0.8, 0.8])
+    declined = np.array([True, False, True, False, False, False, False, False])
+    rows = selective.declining_compared(table, declined, n_boot=200)
+    assert {row["metric"]: row["value"] for row in rows} == pytest.approx({
+        "J, option": 1 / 2 - 1 / 6, "error, option": 1 / 6, "J, threshold": 1.0, "error, threshold": 0.0,
+        "J, threshold - option": 2 / 3, "error, threshold - option": -1 / 6,
+    })  # fmt: skip
+    assert {row["n"] for row in rows} == {8}
+
+
+def test_two_ways_that_refuse_the_same_do_not_differ_in_any_resample():
+    table = forced("0011", [0.1, 0.2, 0.8, 0.9])
+    rows = selective.declining_compared(table, np.array([True, True, False, False]), n_boot=100)
+    (row,) = (row for row in rows if row["metric"] == "J, threshold - option")
+    assert (row["value"], row["low"], row["high"]) == (0, 0, 0)
+
+
+def test_the_error_of_the_most_confident_at_each_coverage():
+    found = selective.risk_coverage(forced("0110", [0.5, 0.9, 0.8, 0.7]), points=4)
+    assert found["coverage"].tolist() == [0.25, 0.5, 0.75, 1]
+    assert found["value"].tolist() == pytest.approx([0, 0, 1 / 3, 1 / 2])
+    assert ((found["low"] <= found["value"]) & (found["value"] <= found["high"])).all()
+
+
+def test_points_beyond_the_items_are_not_drawn_twice():
+    assert selective.risk_coverage(forced("01", [0.5, 0.9]), points=40)["coverage"].tolist() == [0.5, 1]
+
+
+def test_what_is_withheld_of_what_was_heard():
+    free, told = outcome_table("cccwr"), outcome_table("rcwrr")
+    assert selective.withheld_given_heard(free, told.iloc[::-1]) == {
+        "withheld, heard": (1, 3), "withheld, not heard": (2, 2), "heard, of all withheld": (1, 3),
+    }  # fmt: skip
+
+
+# ---- files
+
+
+def record(n: int, pred: str, *, idk: bool, logp: list[float]) -> dict:
+    """A record of SH-Bench's layout; the option that declines stands first."""
+    options = ([IDK] if idk else []) + OPTIONS
+    return {
+        "question": f"Which colour, {n}?", "options": options, "answer": "red", "speaker": ["main", "bystander"][n % 2],
+        "type": "real", "scene": "office", "audio": f"real/office_{n}.wav", "main_speaker_desc": "calm",
+        "idk_answer": IDK, "pred": pred, "logp": logp,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    free = [record(n, "A. red", idk=False, logp=[0.7, 0.1, 0.1, 0.1]) for n in range(3)]
+    free.append(record(3, "B. green", idk=False, logp=[0.3, 0.4, 0.2, 0.1]))
+    permitted = [record(n, "B. red", idk=True, logp=[0.9, 0.05, 0.03, 0.02, 0]) for n in range(3)]
+    permitted.append(record(3, "A", idk=True, logp=[0.9, 0.02, 0.05, 0.02, 0.01]))
+    (tmp_path / "stepaudio_basicnoidk_qa.json").write_text(json.dumps(free))
+    (tmp_path / "stepaudio_basic_qa.json.gz").write_bytes(gzip.compress(json.dumps(permitted).encode()))
+    (tmp_path / "stepaudio_selective_qa.json").write_text(json.dumps(permitted))
+    return tmp_path
+
+
+def test_a_forced_answer_is_the_most_probable_of_the_options_that_do_not_decline(folder):
+    runs = selective.load(folder)
+    assert set(runs) == {("Step-Audio-2-mini", prompt) for prompt in ("basicnoidk", "basic", "selective")}
+    free, permitted = (runs["Step-Audio-2-mini", prompt] for prompt in ("basicnoidk", "basic"))
+    assert free["confidence"].tolist() == [0.7, 0.7, 0.7, 0.4]
+    assert free["forced_correct"].tolist() == [1, 1, 1, 0]
+    assert permitted["confidence"].tolist() == [0.05, 0.05, 0.05, 0.05]
+    assert permitted["forced_correct"].tolist() == [1, 1, 1, 0]
+    assert permitted["outcome"].tolist() == ["correct", "correct", "correct", "refused"]
+
+
+def test_all_results_of_a_folder(folder):
+    runs = selective.load(folder)
+    rows = selective.rows(runs).set_index(["part", "prompt", "group", "metric"])["value"]
+    counts = ("N", "Nc", "Nw", "wrong_to_refused")
+    assert [rows["gain", "", "overall", name] for name in counts] == [4, 3, 1, 1]
+    assert rows["decline", "", "overall", "share refused"] == 0.25
+    assert rows["outcomes", "basic", "bystander", "refused"] == 0.5
+    assert rows["withheld", "basicnoidk", "overall", "withheld, heard"] == 0
+    assert math.isinf(rows["gain", "", "overall", "rgi"])
+    curves = selective.curves(runs)
+    option = curves[(curves["source"] == "option") & (curves["group"] == "overall")].iloc[0]
+    assert (option["coverage"], option["value"], option["n"]) == (0.75, 0, 4)
+
+
+def test_a_folder_without_files_says_which_are_needed(tmp_path):
+    with pytest.raises(FileNotFoundError, match="give SH-Bench's results"):
+        selective.load(tmp_path)
+
+
+def test_the_digest_is_of_the_unpacked_file(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"[]")
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(b"[]"))
+    digests = {selective.digest(path) for path in tmp_path.iterdir()}
+    assert digests == {hashlib.sha256(b"[]").hexdigest()}
