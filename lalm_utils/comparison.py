@@ -121,12 +121,14 @@ def random_refusal(strata: Mapping[str, np.ndarray], *, draws: int, seed: int) -
 
 def random_refusal_baseline(
     before: pd.DataFrame, after: pd.DataFrame, names: Sequence[str] = CONTROLLED, *,
-    exclude: Collection[str] = (), by: str | None = "modality", draws: int = 2000, level: float = 0.95,
-    seed: int = 0,
+    exclude: Collection[str] = (), by: str | None = "modality", strata: Sequence[str] = ("modality",),
+    draws: int = 2000, level: float = 0.95, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """A method beside random refusal of as many items per modality, over `draws` random choices of them.
 
-    names : metrics that metrics.measure knows. Returns a row per group and metric: group, metric, value (the
+    names : metrics that metrics.measure knows. strata : columns of `before` within which as many items are
+    refused as the method refuses there. With more than the modality, such as ("modality", "novel"), the control
+    knows what the columns tell, and is blind within them. Returns a row per group and metric: group, metric, value (the
     method's), random (mean over the finite draws), low, high (the range that holds `level` of the draws), p,
     refused (items that the method refuses), n, infinite, undefined (draws), status (why value is not finite).
     The range is that of chance on these very items; it is no interval by item.
@@ -138,7 +140,7 @@ def random_refusal_baseline(
     """
     bootstrap.check(n_boot=draws, level=level)
     rows = []
-    for group in metrics.transition_groups(before, after, exclude=exclude, by=by):
+    for group in metrics.transition_groups(before, after, exclude=exclude, by=by, strata=strata):
         control = random_refusal(group.strata, draws=draws, seed=seed)
         refused = int(group.counts.cells[:, REFUSED].sum())
         for name in names:

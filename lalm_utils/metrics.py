@@ -446,19 +446,23 @@ def pair_codes(before: pd.DataFrame, after: pd.DataFrame, *, exclude: Collection
 
 
 def transition_groups(
-    before: pd.DataFrame, after: pd.DataFrame, *, exclude: Collection[str] = (), by: str | None = "modality"
-) -> Iterator[Group]:
-    """The groups of outcomes.groups over the paired items; a group with nothing left stays, empty."""
+    before: pd.DataFrame, after: pd.DataFrame, *, exclude: Collection[str] = (), by: str | None = "modality",
+    strata: Sequence[str] = ("modality",),
+) -> Iterator[Group]:  # fmt: skip
+    """The groups of outcomes.groups over the paired items; a group with nothing left stays, empty.
+
+    strata : columns of `before` by which the counts of each group are kept apart.
+    """
     codes = pair_codes(before, after, exclude=exclude)
     for label, part in outcomes.groups(before.assign(_code=before["item"].map(codes)), by):
-        strata = {
-            str(modality): np.bincount(rows.dropna().to_numpy(int), minlength=16).reshape(4, 4)
-            for modality, rows in part.groupby("modality")["_code"]
+        counts = {
+            "/".join(map(str, names)): np.bincount(rows.dropna().to_numpy(int), minlength=16).reshape(4, 4)
+            for names, rows in part.groupby(list(strata))["_code"]
         }
-        cells = reduce(add, strata.values())
+        cells = reduce(add, counts.values())
         plain = {"n": int(cells.sum()), "excluded": int(part["_code"].isna().sum())}
         plain |= {"unreadable_before": cells[3].sum(), "unreadable_after": cells[:, 3].sum()}
-        yield Group(label=label, strata=strata, plain=plain)
+        yield Group(label=label, strata=counts, plain=plain)
 
 
 def _outcome_groups(table: pd.DataFrame, exclude: Collection[str], by: str | None) -> Iterator[Group]:
