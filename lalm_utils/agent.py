@@ -129,6 +129,17 @@ def read_type(reply: str) -> str:
     return MODALITIES[reading.choice]
 
 
+def text_prompt(item: Item, audio_type: str) -> Prompt:
+    """Step 2 for one item: a transcript of speech, a caption of sound or music; DEFAULT for an unreadable type."""
+    text = TEXT_PROMPTS[DEFAULT if audio_type == UNREADABLE else audio_type]
+    return Prompt(turns=(Turn(role="user", text=text, clips=(item.clip,)),))
+
+
+def text_kind(audio_type: str) -> str:
+    """What step 2 writes for a type: caption, music caption or transcript."""
+    return annotations.TEXT_KINDS[DEFAULT if audio_type == UNREADABLE else audio_type]
+
+
 def answer_prompt(item: Item, kind: str, text: str, *, hear: bool = True) -> Prompt:
     """Step 3 for one item: the text in one line, then the question as IDK prompting asks it."""
     prompt = prompts.render(item, "idk", audio=hear)
@@ -151,11 +162,9 @@ def _write_texts(
     model: Model, states: Sequence[_ItemState], store: Store, seed: int, limit: int | None
 ) -> None:
     alive = [state for state in states if state.reply is None]
-    for state in alive:
-        route = DEFAULT if state.type == UNREADABLE else state.type
-        state.kind, state.text_prompt = annotations.TEXT_KINDS[route], TEXT_PROMPTS[route]
-    turns = [Turn(role="user", text=state.text_prompt, clips=(state.item.clip,)) for state in alive]
-    questions = [Prompt(turns=(turn,)) for turn in turns]
+    questions = [text_prompt(state.item, state.type) for state in alive]
+    for state, question in zip(alive, questions):
+        state.kind, state.text_prompt = text_kind(state.type), question.turns[-1].text
     for state, reply in zip(alive, _replies(model, questions, store, "text", limit or TEXT_TOKENS, seed)):
         state.text, state.reply = reply.text, _failure(reply, "text")
 

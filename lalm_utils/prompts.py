@@ -1,15 +1,16 @@
 """The methods' prompt texts as named constants, their worked examples, and their rendering for one item.
 
-In: an `Item` and the name of a method. Out: a `Prompt` of one user turn (clip first, then text). The paper's
+In: an `Item` and the name of a method. Out: a `Prompt` that ends in a user turn (clip first, then text). The paper's
 exact wordings are not public (arXiv 2505.19294); these are ours. A change to a constant is a change of method:
 give it a new name, so that stored replies are never mistaken for replies to another wording.
 
 `mcot` is the paper's MCoT prompting: worked examples, the instruction to think step by step, permission to
 decline. The other three of its family leave out one part or both, so that what each part does can be told
-apart: `mcot_no_idk` (examples only), `stepwise_idk` (permission only), `stepwise` (neither). The examples stand
-in the user's turn, not as earlier turns of a conversation: some chat templates refuse a user's turn without a
-clip, or an assistant's turn before the last, and a made-up earlier turn would claim that the model has said
-what it has not.
+apart: `mcot_no_idk` (examples only), `stepwise_idk` (permission only), `stepwise` (neither). Their examples stand
+in the user's turn. `mcot_turns` and `mcot_turns_no_idk` show the same examples as earlier turns of a conversation,
+a user's and an assistant's each: some chat templates refuse a user's turn without a clip, and then these fail.
+
+IDK prompting is one sentence, and its wording matters: PERMISSIONS holds several, each a method of its own.
 
 The paper's examples are not public either; these were written for this file. No question, description or chain of
 steps is an item's, of any benchmark. Their labels are ones that the embedded benchmark trains on, so that none of
@@ -26,18 +27,28 @@ from lalm_utils.models import Prompt, Turn
 
 OPTIONS = "{question}\n{options}\n"
 PLAIN = "Which option is correct? Reply with the text of that option."
-# The sentence that IDK prompting appends to the question (arXiv 2505.19294, "IDK prompting").
-IDK = PLAIN + " If you do not know the answer, reply only with IDK."
+# The sentence that IDK prompting appends to the question (arXiv 2505.19294, "IDK prompting"), in several wordings.
+PERMISSIONS = {
+    "idk": " If you do not know the answer, reply only with IDK.",
+    # as in the work on text models that the paper extends: Cheng et al. 2024, arXiv 2401.13275
+    "idk_sentence": " If you don't know the answer, only reply with 'I don't know'.",
+    "idk_unsure": " If you are not sure of the answer, reply only with IDK.",
+    "idk_may": " You may reply IDK.",
+}
+IDK = PLAIN + PERMISSIONS["idk"]
 STEPWISE = "Think step by step about what you hear. Then finish with a line that starts with 'Answer:'."
 STEPWISE_IDK = STEPWISE + " If you do not know the answer, that line reads 'Answer: IDK'."
 AUDIO_TYPE = "What does this recording contain: sound, music or speech? Reply with one word."
 EXAMPLES = "These examples tell in words what was heard.\n\n{examples}Now the audio that you were given.\n"
 EXAMPLE = "Heard: {heard}\nQuestion: {question}\n{options}\nReply:\n{reply}\n\n"
+HEARD = "Heard: {heard}\n"  # stands in for the clip in an example that is a turn of its own
 
 QUESTIONS = {
     "plain": PLAIN, "idk": IDK, "stepwise": STEPWISE, "stepwise_idk": STEPWISE_IDK,
     "mcot": STEPWISE_IDK, "mcot_no_idk": STEPWISE,
+    "mcot_turns": STEPWISE_IDK, "mcot_turns_no_idk": STEPWISE,
 }  # fmt: skip
+QUESTIONS |= {name: PLAIN + sentence for name, sentence in PERMISSIONS.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +103,8 @@ HONEST = Exemplar(
 )
 # The example that declines is not the last: the last one weighs most.
 EXEMPLARS = {"mcot": (SOUND, MUSIC, HONEST, SPEECH), "mcot_no_idk": (SOUND, MUSIC, SPEECH)}
+AS_TURNS = ("mcot_turns", "mcot_turns_no_idk")
+EXEMPLARS |= {method: EXEMPLARS[method.replace("_turns", "")] for method in AS_TURNS}
 
 
 def listing(options: tuple[str, ...]) -> str:
@@ -108,6 +121,16 @@ def exemplar_text(exemplars: Sequence[Exemplar]) -> str:
     return EXAMPLES.format(examples="".join(texts)) if texts else ""
 
 
+def exemplar_turns(exemplars: Sequence[Exemplar], instruction: str) -> list[Turn]:
+    """The examples as earlier turns: each a user's without a clip, asked by `instruction`, and the reply to it."""
+    turns = []
+    for e in exemplars:
+        question = OPTIONS.format(question=e.question, options=listing(e.options))
+        turns.append(Turn(role="user", text=HEARD.format(heard=e.description) + question + instruction))
+        turns.append(Turn(role="assistant", text=e.reply))
+    return turns
+
+
 def render(
     item: Item, method: str = "plain", *, audio: bool = True, exemplars: Sequence[Exemplar] | None = None
 ) -> Prompt:
@@ -120,11 +143,12 @@ def render(
         raise ValueError(f"no method {method!r}: choose one of {', '.join((*QUESTIONS, 'audio_type'))}")
     if exemplars is not None and method not in EXEMPLARS:
         raise ValueError(f"method {method!r} shows no examples: give them to {' or '.join(EXEMPLARS)}")
-    if method == "audio_type":
-        text, options = AUDIO_TYPE, ("sound", "music", "speech")
-    else:
-        text = OPTIONS.format(question=item.question, options=listing(item.options)) + QUESTIONS[method]
-        text = exemplar_text(EXEMPLARS.get(method, ()) if exemplars is None else exemplars) + text
-        options = item.options
     clips = (item.clip,) if audio else ()
-    return Prompt(turns=(Turn(role="user", text=text, clips=clips),), options=options)
+    if method == "audio_type":
+        turn = Turn(role="user", text=AUDIO_TYPE, clips=clips)
+        return Prompt(turns=(turn,), options=("sound", "music", "speech"))
+    examples = EXEMPLARS.get(method, ()) if exemplars is None else exemplars
+    text = OPTIONS.format(question=item.question, options=listing(item.options)) + QUESTIONS[method]
+    earlier = exemplar_turns(examples, QUESTIONS[method]) if method in AS_TURNS else []
+    above = "" if earlier else exemplar_text(examples)
+    return Prompt(turns=(*earlier, Turn(role="user", text=above + text, clips=clips)), options=item.options)

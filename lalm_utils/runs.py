@@ -22,6 +22,7 @@ from lalm_utils.store import Store
 
 MAX_NEW_TOKENS = {
     "plain": 32, "idk": 32, "stepwise": 128, "stepwise_idk": 128, "mcot": 128, "mcot_no_idk": 128, "audio_type": 8,
+    "mcot_turns": 128, "mcot_turns_no_idk": 128, "idk_sentence": 32, "idk_unsure": 32, "idk_may": 32,
 }  # fmt: skip
 
 

@@ -59,13 +59,16 @@ def player(clip: str | Path | np.ndarray, caption: str = "", *, rate: int = RATE
     return HTML(f"<figure>{sound}<figcaption>{html.escape(caption)}{cut}</figcaption></figure>")
 
 
-def picture(figure: Figure | str | Path, alt: str = "") -> Image:
-    """A matplotlib figure, or the PNG that figure_files.save returned, at a page's width."""
+def picture(figure: Figure | str | Path, alt: str = "", *, dpi: float | None = None) -> Image:
+    """A matplotlib figure, or the PNG that figure_files.save returned, at a page's width.
+
+    dpi: pixels per inch of a matplotlib figure; fewer than the style's make a smaller notebook.
+    """
     if isinstance(figure, str | Path):
         return Image(data=Path(figure).read_bytes(), width=WIDTH, alt=alt or Path(figure).stem)
     from lalm_utils.plots.figure_files import render  # matplotlib is loaded already where there is a figure
 
-    return Image(data=render(figure), width=WIDTH, alt=alt or "figure")
+    return Image(data=render(figure, dpi=dpi), width=WIDTH, alt=alt or "figure")
 
 
 class LiveCurve:

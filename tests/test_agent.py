@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +99,17 @@ def test_each_type_is_put_into_words_by_its_own_prompt_and_answered_from_clip_an
         f"What is {name}?\n(A) bell\n(B) rain\n{prompts.IDK}"
         for name, kind in zip(TYPES, ("caption", "music caption", "transcript"))
     ]
+
+
+def test_the_three_steps_may_be_taken_by_hand(store, three):
+    model = Player(type="no idea")
+    agent.run(model, three[2:], store=store)
+    (item,), kind = three[2:], agent.text_kind("unreadable")
+    by_hand = [prompts.render(item, "audio_type"), agent.text_prompt(item, agent.read_type("no idea"))]
+    assert model.prompts == [*by_hand, agent.answer_prompt(item, kind, WRITTEN["speech"])]
+    assert kind == "caption"
+    for function in (agent.read_type, agent.text_prompt, agent.text_kind, agent.answer_prompt):
+        assert len(inspect.getsource(function).splitlines()) <= 12
 
 
 def test_the_outcome_table_is_that_of_the_final_answers(store, three):

@@ -253,6 +253,20 @@ def test_each_modality_is_matched_in_number_by_itself():
     assert set(drawn.between("wrong", "refused").tolist()) == {0}
 
 
+def test_a_control_within_strata_knows_what_they_tell_and_no_more():
+    # All novel items are refused and nothing else; they are wrong more often, and that is all the method goes by.
+    before = run(["correct"] * 70 + ["wrong"] * 10 + ["correct"] * 5 + ["wrong"] * 15)
+    before = before.assign(novel=[False] * 80 + [True] * 20)
+    after = before.assign(outcome=[*before["outcome"][:80], *["refused"] * 20])
+    options = {"names": ["refusal_excess", "youden"], "by": None, "draws": 200}
+    pooled = comparison.random_refusal_baseline(before, after, **options)
+    within = comparison.random_refusal_baseline(before, after, strata=("modality", "novel"), **options)
+    assert list(pooled["p"]) == [1 / 201, 1 / 201]
+    assert list(within["p"]) == [1, 1]
+    assert list(within["random"]) == pytest.approx(list(within["value"]))
+    assert list(within["value"]) == list(pooled["value"])
+
+
 def test_what_the_baseline_refused_stays_refused_and_counts():
     method = cells(refused_to_refused=10, correct_to_refused=1, correct_to_correct=4, wrong_to_refused=1,
                    wrong_to_wrong=4).cells  # fmt: skip

@@ -106,9 +106,56 @@ def test_examples_come_in_the_order_and_number_that_are_asked_for():
 
 @pytest.mark.parametrize("method", ["plain", "stepwise_idk", "audio_type"])
 def test_examples_for_a_method_that_shows_none_are_refused(method):
-    message = rf"^method '{method}' shows no examples: give them to mcot or mcot_no_idk$"
+    few = "mcot or mcot_no_idk or mcot_turns or mcot_turns_no_idk"
+    message = rf"^method '{method}' shows no examples: give them to {few}$"
     with pytest.raises(ValueError, match=message):
         render(ITEM, method, exemplars=(SOUND,))
+
+
+# ---- earlier turns
+
+
+@pytest.mark.parametrize(
+    ("method", "zero", "exemplars"),
+    [
+        ("mcot_turns", "stepwise_idk", [SOUND, MUSIC, HONEST, SPEECH]),
+        ("mcot_turns_no_idk", "stepwise", [SOUND, MUSIC, SPEECH]),
+    ],
+)
+def test_earlier_turns_are_the_only_difference_to_the_prompt_without_examples(method, zero, exemplars):
+    prompt = render(ITEM, method)
+    assert prompt.turns[-1:] == render(ITEM, zero).turns
+    assert [turn.role for turn in prompt.turns] == ["user", "assistant"] * len(exemplars) + ["user"]
+    assert [turn.text for turn in prompt.turns[1::2]] == [exemplar.reply for exemplar in exemplars]
+    assert prompt.clips == (CLIP,)
+    assert render(ITEM, method, exemplars=()) == render(ITEM, zero)
+
+
+def test_an_example_as_a_turn_is_told_and_asked_like_the_question():
+    user, assistant, _ = render(ITEM, "mcot_turns_no_idk", exemplars=(MUSIC,)).turns
+    assert user.text == (
+        "Heard: a trumpet plays a short tune, then a piano repeats it more softly\n"
+        "Which instrument repeats the tune?\n(A) piano\n(B) trumpet\n(C) violin\n(D) flute\n" + STEPS
+    )
+    assert user.clips == ()
+    assert assistant.text == MUSIC.reply
+
+
+# ---- wordings of the permission
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        ("idk", " If you do not know the answer, reply only with IDK."),
+        ("idk_sentence", " If you don't know the answer, only reply with 'I don't know'."),
+        ("idk_unsure", " If you are not sure of the answer, reply only with IDK."),
+        ("idk_may", " You may reply IDK."),
+    ],
+)
+def test_a_wording_of_the_permission_is_one_sentence_behind_the_plain_prompt(method, sentence):
+    assert set(prompts.PERMISSIONS) == {"idk", "idk_sentence", "idk_unsure", "idk_may"}
+    assert render(ITEM, method).turns[0].text == LISTED + PLAIN + sentence
 
 
 # ---- every method
@@ -124,7 +171,7 @@ def test_examples_for_a_method_that_shows_none_are_refused(method):
 def test_a_prompt_carries_the_options_that_it_offers(method, options):
     prompt = render(ITEM, method)
     assert prompt.options == options
-    assert all(option in prompt.turns[0].text for option in options)
+    assert all(option in prompt.turns[-1].text for option in options)
 
 
 @pytest.mark.parametrize("method", [*prompts.QUESTIONS, "audio_type"])
@@ -155,7 +202,8 @@ def test_braces_in_a_question_or_an_option_stay_as_they_are():
 
 @pytest.mark.parametrize("method", ["IDK", "", "cot"])
 def test_an_unknown_method_is_refused_with_those_that_exist(method):
-    known = "plain, idk, stepwise, stepwise_idk, mcot, mcot_no_idk, audio_type"
+    known = "plain, idk, stepwise, stepwise_idk, mcot, mcot_no_idk, mcot_turns, mcot_turns_no_idk, "
+    known += "idk_sentence, idk_unsure, idk_may, audio_type"
     message = rf"^no method '{method}': choose one of {known}$"
     with pytest.raises(ValueError, match=message):
         render(ITEM, method)
@@ -257,6 +305,7 @@ CONSTANTS = {
     **{name: getattr(prompts, name) for name in ("PLAIN", "IDK", "STEPWISE", "STEPWISE_IDK", "AUDIO_TYPE")},
     **{name: getattr(agent, name) for name in ("TRANSCRIBE", "CAPTION", "MUSIC_CAPTION", "NOTE")},
     "examples": prompts.exemplar_text(ALL),
+    **prompts.PERMISSIONS,
 }
 
 

@@ -68,6 +68,7 @@ def test_a_picture_is_the_png_of_a_figure_or_of_a_file(tmp_path):
     path = figure_files.save("unanswerable", table, tmp_path)
     assert show.picture(path).data == path.read_bytes()
     assert show.picture(figures.unanswerable(table)).data == path.read_bytes()
+    assert len(show.picture(figures.unanswerable(table), dpi=40).data) < len(path.read_bytes()) / 2
 
 
 def test_provenance_says_what_made_the_numbers():

@@ -28,7 +28,8 @@ INJECTED = "injected-parameters"
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 FAILURES = (PapermillException, CellExecutionError, CellTimeoutError, DeadKernelError)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_CELL_FILE = re.compile(r"[^\s\"']*ipykernel_\d+[/\\]\d+\.py")
+# Tried at the start of a word alone: else the text of a clip, 100,000 characters without a space, takes minutes.
+_CELL_FILE = re.compile(r"(?<![^\s\"'])[^\s\"']*ipykernel_\d+[/\\]\d+\.py")
 
 
 class NotebookError(RuntimeError):

@@ -90,11 +90,15 @@ def redraw(csv: str | Path) -> Path:
     return csv.with_suffix(".png")
 
 
-def render(figure: Figure, kind: str = "png") -> bytes:
-    """The figure as the bytes of a "png" or "svg" file, free of dates and random ids."""
+def render(figure: Figure, kind: str = "png", *, dpi: float | None = None) -> bytes:
+    """The figure as the bytes of a "png" or "svg" file, free of dates and random ids.
+
+    dpi: pixels per inch of a "png", by default the style's.
+    """
     file = io.BytesIO()
     with mpl.rc_context(fname=drawing.STYLE):
-        figure.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
+        metadata = {"Date": None} if kind == "svg" else None
+        figure.savefig(file, format=kind, metadata=metadata, dpi=dpi or mpl.rcParams["savefig.dpi"])
     return file.getvalue()
 
 
