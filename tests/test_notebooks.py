@@ -126,7 +126,7 @@ def test_a_notebook_has_one_cell_of_parameters(path):
 def test_a_notebook_is_set_up_by_one_call(path):
     source = "\n".join(cell.source for cell in code_cells(path))
     assert source.count("notebook.setup(") == 1
-    assert not re.search(r"\b(load_model|default_store|figure_files)\b", source)
+    assert not re.search(r"\b(load_model|default_store|figure_files\.save)\b", source)
 
 
 @each_reworked
