@@ -11,6 +11,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from lalm_utils.items import BenchmarkError, Item
 from lalm_utils.refusals import is_declining
@@ -45,8 +46,13 @@ def _marked(item: Item, named: str, keyed: set[str]) -> Item:
     elif item.gold is None and item.answerable:
         found = []  # withheld: the answer may be any of them
     else:
-        found = [i for i, text in enumerate(item.options) if is_declining(text) and _plain(text) not in keyed]
+        found = [i for i, text in enumerate(item.options) if _declines(text) and _plain(text) not in keyed]
     return replace(item, declining=found[0]) if len(found) == 1 else item
+
+
+@lru_cache(maxsize=65536)
+def _declines(text: str) -> bool:
+    return is_declining(text)  # a file repeats its options
 
 
 def _plain(text: str) -> str:

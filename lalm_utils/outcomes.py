@@ -59,7 +59,7 @@ COLUMNS = (
     "n_tokens",  # int
 )
 BOOLS, INTEGERS, MAYBE_INTEGERS = (
-    ("novel", "answerable", "truncated"), ("seed", "n_options", "n_tokens"), ("gold", "choice"),
+    ("novel", "answerable", "truncated"), ("seed", "n_options", "n_tokens"), ("gold", "choice", "declining"),
 )  # fmt: skip
 _ORDER = ("sound", "music", "speech", "easy", "medium", "hard")
 

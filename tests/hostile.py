@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SECONDS = 4.0  # wall-clock time of a case, the building of its input not counted
+SECONDS = 4.0  # wall-clock time of a case, the building of its input not counted; times PACE
+REFERENCE = 0.010  # processor seconds of `pace`'s work on the processor for which the bounds were set
 MEGABYTES = 300  # resident memory that a case may add
 MESSAGE = 1_500  # characters of an error: a value may be shown, a megabyte of it may not
 HIGH_WATER = Path("/proc/self/clear_refs")  # Linux: writing 5 sets the peak of resident memory back
@@ -37,12 +38,28 @@ class Case:
         return f"{self.kind}: {self.name}"
 
 
+def pace() -> float:
+    """How many times slower this processor is than that of REFERENCE, from 1 to 4: a bound is for the code."""
+
+    def seconds() -> float:
+        start, counts = time.process_time(), {}
+        for i in range(100_000):
+            key = str(i % 997)
+            counts[key] = counts.get(key, 0) + len(key)
+        return time.process_time() - start
+
+    return min(max(min(seconds() for _ in range(7)) / REFERENCE, 1.0), 4.0)
+
+
+PACE = pace()
+
+
 class TooMuch(BaseException):
     """A bound is broken. No Exception: code that survives any Exception must not survive this."""
 
 
 @contextmanager
-def within(seconds: float = SECONDS, megabytes: float = MEGABYTES) -> Iterator[None]:
+def within(seconds: float = SECONDS * PACE, megabytes: float = MEGABYTES) -> Iterator[None]:
     """Raise TooMuch where the block takes longer, or makes the process grow more. For the main thread."""
 
     def stop(*_: object) -> None:

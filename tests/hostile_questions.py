@@ -560,7 +560,12 @@ FILES = [
         "element 2, item 'r1': missing field audio_id, task",
     ),
     ("broken question files", "another program's JSON", file({"version": 1, "cells": []}), "neither MMAU"),
-    ("broken question files", "a page of HTML", file("<!doctype html><title>404</title>"), NOT_JSON),
+    (
+        "broken question files",
+        "a page of HTML",
+        file("<!doctype html><title>404</title>"),
+        "it is a web page .*; fetch the file itself again",
+    ),
     ("broken question files", "a pickle", file(b"\x80\x04cos\nsystem\n(S'id'\ntR."), NOT_UTF8),
     (
         "broken question files",

@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from chat_server import Answer, ChatServer
-from hostile import MESSAGE, Case, TooMuch, within
+from hostile import MESSAGE, PACE, Case, TooMuch, within
 from hostile_audio import wav
 from hostile_questions import HEADER, MMAU, ROW
 from hypothesis import HealthCheck, given, settings
@@ -120,7 +120,7 @@ def test_what_cannot_be_read_is_no_reason_for_the_cheap_check_to_break(tmp_path,
 def test_a_hostile_server_costs_a_failed_reply_and_never_the_key(tmp_path, monkeypatch, case):
     monkeypatch.setenv("LALM_UTILS_API_KEY", hostile_servers.KEY)
     act = hostile_servers.waited_for if case.kind == hostile_servers.ENDLESS else hostile_servers.asked
-    with within(8.0):
+    with within(8.0 * PACE):
         found = act(case.build(tmp_path))
     told = found.reply.error + found.loading
     if isinstance(case.expected, str):
