@@ -30,8 +30,8 @@ PLOTTERS = {"figures.py", "training_figures.py", "drawing.py", "figure_files.py"
 # What a reader may import to score, tabulate or show results must not wait for a model's libraries.
 LIGHT = (
     "items", "benchmarks", "audio", "prompts", "models", "load_model", "parsing", "outcomes", "metrics", "store",
-    "paper", "cli.score", "plots.figures", "show", "notebook", "audit", "releases", "mini.benchmark",
-    "paired", "controls", "transfer", "verdicts",
+    "paper", "cli.score", "plots.figures", "show", "notebook", "cli.audit", "releases", "mini.benchmark",
+    "comparison", "transfer", "verdicts", "tables", "selective", "reply_logs",
 )  # fmt: skip
 TEXT = {".py", ".toml", ".yml", ".md", ".cff", ".mplstyle", ".csv", ".json", ".ipynb", ""}
 LEFT_OUT = {
