@@ -19,6 +19,7 @@ from transformers import Qwen2AudioForConditionalGeneration
 
 from lalm_utils import runs
 from lalm_utils.audio import AudioError
+from lalm_utils.engine.audio_features import expand_audio_tokens
 from lalm_utils.engine.prefix_sharing_engine import PrefixSharingEngine
 from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.finetuning import lora, lora_files
@@ -30,7 +31,6 @@ from lalm_utils.finetuning.lora_data import (
     TrainingSet,
     answer_labels,
     answer_loss,
-    expand_audio_tokens,
     schedule,
 )
 from lalm_utils.finetuning.training_step import TrainingStep

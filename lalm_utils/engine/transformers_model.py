@@ -25,6 +25,7 @@ import transformers
 
 from lalm_utils.audio import RATE, Clip, chirp, content_hash, read_clip
 from lalm_utils.engine import adapters, hardware, weights
+from lalm_utils.engine.audio_features import expand_audio_tokens
 from lalm_utils.engine.batches import Failure, bisect_on_failure
 from lalm_utils.engine.generic_engine import GenericEngine
 from lalm_utils.engine.loading import load
@@ -166,21 +167,26 @@ class TransformersModel:
         clips = tuple(self._read(path) for path in prompt.clips)
         return self._encoded(self.render(prompt), clips, prompt.options)
 
-    def audio_embeddings(self, clips: Sequence[Path]) -> list[torch.Tensor]:
-        """(n_tokens, d_model) for each clip, as the language model reads it; not part of a graph.
+    def embed(self, prompt: Prompt) -> tuple[list[int], Sequence[Sequence[int]], list[torch.Tensor]]:
+        """For training: the prompt's token ids with each clip's audio tokens in full, the ids of each option with the
+        end of the turn, and each clip's embeddings (n_tokens, d_model) as the language model reads them, not part of a
+        graph.
 
         Each clip goes through the audio tower by itself: the last bits of a pass over several depend on which they are,
         and an interrupted training would end a little elsewhere. So they are cached apart from the engine's own. Raises
-        AudioError for a clip that cannot be read, and ModelError for a model without such embeddings.
+        as `ready`, and ModelError for a model without such embeddings.
         """
         if not self.has_audio_embeddings:
             raise ModelError(f"{self.name}: {type(self.model).__name__} has no embeddings of single clips.")
-        decoded = [self._read(path) for path in clips]
-        return [self.engine.single_audio.of([clip])[clip.sha256] for clip in decoded]
+        encoded = self.ready(prompt)
+        audio = [self.engine.single_audio.of([clip])[clip.sha256] for clip in encoded.clips]
+        counts = [len(embeddings) for embeddings in audio]
+        ids = expand_audio_tokens(encoded.ids, self.model.config.audio_token_id, counts)
+        return ids, encoded.options, audio
 
     @property
     def has_audio_embeddings(self) -> bool:
-        """Whether `audio_embeddings` works: in Qwen2-Audio, if its engine is not the generic one."""
+        """Whether `embed` works: in Qwen2-Audio, if its engine is not the generic one."""
         return isinstance(self.engine, PrefixSharingEngine)
 
     def _read(self, path: Path) -> Clip:

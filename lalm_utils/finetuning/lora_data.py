@@ -112,10 +112,7 @@ class TrainingSet:
         module, audio_token = self.model.model, self.model.model.config.audio_token_id
         ids, labels, audio = [], [], []
         for prompt in some:
-            encoded = self.model.ready(prompt)
-            (answer,) = encoded.options
-            embeddings = self.model.audio_embeddings(prompt.clips)
-            tokens = expand_audio_tokens(encoded.ids, audio_token, [len(e) for e in embeddings])
+            tokens, (answer,), embeddings = self.model.embed(prompt)
             ids.append([*tokens, *answer])
             labels.append(answer_labels(tokens, answer))
             audio += embeddings
@@ -144,16 +141,6 @@ class TrainingSet:
         longest = max(map(len, rows))
         padded = [[*row, *[fill] * (longest - len(row))] for row in rows]
         return torch.tensor(padded, device=self.model.device)
-
-
-def expand_audio_tokens(ids: Sequence[int], audio_token: int, counts: Sequence[int]) -> list[int]:
-    """`ids` with the i-th audio token repeated `counts[i]` times; ModelError unless there is one for each."""
-    if (found := list(ids).count(audio_token)) != len(counts):
-        raise ModelError(
-            f"{found} audio tokens in the prompt for {len(counts)} clips: check the chat template"
-        )
-    of_clip = iter(counts)
-    return np.repeat(ids, [next(of_clip) if token == audio_token else 1 for token in ids]).tolist()
 
 
 def schedule(
