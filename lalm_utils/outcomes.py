@@ -53,6 +53,7 @@ COLUMNS = (
     "reply",  # the raw text
     "choice",  # Int64, index of the option read, <NA> if none was
     "outcome",  # one of Outcome's values
+    "refusal",  # of refused: how, one of refusals.KINDS; else ""
     "finish",  # stop, length, failed
     "error",  # why the call broke, else ""
     "truncated",  # bool, the audio was cut
@@ -83,10 +84,11 @@ REPLY_OUTCOMES = ("correct", "wrong", "refused", "unreadable")  # those of a rep
 
 @dataclass(frozen=True, kw_only=True)
 class Graded:
-    """An outcome and the index of the option that was read (None where none was)."""
+    """An outcome, the index of the option that was read, if any, and a refusal's kind (refusals.KINDS)."""
 
     outcome: Outcome
-    choice: int | None
+    choice: int | None = None
+    refusal: str = ""  # "" unless the outcome is `refused`
 
 
 def grade(item: Item, reply: Reply) -> Graded:
@@ -101,14 +103,12 @@ def grade(item: Item, reply: Reply) -> Graded:
             f"item {item.id!r} has no answer: it is withheld, use a split that publishes its answers"
         )
     if reply.finish == "failed":
-        return Graded(outcome=Outcome.FAILED, choice=None)
-    reading = parsing.read(reply.text, item.options, cut=reply.finish == "length")
+        return Graded(outcome=Outcome.FAILED)
+    reading = parsing.read(reply.text, item.options, declining=item.declining, cut=reply.finish == "length")
     if reading.kind == "refusal":
-        return Graded(outcome=Outcome.REFUSED, choice=None)
+        return Graded(outcome=Outcome.REFUSED, choice=reading.choice, refusal=reading.refusal)
     if reading.kind == "unreadable":
-        return Graded(outcome=Outcome.UNREADABLE, choice=None)
-    if item.declining is not None and item.options[reading.choice] == item.options[item.declining]:
-        return Graded(outcome=Outcome.REFUSED, choice=item.declining)
+        return Graded(outcome=Outcome.UNREADABLE)
     right = item.answerable and item.options[reading.choice] == item.options[item.gold]
     return Graded(outcome=Outcome.CORRECT if right else Outcome.WRONG, choice=reading.choice)
 
@@ -270,7 +270,7 @@ def _row(item: Item, reply: Reply) -> dict:
         "answerable": item.answerable, "kind": item.kind, "reason": item.reason,
         "n_options": len(item.options), "chance": item.chance, "gold": item.gold,
         "declining": item.declining,
-        "reply": reply.text, "choice": graded.choice, "outcome": graded.outcome.value,
+        "reply": reply.text, "choice": graded.choice, "outcome": graded.outcome.value, "refusal": graded.refusal,
         "finish": reply.finish, "error": reply.error, "truncated": reply.truncated,
         "n_tokens": reply.n_tokens,
     }  # fmt: skip

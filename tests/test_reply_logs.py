@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from records import a_record, an_item, official
 
-from lalm_utils import benchmarks, declining, metrics, outcomes, reply_logs
+from lalm_utils import benchmarks, declining, metrics, outcomes, parsing, reply_logs
 from lalm_utils.__main__ import main
 from lalm_utils.cli import predictions, rules
 from lalm_utils.cli.score import as_text, score
@@ -395,7 +395,7 @@ def test_score_compares_rules_and_names_the_items_on_which_they_part(tmp_path, c
     [("(D) a dog", 3), ("The answer is b, But", 1), ("Because", 1), ("Answer: C", 2), ("none", None)],
 )
 def test_the_first_letter_is_read_as_sh_bench_does(reply, index):
-    assert rules.first_letter(reply) == index
+    assert parsing.first_letter(reply) == index
 
 
 # ---- SH-Bench's own files
