@@ -216,7 +216,8 @@ PHRASES = _phrases(
         \b(?:(?:correct|right|true|actual|real)\s+)?(?:answer|choice|option|one|it|that|this)(?:'s|\s+(?:is|was|
         seems to be))?(?:\s+not|n't)\s+(?:\w+\s+)?(?:listed|included|offered|on the list|on offer|an option|
         available(?!\s+(?:on|at|for|in (?!the)|to|until|yet|now))|one of (?:the|these|those|your)|
-        among (?:the|these|those|your|them|what))\b|\bnot\s+(?:\w+\s+)?(?:among|one of|in|listed in|listed among|part of)\s+{OPTIONS}\b
+        among (?:the|these|those|your|them|what))\b|
+        \bnot\s+(?:\w+\s+)?(?:among|one of|in|listed in|listed among|part of)\s+{OPTIONS}\b
     none_fits, firm: all wrong
         \b(?<!not )(?:all|every|each)\s+(?:of\s+)?(?:one of\s+)?(?:the\s+|these\s+)?(?:\w+\s+)?(?:options?|choices?|
         answers?)\s+(?:is|are|seems?)\s+(?:\w+\s+)?(?:wrong|incorrect|false|inaccurate|invalid)\b
