@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from lalm_utils import parsing
+from lalm_utils.refusals import KINDS
 
 if TYPE_CHECKING:
     from lalm_utils.items import Item
@@ -231,6 +232,11 @@ def failed_ids(*tables: pd.DataFrame | Mapping[str, Sequence[pd.DataFrame]]) -> 
     return sorted(
         {item for table in single for item in table.loc[table["outcome"] == Outcome.FAILED, "item"]}
     )
+
+
+def refusal_kinds(frame: pd.DataFrame) -> dict[str, int]:
+    """Refused rows by kind, all of refusals.KINDS. no_audio, "no audio was provided", is a fault of the set-up."""
+    return {kind: int((frame["refusal"] == kind).sum()) for kind in KINDS}
 
 
 def as_ids(exclude: Collection[str]) -> set[str]:
