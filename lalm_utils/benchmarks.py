@@ -302,9 +302,12 @@ def _holds_questions(file: Path) -> bool:
     return isinstance(record, dict) and {"audio_id", "audio_path"} & set(record) != set()
 
 
-def json_records(file: Path) -> Iterator[Located]:
-    """The objects of a JSON array or of JSON lines, each with its position. Raises BenchmarkError."""
-    text = read_text(file)
+def json_records(file: Path, text: str | None = None) -> Iterator[Located]:
+    """The objects of a JSON array or of JSON lines, each with its position. Raises BenchmarkError.
+
+    text: the file's, where it is read already.
+    """
+    text = read_text(file) if text is None else text
     _refuse_bombs(text, file)
     yield from _checked(_located(text, file), text, file)
 
@@ -386,7 +389,7 @@ def read_text(file: Path) -> str:
             )
         content = file.read_bytes()
         if content.startswith(GZIP):
-            content = _unzipped(content, file)
+            content = unzipped(content, file)
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BenchmarkError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
@@ -401,7 +404,8 @@ def read_text(file: Path) -> str:
     return text
 
 
-def _unzipped(content: bytes, file: Path) -> bytes:
+def unzipped(content: bytes, file: Path) -> bytes:
+    """What is gzipped, within the bound of a question file. Raises BenchmarkError."""
     try:
         with gzip.open(io.BytesIO(content)) as stream:
             content = stream.read(MAX_BYTES + 1)

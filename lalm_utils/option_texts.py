@@ -82,7 +82,7 @@ class Options:
 @lru_cache(maxsize=256)
 def prepare(given: tuple[str, ...]) -> Options:
     raw = tuple(tidy(option).strip() for option in given)
-    texts = _without_labels(raw)
+    texts = without_labels(raw)
     plain, counted = (tuple(_key(text, numbers) for text in texts) for numbers in (False, True))
     numeric = all(any(word[-1:].isdigit() for word in key) for key in counted) and len(set(counted)) == len(
         set(texts)
@@ -109,7 +109,7 @@ def _mention_kind(key: tuple[str, ...]) -> str:
     return "lone" if key[0] in _LONE else "value"
 
 
-def _without_labels(raw: tuple[str, ...]) -> tuple[str, ...]:
+def without_labels(raw: tuple[str, ...]) -> tuple[str, ...]:
     """The options without labels of their own ("(A) Man", "1. Man"), where all have one, in order."""
     labels = [CUES.OWN_LABEL.match(text) for text in raw]
     names = [(label["a"] or label["b"]).lower() for label in labels if label]

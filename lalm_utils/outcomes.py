@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from lalm_utils import parsing
+from lalm_utils.refusals import KINDS
 
 if TYPE_CHECKING:
     from lalm_utils.items import Item
@@ -53,6 +54,7 @@ COLUMNS = (
     "reply",  # the raw text
     "choice",  # Int64, index of the option read, <NA> if none was
     "outcome",  # one of Outcome's values
+    "refusal",  # of refused: how, one of refusals.KINDS; else ""
     "finish",  # stop, length, failed
     "error",  # why the call broke, else ""
     "truncated",  # bool, the audio was cut
@@ -83,10 +85,11 @@ REPLY_OUTCOMES = ("correct", "wrong", "refused", "unreadable")  # those of a rep
 
 @dataclass(frozen=True, kw_only=True)
 class Graded:
-    """An outcome and the index of the option that was read (None where none was)."""
+    """An outcome, the index of the option that was read, if any, and a refusal's kind (refusals.KINDS)."""
 
     outcome: Outcome
-    choice: int | None
+    choice: int | None = None
+    refusal: str = ""  # "" unless the outcome is `refused`
 
 
 def grade(item: Item, reply: Reply) -> Graded:
@@ -101,14 +104,12 @@ def grade(item: Item, reply: Reply) -> Graded:
             f"item {item.id!r} has no answer: it is withheld, use a split that publishes its answers"
         )
     if reply.finish == "failed":
-        return Graded(outcome=Outcome.FAILED, choice=None)
-    reading = parsing.read(reply.text, item.options, cut=reply.finish == "length")
+        return Graded(outcome=Outcome.FAILED)
+    reading = parsing.read(reply.text, item.options, declining=item.declining, cut=reply.finish == "length")
     if reading.kind == "refusal":
-        return Graded(outcome=Outcome.REFUSED, choice=None)
+        return Graded(outcome=Outcome.REFUSED, choice=reading.choice, refusal=reading.refusal)
     if reading.kind == "unreadable":
-        return Graded(outcome=Outcome.UNREADABLE, choice=None)
-    if item.declining is not None and item.options[reading.choice] == item.options[item.declining]:
-        return Graded(outcome=Outcome.REFUSED, choice=item.declining)
+        return Graded(outcome=Outcome.UNREADABLE)
     right = item.answerable and item.options[reading.choice] == item.options[item.gold]
     return Graded(outcome=Outcome.CORRECT if right else Outcome.WRONG, choice=reading.choice)
 
@@ -233,6 +234,11 @@ def failed_ids(*tables: pd.DataFrame | Mapping[str, Sequence[pd.DataFrame]]) -> 
     )
 
 
+def refusal_kinds(frame: pd.DataFrame) -> dict[str, int]:
+    """Refused rows by kind, all of refusals.KINDS. no_audio, "no audio was provided", is a fault of the set-up."""
+    return {kind: int((frame["refusal"] == kind).sum()) for kind in KINDS}
+
+
 def as_ids(exclude: Collection[str]) -> set[str]:
     """The ids that a metric leaves out by name, as a set. Raises OutcomeError for a bare text."""
     if isinstance(exclude, str):
@@ -270,7 +276,7 @@ def _row(item: Item, reply: Reply) -> dict:
         "answerable": item.answerable, "kind": item.kind, "reason": item.reason,
         "n_options": len(item.options), "chance": item.chance, "gold": item.gold,
         "declining": item.declining,
-        "reply": reply.text, "choice": graded.choice, "outcome": graded.outcome.value,
+        "reply": reply.text, "choice": graded.choice, "outcome": graded.outcome.value, "refusal": graded.refusal,
         "finish": reply.finish, "error": reply.error, "truncated": reply.truncated,
         "n_tokens": reply.n_tokens,
     }  # fmt: skip

@@ -47,7 +47,6 @@ from lalm_utils.refusals import (
     Refusal,
     RefusalKind,
     find_refusals,
-    is_declining,
     main_kind,
 )
 from lalm_utils.wording import Word, mask, quotations, tidy, words
@@ -68,6 +67,10 @@ MAX_REPLY = 500_000  # characters; a model that thinks in 100,000 tokens writes 
 MAX_OPTIONS = 1000
 _RECENT, _LATE = 200, 20_000  # phrases and characters, from the end, in which commitments are sought
 _REFUSAL = -2  # stands where a claim declines; CLASH where it names two options or none on offer
+_LEAD_IN = re.compile(  # of SH-Bench's script
+    r".*(?:The (?:best|correct) answer is|The answer|The correct (?:answer|option)|Answer:|Option:)",
+    re.DOTALL,
+)
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
@@ -75,7 +78,8 @@ _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 class Reading:
     """What a reply says.
 
-    choice: an index, None unless kind is "option". refusal: which kind of refusal, None unless kind is "refusal".
+    choice: an index; None unless kind is "option", or a refusal by choosing the option that declines.
+    refusal: which kind of refusal, None unless kind is "refusal".
     evidence: the words that say so; the whole reply where markup stands between them. rule: the one of
     RULES that decided.
     """
@@ -110,22 +114,13 @@ def read(reply: str, options: Sequence[str], *, declining: int | None = None, cu
             if known.folded[declining].startswith(("none", "no correct", "no right"))
             else CANNOT_TELL
         )
-        return Reading(choice=None, kind=REFUSED, evidence=evidence, refusal=kind, rule=claim.rule)
+        return Reading(choice=declining, kind=REFUSED, evidence=evidence, refusal=kind, rule=claim.rule)
     if claim.choice >= 0:
         return Reading(choice=claim.choice, kind=OPTION, evidence=evidence, rule=claim.rule)
     if claim.choice == _REFUSAL:
         reason = main_kind([*page.refusals, *find_refusals(_without(text, _thoughts(text), "\n"))])
         return Reading(choice=None, kind=REFUSED, evidence=evidence, refusal=reason, rule=claim.rule)
     return Reading(choice=None, kind=UNREADABLE, evidence=evidence, rule=claim.rule)
-
-
-def declining_option(options: Sequence[str]) -> int | None:
-    """The index of the one option whose text does nothing but decline ("Unanswerable"); None without or with several.
-
-    Use it only where the answer key never names that option: elsewhere "Cannot be determined" may be right.
-    """
-    found = [i for i, option in enumerate(options) if is_declining(option)]
-    return found[0] if len(found) == 1 else None
 
 
 def mmau_match(reply: str, options: Sequence[str], gold_text: str) -> bool:
@@ -138,11 +133,14 @@ def mmau_match(reply: str, options: Sequence[str], gold_text: str) -> bool:
     return bool(said) and gold <= said and not said & (set().union(*others) - gold)
 
 
-def read_first_letter(reply: str, options: Sequence[str]) -> int | None:
-    """SH-Bench's own rule: the first capital A to E anywhere, be it the B of "But"; None where it is no option's."""
-    letter = re.search("[A-E]", reply)
-    index = ord(letter[0]) - ord("A") if letter else len(options)
-    return index if index < len(options) else None
+def first_letter(reply: str) -> int | None:
+    """The index of the option that SH-Bench's script reads: the first capital A to E behind the last lead-in.
+
+    That capital may be the B of "But", and the index beyond the options; None where there is no such capital.
+    """
+    lead_in = _LEAD_IN.match(reply)
+    found = re.search("[A-E]", reply[lead_in.end() if lead_in else 0 :])
+    return found and ord(found[0]) - ord("A")
 
 
 def _check(reply: str, options: Sequence[str], declining: int | None) -> None:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 from lalm_utils.items import Item
 from lalm_utils.models import Prompt, Turn
+from lalm_utils.option_texts import without_labels
 
 OPTIONS = "{question}\n{options}\n"
 PLAIN = "Which option is correct? Reply with the text of that option."
@@ -108,8 +109,9 @@ EXEMPLARS |= {method: EXEMPLARS[method.replace("_turns", "")] for method in AS_T
 
 
 def listing(options: tuple[str, ...]) -> str:
-    """Options one a line, lettered: "(A) bell"."""
-    return "\n".join(f"({chr(65 + i)}) {option}" for i, option in enumerate(options))
+    """Options one a line, lettered: "(A) bell", and so where they carry letters or numbers of their own ("A. bell")."""
+    texts = without_labels(tuple(options))
+    return "\n".join(f"({chr(65 + i)}) {text}" for i, text in enumerate(texts))
 
 
 def exemplar_text(exemplars: Sequence[Exemplar]) -> str:

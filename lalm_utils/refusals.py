@@ -215,7 +215,8 @@ PHRASES = _phrases(
     none_fits, firm: not listed
         \b(?:(?:correct|right|true|actual|real)\s+)?(?:answer|choice|option|one|it|that|this)(?:'s|\s+(?:is|was|
         seems to be))?(?:\s+not|n't)\s+(?:\w+\s+)?(?:listed|included|offered|on the list|on offer|an option|
-        available|one of (?:the|these|those|your)|among (?:the|these|those|your|them|what))\b|
+        available(?!\s+(?:on|at|for|in (?!the)|to|until|yet|now))|one of (?:the|these|those|your)|
+        among (?:the|these|those|your|them|what))\b|
         \bnot\s+(?:\w+\s+)?(?:among|one of|in|listed in|listed among|part of)\s+{OPTIONS}\b
     none_fits, firm: all wrong
         \b(?<!not )(?:all|every|each)\s+(?:of\s+)?(?:one of\s+)?(?:the\s+|these\s+)?(?:\w+\s+)?(?:options?|choices?|
@@ -389,12 +390,16 @@ _DECLINER = _pattern(
 _TELLING = re.compile(r"\b(?:because|since)\b|^not clear$", re.IGNORECASE)  # tells something of the clip
 _DECLINING_OPTION = _pattern(
     r"""
-    (?:none|neither|nothing|no one) of (?:the )?(?:above|these|them|those|options|others|choices|listed|given).{0,20}|
-    none fits?|(?:there is )?no (?:correct|right|suitable|valid) (?:answer|option|choice).{0,20}|(?:no|insufficient|
-    not enough) (?:answer|information|info|data|evidence)(?: (?:available|given|provided))?|
+    (?:none|neither|nothing|no one) of (?:(?:the|these|those|them) ?)?(?:(?:above|following|given|listed|other|two) ?)*
+    (?:options?|others|choices|answers?)?(?: (?:above|below|given|listed|here|fits?|applies|apply|(?:is|are|seems?)
+    (?: (?:correct|right|suitable|true|possible|given))?))?|
+    none fits?|(?:there is )?no (?:correct|right|suitable|valid) (?:answer|option|choice)(?: (?:(?:is|was) )?(?:above|
+    below|given|listed|here|available|offered|provided|among (?:them|these|the (?:options|choices))))?|
+    (?:no|insufficient|not enough) (?:answer|information|info|data|evidence)(?: (?:available|given|provided))?|
     (?:i )?(?:abstain|can'?t say|
     cannot say|no answer|not sure|no idea|skip)|not (?:given|stated|mentioned|specified|answerable|known|provided|
-    available)(?: .{0,30})?|以上(?:都|皆)(?:不是|非|不对)|无法(?:确定|判断)|不知道|わからない|모르겠(?:음|다|습니다)|
+    available)(?: (?:here|at all|(?:in|by|from|on) (?:the|this) (?:audio|clip|recording|passage|text|question|
+    conversation|dialogue|context|speakers?)))?|以上(?:都|皆)(?:不是|非|不对)|无法(?:确定|判断)|不知道|わからない|모르겠(?:음|다|습니다)|
     keine (?:davon|der genannten)|weiß nicht|ninguna de las anteriores|no lo sé|aucune de ces réponses|je ne sais pas
     """
 )

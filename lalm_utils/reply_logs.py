@@ -21,7 +21,6 @@ questions pair in any order, with and without an option that declines.
 
 from __future__ import annotations
 
-import json
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -111,7 +110,7 @@ def _records(path: Path) -> tuple[str, list[Located], list[str]]:
     if text.lstrip().partition("\n")[0].strip() == "{":  # one object over many lines
         located = [(str(path), benchmarks.json_object(text, path))]
     else:
-        located = list(benchmarks.json_records(path))
+        located = list(benchmarks.json_records(path, text))
     first = located[0][1]
     if {"eval", "samples"} <= set(first) and len(located) == 1:
         return "inspect_ai", *inspect_logs.read_object(first, path)
@@ -156,12 +155,15 @@ def _join_by_id(path: Path, questions: Path) -> tuple[str, list[Located], list[s
 
 def _replies(path: Path) -> list[Located]:
     """The records of a file of replies; a map from id to reply is a record per id."""
+    text = benchmarks.read_text(path)
+    if not text.lstrip().startswith("{"):
+        return list(benchmarks.json_records(path, text))
     try:
-        content = json.loads(benchmarks.read_text(path))
-    except ValueError:
-        return list(benchmarks.json_records(path))  # JSON lines, or a reason why not
-    if not isinstance(content, dict) or "id" in content:
-        return list(benchmarks.json_records(path))
+        content = benchmarks.json_object(text, path)
+    except BenchmarkError:
+        return list(benchmarks.json_records(path, text))  # JSON lines, or a reason why not
+    if "id" in content:
+        return list(benchmarks.json_records(path, text))
     return [(str(path), {"id": name, REPLY_KEYS[0]: reply}) for name, reply in content.items()]
 
 

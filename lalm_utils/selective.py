@@ -13,7 +13,6 @@ says to heed the main speaker alone, to protect a bystander's privacy.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -22,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lalm_utils import bootstrap, metrics, outcomes, reply_logs
+from lalm_utils import benchmarks, bootstrap, metrics, outcomes, reply_logs
 
 __all__ = [
     "declining_compared",
@@ -64,7 +63,8 @@ def load(folder: str | Path) -> dict[tuple[str, str], pd.DataFrame]:
 def digest(path: str | Path) -> str:
     """SHA-256 of a file's content, unpacked where it is gzipped."""
     content = Path(path).read_bytes()
-    return hashlib.sha256(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).hexdigest()
+    packed = content.startswith(benchmarks.GZIP)
+    return hashlib.sha256(benchmarks.unzipped(content, Path(path)) if packed else content).hexdigest()
 
 
 def _forced(each: reply_logs.Prediction) -> dict[str, float]:
@@ -208,6 +208,10 @@ def _groups(table: pd.DataFrame, columns: Sequence[str] = (SPEAKER,)) -> dict[st
     return {"overall": table} | {name: part for column in columns for name, part in table.groupby(column)}
 
 
+def _same_items(table: pd.DataFrame, part: pd.DataFrame) -> pd.DataFrame:
+    return table[table["item"].isin(part["item"])]
+
+
 def _pairs(runs: Runs):
     """(model, group, forced answers, declined?) of models with both prompts, but for those that were fine-tuned."""
     for model in FILES:
@@ -223,8 +227,7 @@ def _gains(runs: Runs, seed: int):
         if (model, FREE) in runs and (model, PERMITTED) in runs:
             before, after = runs[model, FREE], runs[model, PERMITTED]
             for group, part in _groups(before, (SPEAKER, RECORDING)).items():
-                kept = after[after["item"].isin(part["item"])]
-                table = metrics.compare(part, kept, names, by=None, seed=seed)
+                table = metrics.compare(part, _same_items(after, part), names, by=None, seed=seed)
                 null = table.loc[table["metric"].eq("rgi_null"), "value"].item()
                 counts = [("N", len(part)), ("Nc", part["outcome"].eq("correct").sum()),
                           ("Nw", part["outcome"].isin(["wrong", "unreadable"]).sum())]  # fmt: skip
@@ -263,12 +266,10 @@ def _withheld(runs: Runs):
     for model, prompt in product(FILES, (FREE, PERMITTED)):
         if (model, prompt) in runs and (model, TOLD) in runs:
             for group, part in _groups(runs[model, prompt]).items():
-                kept = {key: table[table["item"].isin(part["item"])] for key, table in runs.items()}
-                found = withheld_given_heard(part, kept[model, TOLD])
+                found = withheld_given_heard(part, _same_items(runs[model, TOLD], part))
                 if prompt == FREE:  # what permission alone does to the same questions
-                    found["declined, heard"] = withheld_given_heard(part, kept[model, PERMITTED])[
-                        "withheld, heard"
-                    ]
+                    permitted = withheld_given_heard(part, _same_items(runs[model, PERMITTED], part))
+                    found["declined, heard"] = permitted["withheld, heard"]
                 yield [
                     _share_row("withheld", model, prompt, group, name, k, n) for name, (k, n) in found.items()
                 ]

@@ -164,7 +164,8 @@ def _workbook(path: Path) -> list[Located]:
         import openpyxl
     except ImportError:
         raise BenchmarkError(
-            f"{path}: a workbook needs the package openpyxl, which is not installed; save the table as .tsv"
+            f"{path}: a workbook needs the package openpyxl, which is not installed: pip install 'lalm_utils[tables]', "
+            "or save the table as .tsv"
         ) from None
     try:
         with zipfile.ZipFile(path) as archive:

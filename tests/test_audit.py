@@ -31,6 +31,13 @@ def measured(asked: list[items.Item], group: str = "overall", **how) -> dict[str
     return frame[frame["group"] == group].set_index("measure")["value"].to_dict()
 
 
+def test_a_run_reads_headers_alone_and_leaves_silence_to_the_audit():
+    frame = audit.facts([an_item(0)], silence=False)
+    assert "silent_clip" not in frame
+    assert frame["missing_clip"].tolist() == [True]
+    assert "silent_clip" in audit.facts([an_item(0)])
+
+
 def replied(asked: list[items.Item], *texts: str | None) -> pd.DataFrame:
     """The outcome table of a run; None: no reply came."""
     replies = [

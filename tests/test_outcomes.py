@@ -216,3 +216,26 @@ def test_grouping_by_what_is_not_there_or_by_the_pooled_name_is_refused():
         list(outcomes.groups(rows("correct"), "colour"))
     with pytest.raises(OutcomeError, match="value 'overall', the name of the pooled group"):
         list(outcomes.groups(rows("correct").assign(modality="overall")))
+
+
+@pytest.mark.parametrize(
+    "text, kind",
+    [
+        ("No audio was provided.", "no_audio"),
+        ("I can't share private details about the speaker.", "will_not_say"),
+        ("None of these options is correct.", "none_fits"),
+        ("IDK", "cannot_tell"),
+        ("rain", ""),
+    ],
+)
+def test_a_refusal_has_its_kind_in_the_table(text, kind):
+    table = build([ITEM], [say(text)])
+    assert table["refusal"].tolist() == [kind]
+    expected = {name: int(name == kind) for name in ("no_audio", "will_not_say", "none_fits", "cannot_tell")}
+    assert outcomes.refusal_kinds(table) == expected
+
+
+def test_choosing_the_option_that_declines_is_a_refusal_with_its_place():
+    item = replace(ITEM, options=(*ITEM.options, "None of the above"), declining=len(ITEM.options))
+    graded = outcomes.grade(item, say("None of the above"))
+    assert graded == outcomes.Graded(outcome=Outcome.REFUSED, choice=len(ITEM.options), refusal="none_fits")

@@ -27,7 +27,9 @@ import pytest
 from hostile import PACE
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from records import an_item
 
+from lalm_utils import declining
 from lalm_utils.option_texts import prepare
 from lalm_utils.parsing import (
     OPTION,
@@ -35,10 +37,9 @@ from lalm_utils.parsing import (
     RULES,
     UNREADABLE,
     Reading,
-    declining_option,
+    first_letter,
     mmau_match,
     read,
-    read_first_letter,
 )
 from lalm_utils.refusals import KINDS, PHRASES, find_refusals
 from lalm_utils.wording import parts, tidy, words
@@ -278,10 +279,13 @@ def is_right(reply: str, options: list[str], gold: str) -> bool:
         ("an adjective", ["Unclear pronunciation", "Insufficient funds"], None),
         ("two of them", ["I don't know", "None of the above"], None),
         ("neither", ["From near to far", "Neither"], None),
+        ("neither of two people", ["They push each other", "Neither of them hit each other"], None),
+        ("not open online", ["A shop", "It is not available online."], None),
     ],
 )
 def test_an_option_that_declines_is_known_by_its_wording(case, options, expected):
-    assert declining_option(options) == expected
+    item = an_item(options=tuple(options), gold=None, answerable=False)
+    assert declining.mark([item])[0].declining == expected
 
 
 @pytest.mark.parametrize(
@@ -328,12 +332,12 @@ def test_a_cut_reply_without_a_commitment_is_unreadable(case, reply, expected):
         ("letter", "B. cat", 1),
         ("the B of But", "I do not know. But it meows.", 1),
         ("the A of A", "It meows. A cat.", 0),
-        ("beyond the options", "Elephants.", None),
+        ("beyond the options", "Elephants.", 4),
         ("small letters", "cat", None),
     ],
 )
 def test_sh_bench_s_rule_takes_the_first_capital_from_a_to_e(case, reply, expected):
-    assert read_first_letter(reply, ANIMALS) == expected
+    assert first_letter(reply) == expected
 
 
 def test_the_kinds_of_refusal_are_all_in_the_table_of_phrases():

@@ -324,3 +324,19 @@ def test_no_wording_of_a_method_is_one_of_training(name):
 def test_the_package_has_no_other_examples():
     exemplars = [value for value in vars(prompts).values() if isinstance(value, prompts.Exemplar)]
     assert sorted(map(id, exemplars)) == sorted(map(id, ALL))
+
+
+@pytest.mark.parametrize(
+    "options, listed",
+    [
+        (("A. dog", "B. cat"), "(A) dog\n(B) cat"),
+        (("(A) dog", "(B) cat"), "(A) dog\n(B) cat"),
+        (("a) dog", "b) cat"), "(A) dog\n(B) cat"),
+        (("1. dog", "2. cat"), "(A) dog\n(B) cat"),
+        (("B. dog", "A. cat"), "(A) B. dog\n(B) A. cat"),
+        (("A. dog", "cat"), "(A) A. dog\n(B) cat"),
+        (("A dog", "B minor"), "(A) A dog\n(B) B minor"),
+    ],
+)
+def test_letters_that_options_carry_themselves_are_not_listed_twice(options, listed):
+    assert prompts.listing(options) == listed

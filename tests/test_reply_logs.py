@@ -11,9 +11,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from openpyxl import Workbook
 from records import a_record, an_item, official
 
-from lalm_utils import benchmarks, declining, metrics, outcomes, reply_logs
+from lalm_utils import benchmarks, declining, metrics, outcomes, parsing, reply_logs
 from lalm_utils.__main__ import main
 from lalm_utils.cli import predictions, rules
 from lalm_utils.cli.score import as_text, score
@@ -223,11 +224,12 @@ def test_a_workbook_is_read_where_the_package_is_at_hand(tmp_path, monkeypatch, 
     if name == "none":
         monkeypatch.setitem(sys.modules, "openpyxl", None)
         archive(path, {"xl/workbook.xml": "<workbook/>"})
-        with pytest.raises(BenchmarkError, match=r"needs the package openpyxl.*save the table as \.tsv"):
+        with pytest.raises(
+            BenchmarkError, match=r"needs the package openpyxl.*lalm_utils\[tables\].*save the table as \.tsv"
+        ):
             reply_logs.read(path)
         return
-    openpyxl = pytest.importorskip("openpyxl", reason="openpyxl is not installed")
-    book = openpyxl.Workbook()
+    book = Workbook()
     for line in TABLE.splitlines():
         book.active.append([cell or None for cell in line.split(",")])
     book.save(path)
@@ -395,7 +397,7 @@ def test_score_compares_rules_and_names_the_items_on_which_they_part(tmp_path, c
     [("(D) a dog", 3), ("The answer is b, But", 1), ("Because", 1), ("Answer: C", 2), ("none", None)],
 )
 def test_the_first_letter_is_read_as_sh_bench_does(reply, index):
-    assert rules.first_letter(reply) == index
+    assert parsing.first_letter(reply) == index
 
 
 # ---- SH-Bench's own files
@@ -423,3 +425,12 @@ def test_permission_as_an_option_gains_what_was_measured():
     assert (after["choice"] == after["declining"]).sum() == pytest.approx(486, abs=10)
     assert metrics.rgi_excess(before, after) == pytest.approx(0.85, abs=0.1)
     assert len(list(outcomes.groups(after, "category"))) == 3
+
+
+def test_replies_that_say_no_audio_arrived_are_counted_as_a_fault_of_the_set_up(tmp_path, capsys):
+    path = question_file(tmp_path / "p.json", ["No audio was provided.", "I don't know.", "A dog"])
+    assert score(path, n_boot=20)["overall"]["refusals"] == {
+        "no_audio": 1, "will_not_say": 0, "none_fits": 0, "cannot_tell": 1,
+    }  # fmt: skip
+    assert main(["score", str(path)]) == 0
+    assert "1 replies say that no audio arrived: a fault of the set-up" in capsys.readouterr().out

@@ -165,7 +165,7 @@ def imported(path: Path, *, anywhere: bool = True) -> set[str]:
 @pytest.mark.parametrize("folder, extra", [("lalm_utils", False), ("tests", True)])
 def test_every_package_that_is_imported_is_asked_for(folder, extra):
     extras = PROJECT["project"]["optional-dependencies"]
-    lines = PROJECT["project"]["dependencies"] + extras["xlsx"] + extras["test"] * extra
+    lines = PROJECT["project"]["dependencies"] + extras["tables"] + extras["test"] * extra
     asked = {canonicalize_name(Requirement(line).name) for line in lines}
     of_package = metadata.packages_distributions()
     own = {path.stem for path in (ROOT / "tests").glob("*.py")} | {"lalm_utils", "tests"}

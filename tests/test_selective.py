@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lalm_utils import selective
+from lalm_utils import bootstrap, selective
 
 OPTIONS = ["red", "green", "blue", "grey"]
 IDK = "I do not have an answer"
@@ -62,11 +62,13 @@ def test_youden_and_error_of_both_ways_and_their_differences():
     assert {row["n"] for row in rows} == {8}
 
 
-def test_two_ways_that_refuse_the_same_do_not_differ_in_any_resample():
+def test_two_ways_that_refuse_the_same_differ_in_no_resample_and_so_have_no_interval():
     table = forced("0011", [0.1, 0.2, 0.8, 0.9])
     rows = selective.declining_compared(table, np.array([True, True, False, False]), n_boot=100)
     (row,) = (row for row in rows if row["metric"] == "J, threshold - option")
-    assert (row["value"], row["low"], row["high"]) == (0, 0, 0)
+    assert (row["value"], row["status"]) == (0, bootstrap.NO_WIDTH)
+    assert math.isnan(row["low"])
+    assert math.isnan(row["high"])
 
 
 def test_the_error_of_the_most_confident_at_each_coverage():

@@ -38,7 +38,7 @@ FINDINGS = {  # column of `facts`: what is said of an item that has it
     "long_clip": "has a clip longer than the window",
     "silent_clip": "has a clip in which nothing can be heard",
 }
-CLIPS = ("missing_clip", "unreadable_clip", "short_clip", "long_clip", "silent_clip")
+CLIPS = tuple(name for name in FINDINGS if name.endswith("_clip"))
 BASELINES = ("always_first", "always_longest", "chance", "text_only")
 COLUMNS = ("group", "measure", "value", "n")
 
@@ -122,14 +122,18 @@ def as_text(result: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def facts(items: Sequence[Item], *, clips: bool = True, window: float = WINDOW) -> pd.DataFrame:
+def facts(
+    items: Sequence[Item], *, clips: bool = True, silence: bool = True, window: float = WINDOW
+) -> pd.DataFrame:
     """A row per item: item, modality, n_options, gold, answerable, withheld, FINDINGS, always_first,
     always_longest, chance (probability of being right; NaN without a gold option).
 
-    clips: open each clip, and hear whether it is silent; else the columns of CLIPS are left out. window: seconds.
+    clips: open each clip; else the columns of CLIPS are left out. silence: decode each, to tell the silent ones; else
+    that column is left out, and headers alone are read. window: seconds.
     """
     questions: set[tuple[Path, str]] = set()
-    faults = {clip: _clip_findings(clip, window) for clip in {item.clip for item in items}} if clips else {}
+    distinct = {item.clip for item in items} if clips else ()
+    faults = {clip: _clip_findings(clip, window, silence) for clip in distinct}
     rows = []
     for item in items:
         question = (item.clip, " ".join(item.question.casefold().split()))
@@ -194,19 +198,20 @@ def _facts(item: Item) -> dict[str, Any]:
     }
 
 
-def _clip_findings(clip: Path, window: float) -> dict[str, bool | str]:
-    fault, seconds, silent, why = "", 0.0, False, ""
+def _clip_findings(clip: Path, window: float, silence: bool) -> dict[str, bool | str]:
+    fault, seconds, why, found = "", 0.0, "", {"silent_clip": False} if silence else {}
     try:
         seconds = check_clip(clip)
-        silent = is_silent(clip, max_seconds=window)
+        if silence:
+            found["silent_clip"] = is_silent(clip, max_seconds=window)
     except MissingClip:
         fault = "missing_clip"
     except ShortClip:
         fault = "short_clip"
     except AudioError as error:
         fault, why = "unreadable_clip", str(error)
-    heard = {"long_clip": seconds > window, "silent_clip": silent}
-    return {name: name == fault for name in CLIPS} | heard | {"why": why}
+    faults = {name: name == fault for name in ("missing_clip", "unreadable_clip", "short_clip")}
+    return faults | {"long_clip": seconds > window, "why": why} | found
 
 
 def _text_only(item_facts: pd.DataFrame, run: pd.DataFrame) -> pd.Series:

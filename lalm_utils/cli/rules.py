@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,10 +26,6 @@ from lalm_utils.reply_logs import Prediction
 RULES = ("ours", "official", "first-letter")
 NO_MATCH = "no match"  # all that the official rule says of a reply that is not right
 SHOWN = 20  # items on which rules part, in text; the JSON report has them all
-_LEAD_IN = re.compile(
-    r".*(?:The (?:best|correct) answer is|The answer|The correct (?:answer|option)|Answer:|Option:)",
-    re.DOTALL,
-)
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -56,13 +51,6 @@ def compare(
     }
     items = dict(zip(table["item"], verdicts.to_dict("records"), strict=True))
     return groups, {item: found for item, found in items.items() if _part(set(found.values()))}
-
-
-def first_letter(reply: str) -> int | None:
-    """The index of the option that SH-Bench's script reads, None for none; it may be beyond the options."""
-    lead_in = _LEAD_IN.match(reply)
-    found = re.search("[A-E]", reply[lead_in.end() if lead_in else 0 :])
-    return found and ord(found[0]) - ord("A")
 
 
 def readings(table: pd.DataFrame, before: pd.DataFrame | None = None) -> dict[str, Any] | None:
@@ -134,7 +122,7 @@ def _verdict(each: Prediction, rule: str) -> str:
     if rule == "official":
         matched = parsing.mmau_match(text, item.options, item.options[item.gold])
         return Outcome.CORRECT.value if matched else NO_MATCH
-    choice = first_letter(text)
+    choice = parsing.first_letter(text)
     if choice is None:
         return Outcome.UNREADABLE.value
     chosen = item.options[choice] if choice < len(item.options) else ""

@@ -22,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from lalm_utils import benchmarks, prompts, releases, runs
+from lalm_utils import benchmarks, outcomes, prompts, releases, runs
 from lalm_utils.cache import cache_dir
 from lalm_utils.cli import add_arguments, audit, distributed, option_order, run_files
 from lalm_utils.cli.distributed import Group, Job
@@ -108,7 +108,7 @@ def _run(args: argparse.Namespace, group: Group) -> int:
         method: _summary(method, table, items, counts[method], job.max_new_tokens)
         for method, table in tables.items()
     }
-    measures = audit.table(audit.facts(items))
+    measures = audit.table(audit.facts(items, silence=False))  # by headers alone: no clip is decoded twice
     facts = {
         "format": run_files.FORMAT,
         "identity": identity,
@@ -198,6 +198,7 @@ def _summary(
         "outcomes": run_files.counts(graded),
         "clips": run_files.cut(graded),
         "cut_replies": int((table["finish"] == "length").sum()),  # they ended at the limit of tokens
+        "refusals": outcomes.refusal_kinds(table),
         "failed": table.loc[table["outcome"] == "failed", "item"].tolist(),
         "first_fault": next(iter(table.loc[table["outcome"] == "failed", "error"]), ""),
     }
@@ -217,6 +218,12 @@ def _report(out: Path, summaries: Mapping[str, Mapping[str, Any]]) -> str:
     if failed:
         lines.append(f"{failed} replies failed; the tables say why, and the same command asks for them again")
         lines += [f"the first of {m}: {s['first_fault']}" for m, s in summaries.items() if s["first_fault"]]
+    unheard = {m: summary["refusals"]["no_audio"] for m, summary in summaries.items()}
+    if any(unheard.values()):
+        counts = ", ".join(f"{method} {count}" for method, count in unheard.items())
+        lines.append(
+            f"replies that say no audio arrived: {counts}; a fault of the set-up, so check the clips' way"
+        )
     cut = {m: summary for m, summary in summaries.items() if summary["cut_replies"]}
     if cut:
         counts = ", ".join(

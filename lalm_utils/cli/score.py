@@ -50,7 +50,8 @@ def score(
     bootstrap draws were not finite. "overall" also has release {name, sha256} (of the benchmark, by its content),
     sources, missing (ids) and bootstrap (its settings). Where the file says which clips were cut, each has
     clips: n, cut, accuracy and accuracy_without the cut ones, all of items with a reply. Where it says how replies
-    ended ("finish"), each has cut_replies, those that ended at the limit of tokens. With `official`, each
+    ended ("finish"), each has cut_replies, those that ended at the limit of tokens. Each has refusals {kind: items}
+    (refusals.KINDS; no_audio: the reply says that no clip arrived). With `official`, each
     has official: what submissions.compare says of the predictions. With `by_rules`, each has rules, and "overall"
     parting (rules.compare). Where an option that declines was chosen, "overall" has declining
     (rules.readings); `declining` is that option's text, if neither the files nor its wording tell. "overall" also has
@@ -82,6 +83,8 @@ def score(
     if any({predictions.FINISH_KEY, "cut"} & each.record.keys() for each in records["predictions"]):
         for group, rows in outcomes.groups(tables["predictions"], by):
             report[group]["cut_replies"] = int((rows["finish"] == "length").sum())
+    for group, rows in outcomes.groups(tables["predictions"], by):
+        report[group]["refusals"] = outcomes.refusal_kinds(rows)
     if official:
         matched = submissions.official(path).assign(**{by: tables["predictions"][by]})
         for group, fields in submissions.compare(matched, by).items():
@@ -125,6 +128,14 @@ def as_text(report: Mapping[str, Any]) -> str:
         parts.append(
             f"{overall['cut_replies']} replies were cut at the limit of tokens, and may have lost their answer; ask "
             "again with a higher one (run --max-new-tokens)"
+        )
+    if overall["refused"]:
+        kinds = {group: fields["refusals"] | {"n": fields["n"]} for group, fields in report.items()}
+        parts += ["Refusals by kind", pd.DataFrame(kinds).T.to_string()]
+    if overall["refusals"]["no_audio"]:
+        parts.append(
+            f"{overall['refusals']['no_audio']} replies say that no audio arrived: a fault of the set-up rather than "
+            "honesty; see that the clips reach the model before these refusals are counted for it"
         )
     if "official" in overall:
         parts.append(
