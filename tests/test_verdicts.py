@@ -100,7 +100,8 @@ def test_a_finding_on_trained_models_says_how_many_trainings_it_rests_on():
     row = {"metric": "refusal_youden", "value": 0.2, "low": 0.1, "high": 0.4, "n": 300}
     subject = {"model": "mini", "method": "LoRA", "seed": 0}
     assert verdicts.verdict(row, **subject, trainings=3) == (
-        "On mini, 300 items, seed 0, 3 training seeds: Youden's J of refusals of LoRA is +0.20 [+0.10, +0.40]: it helps."
+        "On mini, 300 items, seed 0, 3 training seeds: "
+        "Youden's J of refusals of LoRA is +0.20 [+0.10, +0.40]: it helps."
     )
     assert ", 1 training seed: " in verdicts.verdict(row, **subject, trainings=1)
 
