@@ -21,8 +21,8 @@ import pandas as pd
 from scipy import stats
 
 __all__ = [
-    "COLUMNS", "check", "generator", "interval_text", "percentile", "ratio", "resample", "row", "tidy", "weights",
-    "wilson",
+    "COLUMNS", "check", "generator", "interval_text", "percentile", "ratio", "resample", "row", "seed_draws",
+    "tidy", "weights", "wilson",
 ]  # fmt: skip
 NO_WIDTH = "no interval: no resample differs"
 COLUMNS = ("group", "metric", "value", "low", "high", "n", "infinite", "undefined", "status")
@@ -67,6 +67,19 @@ def weights(strata: Sequence[str], *, n_boot: int = 2000, seed: int = 0) -> np.n
         ones = np.ones(members.sum(), dtype=int)
         counts[:, members] = resample({str(name): ones}, n_boot=n_boot, seed=seed)
     return counts
+
+
+def seed_draws(n: int, *, n_boot: int, seed: int, name: str = "") -> np.ndarray | None:
+    """Which of n training seeds each resample takes, the same for all items: ints, shape (n_boot, n - 1).
+
+    Drawing rows (items) and columns (seeds) apart is the pigeonhole bootstrap (Owen 2007, Ann. Appl. Stat. 1,
+    386-411). n - 1 columns are drawn and not n, so that the variance between a few seeds is not underestimated by
+    (n - 1)/n (Rao and Wu 1988, J. Am. Stat. Assoc. 83, 231-241). None for n = 1: a single training says nothing of
+    others. The draw depends on `seed`, `name` and n alone.
+    """
+    if n < 2:
+        return None
+    return generator(seed, f"training seeds of {name}").integers(n, size=(n_boot, n - 1))
 
 
 def ratio(top: np.ndarray, bottom: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:

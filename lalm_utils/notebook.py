@@ -82,6 +82,7 @@ def setup(
         )
     if items is None:
         items = benchmarks.load(benchmark, n=n, seed=seed)
+    count = n if n is not None or default_n is None else len(items)
     if not items:
         raise ValueError(f"no questions of {benchmark!r} are left to ask; raise N_ITEMS or check the split")
     run = Run(
@@ -90,7 +91,7 @@ def setup(
         items=items,
         store=runs.default_store(),
         figure_dir=figure_files.destination(
-            figures, model=model, benchmark=benchmark, n=n, seed=seed, default_n=default_n
+            figures, model=model, benchmark=benchmark, n=count, seed=seed, default_n=default_n
         ),
         seed=seed,
     )

@@ -32,7 +32,7 @@ __all__ = [
 ]  # fmt: skip
 OVERALL = "overall"
 BASELINE, OUT, IN = "Baseline", "LoRA SFT", "LoRA SFT, in domain"
-SETTING_METRICS = ("accuracy", "truthfulness", "rejection_rate", "reliability", "youden")
+SETTING_METRICS = ("accuracy", "truthfulness", "rejection_rate", "reliability", "refusal_youden")
 METHOD_METRICS = (
     "accuracy", "reliability", "accuracy_change", "reliability_change", "rgi", "rgi_null", "rgi_excess", "youden",
     "refusal_youden",
@@ -207,18 +207,15 @@ def by_setting(
 
     runs: value of the setting to outcome tables, one per training seed. Columns: `setting`, metric (of
     SETTING_METRICS), value, low, high, n (items, all pooled). One resample serves all runs, stratified by
-    modality, and the seeds are averaged inside it. Raises OutcomeError as metrics.compare does.
+    modality; the seeds are averaged inside it, and resampled too (transfer.py). Raises OutcomeError as metrics.compare
+    does.
     """
     by_value = {str(value): tables for value, tables in runs.items()}
     exclude = outcomes.failed_ids(before, by_value)
-    options = {"by": None, "exclude": exclude, "n_boot": 2000, "level": 0.95, "seed": seed}
-    cell = transfer.pool(list(transfer.cells({"": by_value}, before, **options)))
-    rows = [
-        {setting: float(value), **estimate.row(metric, cell.n, options["level"])}
-        for metric in SETTING_METRICS
-        for value, estimate in cell.means("", metric).items()
-    ]
-    return pd.DataFrame(rows)[[setting, "metric", "value", "low", "high", "n"]]
+    frame = transfer.pooled(before, by_value, SETTING_METRICS, exclude=exclude, seed=seed)
+    order = frame["metric"].map(SETTING_METRICS.index).sort_values(kind="stable").index
+    frame = frame.loc[order].assign(**{setting: frame["run"].astype(float)})
+    return frame[[setting, "metric", "value", "low", "high", "n"]].reset_index(drop=True)
 
 
 # ---- trainings

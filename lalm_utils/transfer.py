@@ -8,11 +8,12 @@ Conventions
 Tests are by modality; an item's modality is what it is *tested on*. A cell is (trained_on, tested_on); it is
 "in" domain where the two agree (or the tested mix contains the trained modality), else "out".
 
-Intervals are percentile-bootstrap by item and paired throughout: the items of a modality are drawn with
-replacement, and one draw serves the baseline and every run, so that a mean over runs or a difference of two is
-made inside each resample (`BootstrapEstimate`). Modalities are drawn independently. Seeds are averaged inside
-each resample: a metric's value is its mean over the seeds, and its interval says what other items would give,
-with these adapters. What other seeds would give shows in the rows of single seeds.
+Intervals are percentile-bootstrap and paired throughout: the items of a modality are drawn with replacement, and
+one draw serves the baseline and every run, so that a mean over runs or a difference of two is made inside each
+resample (`BootstrapEstimate`). Modalities are drawn independently. A metric's value is its mean over the training
+seeds, and its interval says what other items *and* other seeds would give: the seeds are resampled, too, one draw
+for all items (`bootstrap.seed_draws`). Runs of two families with as many seeds share it, as the i-th of both began
+alike. A single training has no such part: its interval is by item alone, as in the rows of single seeds.
 
 As in metrics.py, an RGI may be infinite or undefined, in the data (`status` says why, and there is no interval)
 or in a resample (infinite ones keep their place in the order, undefined ones are left out; both are counted).
@@ -22,6 +23,7 @@ A mean over seeds, adapters or modalities is not finite as soon as one of its pa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,11 +35,14 @@ from lalm_utils.metrics import Transitions
 from lalm_utils.outcomes import OutcomeError
 
 __all__ = [
-    "METRICS", "BootstrapEstimate", "Cell", "Runs", "against_control", "beside_controls", "cells", "matrix", "mean",
-    "out_of_domain", "pool", "route_tables", "routes",
+    "AT_EQUAL_SHARE", "METRICS", "WITHIN_PARTS", "BootstrapEstimate", "Cell", "Runs", "against_control",
+    "beside_controls", "cells", "matrix", "mean", "out_of_domain", "pool", "pooled", "pooled_less",
+    "route_tables", "routes",
 ]  # fmt: skip
 METRICS = ("rgi", "rgi_excess", "delta_con", "delta_hum", "reliability")
 IDK, SHUFFLED, RANDOM = "IDK labels", "shuffled labels", "random refusal"
+AT_EQUAL_SHARE = "refusal_youden_at_equal_share"  # a metric of two families
+WITHIN_PARTS = "refusal_youden_within_parts"  # above blind refusal within each part and modality
 NULLS = {"rgi": "rgi_null", "refusal_rgi": "rgi_null"}  # the metrics whose null moves with the baseline
 NULL_ZERO = ("rgi_excess", "refusal_excess", "youden", "refusal_youden")  # those whose null is zero
 Runs = Mapping[str, Sequence[pd.DataFrame]]  # modality trained on to outcome tables, one per training seed
@@ -70,10 +75,19 @@ class BootstrapEstimate:
         return {key: value for key, value in row.items() if key != "group"}
 
 
-def mean(parts: Sequence[BootstrapEstimate]) -> BootstrapEstimate:
-    """The mean within each resample; not finite as soon as one part is not (inf - inf is NaN)."""
+def mean(parts: Sequence[BootstrapEstimate], draws: np.ndarray | None = None) -> BootstrapEstimate:
+    """The mean within each resample; not finite as soon as one part is not (inf - inf is NaN).
+
+    draws : which of the parts each resample takes, from bootstrap.seed_draws; None takes all of them.
+    """
+    values = np.array([part.values for part in parts])
     with np.errstate(invalid="ignore"):
-        values = np.mean([part.values for part in parts], axis=0)
+        value = values[:, 0].mean()
+        if draws is not None:
+            values = values[draws, np.arange(1, values.shape[1])[:, None]].T
+        else:
+            values = values[:, 1:]
+        values = np.append(value, values.mean(axis=0))
     is_share = all(part.is_share for part in parts)
     return BootstrapEstimate(values=values, status=_join_status(parts), is_share=is_share)
 
@@ -83,13 +97,14 @@ class Cell:
     """The items of one modality (and part): what each run did with them, on the data and on each resample.
 
     n : the number of items; transitions : run to counts from the baseline to it, cells
-    [shape=(1 + n_boot, 4, 4)], of which index 0 is the data.
+    [shape=(1 + n_boot, 4, 4)], of which index 0 is the data; seed : of the resamples.
     """
 
     part: str
     tested_on: str
     n: int
     transitions: Mapping[Run, Transitions]
+    seed: int = 0
 
     def labels(self, trained: str) -> dict[str, str]:
         """The columns that name a row: part, trained_on, tested_on, domain (in or out)."""
@@ -115,9 +130,33 @@ class Cell:
     def means(self, family: str, name: str) -> dict[str, BootstrapEstimate]:
         """Modality trained on to the metric's mean over the training seeds."""
         return {
-            trained: mean([self.estimate((family, trained, seed), name) for seed in seeds])
+            trained: self.mean_of_seeds(
+                trained, [self.estimate((family, trained, seed), name) for seed in seeds]
+            )
             for trained, seeds in self.seeds(family).items()
         }
+
+    def mean_of_seeds(self, trained: str, each: Sequence[BootstrapEstimate]) -> BootstrapEstimate:
+        """The mean over the training seeds of one adapter, which are resampled alike on all items."""
+        n_boot = len(each[0].values) - 1
+        return mean(each, bootstrap.seed_draws(len(each), n_boot=n_boot, seed=self.seed, name=trained))
+
+    def at_equal_share(self, families: Sequence[str], trained: str) -> list[BootstrapEstimate]:
+        """J of the refusals of several families, each taken back at random to the smallest mean share of them."""
+        runs = {
+            family: [self.transitions[family, trained, seed] for seed in self.seeds(family)[trained]]
+            for family in families
+        }
+        shares = [
+            np.mean([metrics.refusal_share(run, run) for run in each], axis=0) for each in runs.values()
+        ]
+        share = np.min(shares, axis=0)
+        return [
+            self.mean_of_seeds(
+                trained, [BootstrapEstimate(values=metrics.youden_at_share(run, run, share)) for run in each]
+            )
+            for each in runs.values()
+        ]
 
     def null(self, run: Run, name: str) -> float:
         """What random refusal gives on these items; NaN for a metric without a null."""
@@ -150,7 +189,7 @@ def cells(
             resamples = bootstrap.resample({modality: np.ones(len(items), int)}, n_boot=n_boot, seed=seed)
             weights = np.vstack([np.ones((1, len(items))), resamples])
             transitions = {run: _count(codes.loc[items.index, run].to_numpy(), weights) for run in codes}
-            yield Cell(part=label, tested_on=modality, n=len(items), transitions=transitions)
+            yield Cell(part=label, tested_on=modality, n=len(items), transitions=transitions, seed=seed)
 
 
 def pool(cells: Sequence[Cell]) -> Cell:
@@ -162,7 +201,7 @@ def pool(cells: Sequence[Cell]) -> Cell:
     for run in first.transitions:
         transitions[run] = Transitions(cells=np.sum([cell.transitions[run].cells for cell in cells], axis=0))
     n = sum(cell.n for cell in cells)
-    return Cell(part=first.part, tested_on="overall", n=n, transitions=transitions)
+    return Cell(part=first.part, tested_on="overall", n=n, transitions=transitions, seed=first.seed)
 
 
 # ---- tables
@@ -190,7 +229,8 @@ def matrix(
             for name in names:
                 each = {str(index): cell.estimate((IDK, trained, index), name) for index in seeds}
                 null = cell.null((IDK, trained, seeds[0]), name)
-                for label, estimate in (each | {"mean": mean(list(each.values()))}).items():
+                whole = cell.mean_of_seeds(trained, list(each.values()))
+                for label, estimate in (each | {"mean": whole}).items():
                     labels = {**cell.labels(trained), "seed": label, "null": null}
                     rows.append(labels | estimate.row(name, cell.n, level))
     return _frame(rows, "part trained_on tested_on domain seed metric value low high null n")
@@ -229,7 +269,8 @@ def against_control(
     """Adapter less control, per cell and on average over the cells of a domain, on the same items.
 
     control : as `runs`: adapters trained on shuffled labels, or any other runs under the same names. Numbers
-    of seeds may differ; each side is averaged over its own. Names that one side lacks are refused.
+    of seeds may differ; each side is averaged over its own. Names that one side lacks are refused. names : metrics
+    that metrics.measure knows, or AT_EQUAL_SHARE: Youden's J of refusals with both sides refusing equally often.
 
     Returns a tidy frame: part, trained_on, tested_on, domain, metric, value (the difference), low, high, n,
     infinite, undefined, status. Rows with trained_on "mean" and tested_on "overall" average the cells of their
@@ -242,8 +283,7 @@ def against_control(
         for name in names:
             by_modality = {}
             for cell in tested:
-                adapter, other = cell.means(IDK, name), cell.means(SHUFFLED, name)
-                differences = {trained: adapter[trained] - other[trained] for trained in adapter}
+                differences = {trained: left - right for trained, (left, right) in _sides(cell, name).items()}
                 for trained, difference in differences.items():
                     rows.append(cell.labels(trained) | difference.row(name, cell.n, level))
                 by_modality[cell.tested_on] = (_by_domain(cell, differences), cell.n)
@@ -252,6 +292,55 @@ def against_control(
                 labels = {"part": part, "trained_on": "mean", "tested_on": "overall", "domain": domain}
                 rows.append(labels | domains[domain].row(name, n, level))
     return _frame(rows, "part trained_on tested_on domain metric value low high n")
+
+
+def pooled(
+    baseline: pd.DataFrame, runs: Runs, names: Sequence[str], *, by: str | None = None,
+    exclude: Collection[str] = (), n_boot: int = 2000, level: float = 0.95, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """Every metric of every run over all items together, as the mean of its training seeds.
+
+    runs : a name (a method, a setting) to outcome tables, one per training seed; a method that is not trained has one.
+    names : metrics that metrics.measure knows, or WITHIN_PARTS: Youden's J of refusals above that of refusing as many
+    at random within each part and modality. by : as in `matrix`; the part "all" is given besides.
+
+    Returns part, run, metric, value, low, high, n, infinite, undefined, status. Raises OutcomeError as `matrix`.
+    """
+    options = {"exclude": exclude, "n_boot": n_boot, "level": level, "seed": seed}
+    whole = _by_part(cells({IDK: runs}, baseline, by=None, **options))
+    parts = _by_part(cells({IDK: runs}, baseline, by=by, **options)) if by else whole
+    rows = []
+    for part, some in (whole | parts).items():
+        cell, strata = pool(some), some if part in parts else [*itertools.chain(*parts.values())]
+        for run, name in itertools.product(runs, names):
+            if name == WITHIN_PARTS:
+                each = [_within(strata, (IDK, run, number)) for number in cell.seeds(IDK)[run]]
+                estimate = cell.mean_of_seeds(run, each)
+            else:
+                estimate = cell.means(IDK, name)[run]
+            rows.append({"part": part, "run": run} | estimate.row(name, cell.n, level))
+    return _frame(rows, "part run metric value low high n")
+
+
+def pooled_less(
+    baseline: pd.DataFrame, runs: Runs, control: Runs, names: Sequence[str], *, by: str | None = None,
+    exclude: Collection[str] = (), n_boot: int = 2000, level: float = 0.95, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """Every run less every control over all items together, in the columns of `pooled` and one more: less.
+
+    names : as in `pooled`, or AT_EQUAL_SHARE. Runs and controls with as many training seeds share their draw.
+    """
+    options = {"by": by, "exclude": exclude, "n_boot": n_boot, "level": level, "seed": seed}
+    rows = []
+    for (run, tables), (other, others) in itertools.product(runs.items(), control.items()):
+        families = {IDK: {"": tables}, SHUFFLED: {"": others}}
+        for part, some in _by_part(cells(families, baseline, **options)).items():
+            cell = pool(some)
+            for name in names:
+                left, right = _sides(cell, name)[""]
+                labels = {"part": part, "run": run, "less": other}
+                rows.append(labels | (left - right).row(name, cell.n, level))
+    return _frame(rows, "part run less metric value low high n")
 
 
 def beside_controls(
@@ -343,6 +432,25 @@ def _refuse_unequal(runs: Runs, control: Runs) -> None:
         raise OutcomeError(
             f"adapters trained on {', '.join(runs)}, but controls on {', '.join(control)}: give one for each"
         )
+
+
+def _sides(cell: Cell, name: str) -> dict[str, list[BootstrapEstimate]]:
+    """Modality trained on to the metric of the adapter and of its control."""
+    if name == AT_EQUAL_SHARE:
+        return {trained: cell.at_equal_share((IDK, SHUFFLED), trained) for trained in cell.seeds(IDK)}
+    adapter, control = cell.means(IDK, name), cell.means(SHUFFLED, name)
+    return {trained: [adapter[trained], control[trained]] for trained in adapter}
+
+
+def _within(cells: Sequence[Cell], run: Run) -> BootstrapEstimate:
+    """WITHIN_PARTS of one run: each cell is a stratum of blind refusal.
+
+    Parts of one modality have the same stream of draws: turning each against the others makes them independent.
+    """
+    counts = [cell.transitions[run].cells for cell in cells]
+    turned = [np.concatenate([each[:1], np.roll(each[1:], k, axis=0)]) for k, each in enumerate(counts)]
+    strata = [Transitions(cells=each) for each in turned]
+    return BootstrapEstimate(values=np.asarray(metrics.stratified_youden(strata, strata), float))
 
 
 def _by_part(cells: Iterator[Cell]) -> dict[str, list[Cell]]:

@@ -18,6 +18,7 @@ import pandas as pd
 
 from lalm_utils import bootstrap, paper
 from lalm_utils.comparison import LESS_IS_BETTER
+from lalm_utils.transfer import AT_EQUAL_SHARE, WITHIN_PARTS
 
 __all__ = [
     "CLAIMS", "judge", "only_row", "pairs_above", "paper_total", "tally", "transfer_verdict", "verdict",
@@ -38,11 +39,21 @@ NAMES = {
     "rgi": "the RGI", "rgi_excess": "the RGI's excess over its null", "youden": "Youden's J",
     "refusal_youden": "Youden's J of refusals", "refusal_excess": "the refusal-only excess",
 }  # fmt: skip
+QUESTIONS = {  # what a claim asks, and of whom the question is
+    "reliability_change": "the paper's: refusals are credited, whichever they are",
+    "accuracy_change": "the paper's, of a cost: every refusal adds to it",
+    "rgi": "the paper's: its zero moves with the baseline, and churn counts",
+    "rgi_excess": "ours, in place of the RGI's zero: churn counts",
+    "youden": "that of the excess again, as a difference",
+    "refusal_youden": "ours, in place of the RGI: refusals alone, zero for blind refusal and for churn",
+}  # fmt: skip
 REFUSAL_ONLY = ("refusal_excess", "refusal_youden")  # above 0 by no churn: these may be held to blind refusal
 SUBJECTS = {
     "rgi": "the RGI", "rgi_null": "the null of the RGI", "rgi_excess": "the excess",
     "refusal_rgi": "the refusal-only RGI", "refusal_excess": "the refusal-only excess",
-    "youden": "Youden's J", "refusal_youden": "Youden's J of refusals", "delta_con": "ΔCon", "delta_hum": "ΔHum",
+    "youden": "Youden's J", "refusal_youden": "Youden's J of refusals",
+    AT_EQUAL_SHARE: "Youden's J of refusals, at equal share,",
+    WITHIN_PARTS: "Youden's J of refusals above blind refusal within parts", "delta_con": "ΔCon", "delta_hum": "ΔHum",
     "accuracy_change": "the change in accuracy", "truthfulness_change": "the change in truthfulness",
     "rejection_rate_change": "the change in the rejection rate",
     "reliability_change": "the change in reliability",
@@ -54,12 +65,14 @@ ABOVE, BELOW, AROUND = "above", "below", "around"  # where an interval lies
 
 
 def verdict(
-    row: Mapping | pd.Series, *, model: str, method: str, seed: int | None = None, reference: float = 0.0
-) -> str:
+    row: Mapping | pd.Series, *, model: str, method: str, seed: int | None = None, trainings: int | None = None,
+    reference: float = 0.0,
+) -> str:  # fmt: skip
     """The finding of one row: "On mini, 300 items: the excess of the IDK prompt is +0.31 [+0.12, +0.50]: it helps."
 
     row : metric, value, low, high, n and status, as metrics.compare returns it (`only_row` picks one). method : what
-    the row is about, with its article. reference : what the interval is held against, such as 1 for a ratio.
+    the row is about, with its article. trainings : how many training seeds it is a mean of, if any. reference : what
+    the interval is held against, such as 1 for a ratio.
     "It helps" where the whole interval lies on the better side of it, "it harms" on the other side; else "it is
     not settled", and without an interval "it cannot be judged".
     """
@@ -73,6 +86,7 @@ def verdict(
         number = f"{'undefined' if math.isnan(value) else number}{status}, without an interval"
     subject = SUBJECTS.get(metric, f"the {metric.replace('_', ' ')}")
     where = f"On {model}, {int(row['n'])} items" + ("" if seed is None else f", seed {seed}")
+    where += "" if trainings is None else f", {trainings} training seed{'s' if trainings > 1 else ''}"
     return f"{where}: {subject} of {method} is {number}: {findings.get(side, 'it cannot be judged')}."
 
 
@@ -92,8 +106,8 @@ def judge(frame: pd.DataFrame) -> pd.DataFrame:
     """Each row's claim, the paper's own number, the verdict, and all of it as a sentence.
 
     frame : columns method, metric (a key of CLAIMS), value, low, high. Returns it with claim, printed (NaN
-    where the paper prints nothing it follows from), verdict and sentence. Raises ValueError for a metric
-    about which nothing is claimed.
+    where the paper prints nothing it follows from), question (whose it is), verdict and sentence. Raises
+    ValueError for a metric about which nothing is claimed.
     """
     unknown = sorted(set(frame["metric"]) - set(CLAIMS))
     if unknown:
@@ -101,6 +115,7 @@ def judge(frame: pd.DataFrame) -> pd.DataFrame:
     rows = frame.reset_index(drop=True)
     rows = rows.assign(
         claim=[CLAIMS[row.metric][0] for row in rows.itertuples()],
+        question=[QUESTIONS[row.metric] for row in rows.itertuples()],
         printed=[paper_total(row.method, row.metric) for row in rows.itertuples()],
         verdict=[_verdict(CLAIMS[row.metric][1], row.low, row.high) for row in rows.itertuples()],
     )

@@ -182,7 +182,8 @@ def risks() -> pd.DataFrame:
 
 EXAMPLES = {
     "baseline_accuracy": accuracies, "idk_flows": flows, "idk_gain": gains, "unanswerable": refusals,
-    "methods_compared": lambda: by_metric("method"), "agent_ablations": ablations, "chain_length": chains,
+    "methods_compared": lambda: by_metric("method"), "sft_compared": lambda: by_metric("run"),
+    "agent_ablations": ablations, "chain_length": chains,
     "agent_routing": routing, "paper_side_by_side": side_by_side, "quadrants": quadrants,
     "idk_share_by_k": shares, "sft_curve": curves, "lora_scale": scales, "sft_by_k": rules,
     "speed_ratio": speeds, "transfer_matrix": matrices, "transfer_control": controls,
@@ -193,7 +194,8 @@ TABLES = {name: example() for name, example in EXAMPLES.items()}
 # Columns whose words are names from data; all other text columns have a fixed vocabulary.
 NAMES = {
     "baseline_accuracy": "modality", "idk_flows": "modality", "idk_gain": "group model",
-    "unanswerable": "prompt group", "methods_compared": "method", "agent_ablations": "variant",
+    "unanswerable": "prompt group", "methods_compared": "method", "sft_compared": "run",
+    "agent_ablations": "variant",
     "chain_length": "method", "agent_routing": "true read", "paper_side_by_side": "method group model",
     "quadrants": "stage group", "idk_share_by_k": "group", "sft_curve": "adapter", "lora_scale": "metric",
     "sft_by_k": "metric", "speed_ratio": "task", "transfer_matrix": "trained_on tested_on",
@@ -212,6 +214,7 @@ def eight(table: pd.DataFrame, column: str) -> pd.DataFrame:
 
 EIGHT = {
     "methods_compared": by_metric("method", MANY),
+    "sft_compared": by_metric("run", MANY),
     "agent_ablations": by_metric("variant", MANY, ("accuracy", "reliability", "rgi_excess")),
     "chain_length": eight(chains(), "method"),
     "paper_side_by_side": eight(side_by_side(), "method"),

@@ -63,7 +63,7 @@ def test_samples_are_asked_for_plainly_and_each_is_graded(clip, store):
     items = [make(clip, "a"), make(clip, "b", level="hard", task="Event", novel=True)]
     samples = k_of_n.sample(model, items, store=store, seed=3)
     assert list(samples.columns) == [
-        "item", "modality", "level", "task", "novel", "sample", "reply", "outcome",
+        "item", "modality", "level", "task", "novel", "sample", "reply", "choice", "outcome",
     ]  # fmt: skip
     assert list(samples["outcome"]) == [
         "correct",

@@ -361,7 +361,8 @@ def test_a_setting_has_five_metrics_at_each_of_its_values():
     assert sorted(table["scale"].unique()) == [0.0, 0.5, 2.0]
     assert all(set(part) == set(tables.SETTING_METRICS) for _, part in table.groupby("scale")["metric"])
     rejected, youden = (
-        table[table["metric"] == name].set_index("scale")["value"] for name in ("rejection_rate", "youden")
+        table[table["metric"] == name].set_index("scale")["value"]
+        for name in ("rejection_rate", "refusal_youden")
     )
     assert rejected.to_dict() == {0.0: 0.0, 0.5: 3 / 8, 2.0: 1.0}
     assert youden.to_dict() == {0.0: 0.0, 0.5: 2 / 4 - 1 / 4, 2.0: 0.0}
@@ -372,10 +373,10 @@ def test_a_setting_s_training_seeds_are_averaged_inside_each_draw():
     first, second = letters("ccccrrww"), letters("ccccwwrr")
     both = tables.by_setting(BEFORE, {5: [first, second]}, "k").set_index("metric")
     alone = tables.by_setting(BEFORE, {5: [first]}, "k").set_index("metric")
-    assert both.loc["youden", "value"] == alone.loc["youden", "value"] == 0.5
-    # Drawn apart the two would be as wide as one; together what one lacks the other has.
-    assert np.isnan(both.loc["youden", "low"])  # no draw differs, so there is no interval
-    assert alone.loc["youden", "low"] < 0.5 < alone.loc["youden", "high"]
+    assert both.loc["refusal_youden", "value"] == alone.loc["refusal_youden", "value"] == 0.5
+    # Within one draw of items what one lacks the other has; another training might lack either.
+    assert both.loc["refusal_youden", "low"] < 0.5 < both.loc["refusal_youden", "high"]
+    assert alone.loc["refusal_youden", "low"] < 0.5 < alone.loc["refusal_youden", "high"]
 
 
 def test_failed_items_are_left_out_of_every_value_of_a_setting():

@@ -96,6 +96,23 @@ def test_a_finding_may_name_its_seed_and_be_held_against_another_number_than_zer
     assert verdicts.verdict(row, **options, reference=5).endswith(": it harms.")
 
 
+def test_a_finding_on_trained_models_says_how_many_trainings_it_rests_on():
+    row = {"metric": "refusal_youden", "value": 0.2, "low": 0.1, "high": 0.4, "n": 300}
+    subject = {"model": "mini", "method": "LoRA", "seed": 0}
+    assert verdicts.verdict(row, **subject, trainings=3) == (
+        "On mini, 300 items, seed 0, 3 training seeds: "
+        "Youden's J of refusals of LoRA is +0.20 [+0.10, +0.40]: it helps."
+    )
+    assert ", 1 training seed: " in verdicts.verdict(row, **subject, trainings=1)
+
+
+def test_each_claim_says_whose_question_it_asks():
+    assert set(verdicts.QUESTIONS) == set(verdicts.CLAIMS)
+    assert len(set(verdicts.QUESTIONS.values())) == len(verdicts.QUESTIONS)
+    [question] = verdicts.judge(measured("refusal_youden"))["question"]
+    assert question.startswith("ours, in place of the RGI")
+
+
 def test_the_row_of_a_finding_is_the_only_one_of_its_metric_and_group():
     frame = pd.concat([measured().assign(group="sound"), measured(value=0.3).assign(group="overall")])
     assert verdicts.only_row(frame, "rgi", group="overall")["value"] == 0.3

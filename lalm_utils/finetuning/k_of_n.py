@@ -72,9 +72,10 @@ def sample(
 ) -> pd.DataFrame:
     """`n` replies to each item under the plain prompt, graded: one row per (item, sample).
 
-    Columns: item, modality, level, task, novel, sample (from 0), reply, outcome. The samples of an item share
-    one prefill. `max_new_tokens`: as for `runs.ask`. Raises ValueError for n under 1, for temperature 0 (all
-    replies would be equal) and for an item without a right option, whose label would not be the model's doing.
+    Columns: item, modality, level, task, novel, sample (from 0), reply, choice (the option read, or none), outcome.
+    The samples of an item share one prefill. `max_new_tokens`: as for `runs.ask`. Raises ValueError for n under 1, for
+    temperature 0 (all replies would be equal) and for an item without a right option, whose label would not be the
+    model's doing.
     """
     if n < 1 or not temperature > 0:
         raise ValueError(f"n={n}, temperature={temperature}: n is at least 1, and temperature above 0")
@@ -87,13 +88,14 @@ def sample(
         max_new_tokens=MAX_NEW_TOKENS[METHOD] if max_new_tokens is None else max_new_tokens,
         seed=seed,
     )
-    rows = [
-        [*(getattr(item, name) for name in ("id", *FACTS[1:])), number, reply.text,
-         outcomes.grade(item, reply).outcome.value]
-        for item, samples in zip(items, replies, strict=True)
-        for number, reply in enumerate(samples)
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=[*FACTS, "sample", "reply", "outcome"])
+    rows = []
+    for item, samples in zip(items, replies, strict=True):
+        facts = [getattr(item, name) for name in ("id", *FACTS[1:])]
+        for number, reply in enumerate(samples):
+            graded = outcomes.grade(item, reply)
+            rows.append([*facts, number, reply.text, graded.choice, graded.outcome.value])
+    frame = pd.DataFrame(rows, columns=[*FACTS, "sample", "reply", "choice", "outcome"])
+    return frame.astype({"choice": "Int64"})
 
 
 def is_known(right: int, *, k: int) -> bool:

@@ -54,6 +54,7 @@ SHARES = {
 INDICES = {
     "rgi": "RGI", "rgi_excess": "RGI excess over null", "refusal_rgi": "Refusal-only RGI",
     "refusal_excess": "Refusal-only excess", "youden": "Youden's J",
+    "refusal_youden": "Youden's J of refusals",
 }  # fmt: skip
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {}
 

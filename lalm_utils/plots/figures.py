@@ -27,13 +27,13 @@ from lalm_utils.plots.drawing import FigureError, figure, label
 
 __all__ = [
     "agent_ablations", "agent_routing", "baseline_accuracy", "chain_length", "idk_flows", "idk_gain",
-    "methods_compared", "paper_side_by_side", "real_models_gain", "real_models_risk", "spectrogram",
-    "speed_ratio", "transfer_control", "transfer_matrix", "unanswerable",
+    "methods_compared", "paper_side_by_side", "real_models_gain", "real_models_risk", "sft_compared",
+    "spectrogram", "speed_ratio", "transfer_control", "transfer_matrix", "unanswerable",
 ]  # fmt: skip
 
 CLIP = "its own clip"
 LABELS = ("IDK labels", "shuffled labels", "random refusal")
-MATRICES = ("accuracy", "rejection_rate", "youden", "rgi_excess", "reliability")
+MATRICES = ("accuracy", "rejection_rate", "refusal_youden", "youden", "rgi_excess", "reliability")
 RGI_NOTES = {
     "undefined": "RGI undefined: ΔHum = ΔCon = 0", "+∞": "RGI = +∞: ΔCon = 0", "−∞": "RGI = −∞: ΔHum = 0",
 }  # fmt: skip
@@ -179,6 +179,16 @@ def agent_ablations(table: pd.DataFrame) -> Figure:
     high, n as in methods_compared.
     """
     return _by_metric(table, "variant", "Which step of the task agent does the work?")
+
+
+@figure(text="run metric", numbers="value low high n")
+def sft_compared(table: pd.DataFrame) -> Figure:
+    """Fine-tuned models and what they must beat, in every metric.
+
+    One row per (run, metric), in the order in which runs are to appear, the one to beat first: run; metric, value, low,
+    high, n as in methods_compared.
+    """
+    return _by_metric(table, "run", "Does fine-tuning teach a model what it does not know?")
 
 
 def _by_metric(table: pd.DataFrame, column: str, title: str) -> Figure:

@@ -185,7 +185,9 @@ def _by_setting(table: pd.DataFrame, setting: str, title: str, xlabel: str) -> F
         else:
             ax.set_ylim(drawing.axis_limits(rows[["value", "low", "high"]].to_numpy()))
             ax.axhline(0, color=drawing.GREY, linewidth=0.8)
-            ax.set_ylabel("a difference of shares" if panel == ["youden"] else "log₁₀ of a ratio, no unit")
+            ax.set_ylabel(
+                "a difference of shares" if panel[0].endswith("youden") else "log₁₀ of a ratio, no unit"
+            )
         if share or len(panel) > 1:
             drawing.line_ends(ax, ends, gap=0.06 * np.ptp(ax.get_ylim()))
         else:
