@@ -91,7 +91,7 @@ def test_the_scripts_hear_and_do_not_hear(items, store, tmp_path, monkeypatch):
     assert value(measures.curves(deaf, n_boot=50), "silence", "names absent") == 1, (
         "nothing is there to be named"
     )
-    assert value(measures.curves(keen, n_boot=50), "silence", "refused") == 1
+    assert value(measures.curves(keen, n_boot=50), "silence", "rejection_rate") == 1
     assert value(measures.curves(keen, n_boot=50), "silence", "names absent") == 0
 
 
