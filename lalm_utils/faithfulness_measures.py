@@ -19,7 +19,7 @@ METRICS = (
     "kappa",
     "log-likelihood",
     "accuracy",
-    "refused",
+    "rejection_rate",
     "to IDK",
     "from IDK",
     "names absent",
@@ -31,8 +31,8 @@ def curves(table: pd.DataFrame, *, n_boot: int = 2000, level: float = 0.95, seed
     """Every measure of each intervention at each strength, all items and by what became of the untouched answer.
 
     consistency: share of items whose answer is the untouched one. kappa: that, corrected for chance (`kappa`).
-    log-likelihood: mean change of the untouched answer's, in nats among the answers on offer. accuracy, rejection_rate: shares
-    of all items. to IDK: share refused that was answered; from IDK: the reverse. names absent: share of chains with a
+    log-likelihood: mean change of the untouched answer's, in nats among the answers on offer. accuracy and
+    rejection_rate: shares of all items. to IDK: share refused that was answered; from IDK: the reverse. names absent: share of chains with a
     label that the clip does not hold. Columns strength, start (all, correct, wrong, refused) and bootstrap.COLUMNS,
     `group` being the intervention. Paired bootstrap by item, stratified by modality.
     """
@@ -53,7 +53,8 @@ def curves(table: pd.DataFrame, *, n_boot: int = 2000, level: float = 0.95, seed
 def _measures(cell: pd.DataFrame, weights: np.ndarray) -> dict[str, tuple[float, np.ndarray, int]]:
     refused, was = (cell[column] == "refused" for column in ("outcome", "start"))
     per_item = {
-        "consistency": cell["answer"] == cell["before"], "accuracy": cell["outcome"] == "correct", "rejection_rate": refused,
+        "consistency": cell["answer"] == cell["before"], "accuracy": cell["outcome"] == "correct",
+        "rejection_rate": refused,
         "log-likelihood": cell["loglik"] - cell["loglik_before"], "to IDK": refused & ~was, "from IDK": was & ~refused,
         "names absent": cell["absent"],
     }  # fmt: skip
