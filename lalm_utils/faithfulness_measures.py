@@ -33,7 +33,8 @@ def curves(table: pd.DataFrame, *, n_boot: int = 2000, level: float = 0.95, seed
     consistency: share of items whose answer is the untouched one. kappa: that, corrected for chance (`kappa`).
     log-likelihood: mean change of the untouched answer's, in nats among the answers on offer. accuracy and
     rejection_rate: shares of all items. to IDK: share refused that was answered; from IDK: the reverse.
-    names absent: share of chains with a label that the clip does not hold. Columns strength, start (all, correct, wrong, refused) and bootstrap.COLUMNS,
+    names absent: share of chains with a label that the clip does not hold.
+    Columns strength, start (all, correct, wrong, refused) and bootstrap.COLUMNS,
     `group` being the intervention. Paired bootstrap by item, stratified by modality.
     """
     bootstrap.check(n_boot=n_boot, level=level)
