@@ -30,6 +30,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from lalm_utils import declining
 from lalm_utils.audio import AudioError, check_clip, stand_in_for
 from lalm_utils.items import FIELDS, BenchmarkError, Item, from_record, question_id, sample
@@ -144,6 +146,13 @@ def planned_items(split: str) -> list[Item]:
     from lalm_utils.mini import benchmark
 
     return [from_record(record, Path.cwd()) for record in benchmark.planned_records(split)]
+
+
+def spoken(text: str) -> np.ndarray:
+    """`text` as the embedded benchmark's synthesizer says it: (n,) float32 at 16 kHz. ValueError for no text."""
+    from lalm_utils.mini import benchmark
+
+    return benchmark.say(text).samples
 
 
 def generator_version() -> str:

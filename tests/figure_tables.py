@@ -180,6 +180,31 @@ def risks() -> pd.DataFrame:
     return frame("model group source coverage value low high n", rows, benchmark="mini", seed=0)
 
 
+def interventions(series=("mini", "ignores its chain", "copies its chain")) -> pd.DataFrame:
+    rows = [(test, who, k / 5, 1 - k * loss / 5, 0.9 - k * loss / 5, 1.1 - k * loss / 5, 100)
+            for test in ("early answering", "filler", "paraphrase", "mistakes")
+            for who, loss in zip(series, itertools.cycle((0.5, 0.0, 1.0))) for k in range(6)]  # fmt: skip
+    table = frame("intervention series strength value low high n", rows)
+    table.loc[3, ["value", "low", "high"]] = math.nan
+    return table
+
+
+def spoilt_clips() -> pd.DataFrame:
+    settings = {"white noise": ("none", "20 dB", "0 dB", "-20 dB"), "mask": ("50 %", "100 %"),
+                "another voice or clip": ("swapped clip", "a voice says a wrong option")}  # fmt: skip
+    rows = [(panel, setting, metric, value, value - 0.1, value + 0.1, 60)
+            for panel, names in settings.items() for setting in names
+            for metric, value in (("accuracy", 0.6), ("rejection_rate", 0.1), ("names absent", 0.4))]  # fmt: skip
+    return frame("panel setting metric value low high n", rows)
+
+
+def needs() -> pd.DataFrame:
+    parts = ("text-solvable", "fragment-sufficient", "cross-segment", "audio-harmful", "unsolvable")
+    rows = [(series, part, count * (3 if series == "overall" else 1)) for series in (*MODALITIES, "overall")
+            for part, count in zip(parts, (10, 12, 3, 2, 6))]  # fmt: skip
+    return frame("series part count", rows)
+
+
 EXAMPLES = {
     "baseline_accuracy": accuracies, "idk_flows": flows, "idk_gain": gains, "unanswerable": refusals,
     "methods_compared": lambda: by_metric("method"), "sft_compared": lambda: by_metric("run"),
@@ -187,7 +212,8 @@ EXAMPLES = {
     "agent_routing": routing, "paper_side_by_side": side_by_side, "quadrants": quadrants,
     "idk_share_by_k": shares, "sft_curve": curves, "lora_scale": scales, "sft_by_k": rules,
     "speed_ratio": speeds, "transfer_matrix": matrices, "transfer_control": controls,
-    "real_models_gain": real_gains, "real_models_risk": risks,
+    "real_models_gain": real_gains, "real_models_risk": risks, "chain_curves": interventions,
+    "audio_curves": spoilt_clips, "audio_needs": needs,
 }  # fmt: skip
 TABLES = {name: example() for name, example in EXAMPLES.items()}
 
@@ -200,7 +226,8 @@ NAMES = {
     "quadrants": "stage group", "idk_share_by_k": "group", "sft_curve": "adapter", "lora_scale": "metric",
     "sft_by_k": "metric", "speed_ratio": "task", "transfer_matrix": "trained_on tested_on",
     "transfer_control": "trained_on tested_on kind", "real_models_gain": "model group",
-    "real_models_risk": "model group",
+    "real_models_risk": "model group", "chain_curves": "intervention series",
+    "audio_curves": "panel setting metric", "audio_needs": "series",
 }  # fmt: skip
 
 MANY = [f"method {letter}" for letter in "ABCDEFGH"]

@@ -28,7 +28,10 @@ WAYS = {
     "benchmarks": ("mini",),
 }
 # What proper may use of mini, by module.
-DOORS = {"mini.benchmark": {"ensure", "planned_records", "generator_version"}, "mini.model": {"mini_dir"}}
+DOORS = {
+    "mini.benchmark": {"ensure", "planned_records", "generator_version", "say"},
+    "mini.model": {"mini_dir"},
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ class ModelInput:
     clips: tuple[Clip, ...]
     ids: tuple[int, ...]  # tokens of `text`: one audio token per clip
     options: tuple[tuple[int, ...], ...] = ()  # tokens of each option, the end of the turn included
+    n_before: int = 0  # tokens before the assistant's turn that is to go on: such prompts share them; else 0
 
     @property
     def length(self) -> int:

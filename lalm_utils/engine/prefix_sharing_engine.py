@@ -104,7 +104,11 @@ class PrefixSharingEngine:
         return prefill
 
     def _embedded(self, prompt: ModelInput, audio: Sequence[torch.Tensor]) -> PromptEmbeddings:
-        """The prompt's embeddings with its clips in place. Its prefix ends with the last clip."""
+        """The prompt's embeddings with its clips in place.
+
+        Its prefix ends with the last clip, or before the assistant's turn that is to go on: interventions on a chain
+        of thought differ from there on.
+        """
         audio_token = self.model.config.audio_token_id
         expanded = expand_audio_tokens(prompt.ids, audio_token, [len(clip) for clip in audio])
         ids = torch.tensor(expanded, device=self.model.device)
@@ -113,6 +117,7 @@ class PrefixSharingEngine:
             return PromptEmbeddings(embeds=embeds, prefix_length=0, key=None)
         embeds[ids == audio_token] = torch.cat(list(audio)).to(embeds.dtype)
         n_after = list(reversed(prompt.ids)).index(audio_token)  # text tokens after the last clip
+        n_after = min(n_after, len(prompt.ids) - prompt.n_before)
         key = (prompt.ids[: len(prompt.ids) - n_after], *(clip.sha256 for clip in prompt.clips))
         system_ids = prompt.ids[: prompt.ids.index(audio_token)]
         return PromptEmbeddings(

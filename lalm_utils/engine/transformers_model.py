@@ -15,7 +15,9 @@ import copy
 import gc
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -165,7 +167,12 @@ class TransformersModel:
         Raises ModelError as `render` does, and AudioError for a clip that cannot be read.
         """
         clips = tuple(self._read(path) for path in prompt.clips)
-        return self._encoded(self.render(prompt), clips, prompt.options)
+        encoded = self._encoded(self.render(prompt), clips, prompt.options)
+        if prompt.turns[-1].role != "assistant" or not clips:
+            return encoded
+        before = self._encoded(self.render(replace(prompt, turns=prompt.turns[:-1])), clips).ids
+        shared = takewhile(lambda pair: pair[0] == pair[1], zip(before, encoded.ids[:-1]))
+        return replace(encoded, n_before=sum(1 for _ in shared))
 
     def embed(self, prompt: Prompt) -> tuple[list[int], Sequence[Sequence[int]], list[torch.Tensor]]:
         """For training: the prompt's token ids with each clip's audio tokens in full, the ids of each option with the

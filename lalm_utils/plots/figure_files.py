@@ -16,11 +16,14 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-# Importing the two modules of figures is what fills FIGURES.
-from lalm_utils.plots import drawing, figures, training_figures
+# Importing the modules of figures is what fills FIGURES.
+from lalm_utils.plots import drawing, faithfulness_figures, figures, training_figures
 from lalm_utils.plots.drawing import FIGURES, FigureError
 
-__all__ = ["FIGURES", "FigureError", "destination", "figures", "redraw", "render", "save", "training_figures"]
+__all__ = [
+    "FIGURES", "FigureError", "destination", "faithfulness_figures", "figures", "redraw", "render", "save",
+    "training_figures",
+]  # fmt: skip
 
 
 def save(name: str, table: pd.DataFrame, folder: str | Path) -> Path:

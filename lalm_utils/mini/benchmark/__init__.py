@@ -13,5 +13,6 @@ In: a split's name. Out: a folder in MMAU's schema (`ensure`), or its records be
 
 from lalm_utils.mini.benchmark.plan import SIZES
 from lalm_utils.mini.benchmark.splits import VERSION, ensure, generator_version, planned_records
+from lalm_utils.mini.benchmark.voice import say
 
-__all__ = ["SIZES", "VERSION", "ensure", "generator_version", "planned_records"]
+__all__ = ["SIZES", "VERSION", "ensure", "generator_version", "planned_records", "say"]
