@@ -13,15 +13,18 @@ STAMP := $(VENV)/installed$(subst /,-,$(subst $(space),_,$(CURDIR)))
 SETUP := $(if $(filter $(VENV)/bin/python,$(PY)),$(STAMP))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test figures lint clean
+.PHONY: help setup run publish test figures lint clean
 
 help:  ## list these targets
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / { printf "  make %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(SETUP)  ## make .venv and install the package with its dependencies (PYTHON=... picks the interpreter)
 
-run: $(SETUP)  ## execute every notebook in place, in order, and draw the figures anew
-	$(PY) -m lalm_utils.cli.execute
+run: $(SETUP)  ## execute every notebook at its quick size into out/, and compare it with what is committed
+	$(PY) -m lalm_utils.cli.quick
+
+publish: $(SETUP)  ## execute every notebook at full size in place, in hours; resumable at any point
+	$(PY) -m lalm_utils.cli.execute --resume
 
 # Two processes of one thread each: most tests are too small for two threads, which then wait for each other.
 test: $(SETUP)  ## run all tests; every notebook is executed as a copy on a few items

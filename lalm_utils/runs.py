@@ -59,6 +59,33 @@ def ask(
     return outcomes.table(items, greedy, model=model.name, method=label or method, seed=seed)
 
 
+def without_failures(*tables: pd.DataFrame, on_failure: str = "leave out") -> list[pd.DataFrame]:
+    """The tables without the items that got no reply in any of them, so that all stay about the same items.
+
+    on_failure: "leave out" shows how many items are left out, by run and error; "stop" raises OutcomeError for the
+    first failed row. Raises ValueError for another setting, OutcomeError if no item is left.
+    """
+    if on_failure not in ("leave out", "stop"):
+        raise ValueError(f"on_failure={on_failure!r}: it is 'leave out' or 'stop'")
+    failed = outcomes.failed_ids(*tables)
+    if not failed:
+        return list(tables)
+    if on_failure == "stop":
+        for table in tables:
+            outcomes.refuse_failed(table)
+    rows = pd.concat(tables)
+    rows = rows[rows["outcome"] == "failed"]
+    total = len(set().union(*(table["item"] for table in tables)))
+    print(f"left out everywhere, for want of a reply: {len(failed)} of {total} items")
+    print(rows.groupby(["method", "error"]).size().rename("items").to_string())
+    left = [table[~table["item"].isin(failed)].reset_index(drop=True) for table in tables]
+    if any(table.empty for table in left):
+        raise outcomes.OutcomeError(
+            f"no item is left: {len(failed)} failed, e.g. {rows['error'].iloc[0]!r}; mend the cause and run again"
+        )
+    return left
+
+
 def with_clips(items: Sequence[Item], clips: Sequence[Path]) -> list[Item]:
     """The same questions on other clips: the silence and swapped-clip controls."""
     return [replace(item, clip=clip) for item, clip in zip(items, clips, strict=True)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import time
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from lalm_utils.cli import execute
+from lalm_utils.cli import execute, quick
 from lalm_utils.cli.execute import NotebookError
 
 PARAMETERS = 'MODEL = "mini"\nN_ITEMS: int = 300  # how many\nSHARES = [0.5, -1]'
@@ -155,3 +157,130 @@ def test_a_long_clip_in_an_output_is_tidied_at_once():
     normalised = execute.normalise(v4.new_notebook(cells=[cell]))
     assert time.process_time() - start < 5  # minutes, where every character is tried as the start of a path
     assert normalised.cells[0].outputs[0].data == {"text/html": page}
+
+
+# ---- the quick size and the full size
+
+
+def execute_here(path: Path, *, parameters: dict | None = None, out: Path | None = None) -> float:
+    """Stands in for `execute.execute`, whose tests are above: the cells run in this process, without a kernel."""
+    notebook, names = nbformat.read(path, as_version=4), {}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                exec(cell.source, names)
+            if "parameters" in cell.metadata.get("tags", []):
+                names |= parameters or {}
+            cell.outputs = [v4.new_output("stream", name="stdout", text=printed.getvalue())]
+    nbformat.write(notebook, out or path)
+    return 60.0
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """A folder of notebooks with its quick.yaml, out/ and committed figures; the notebook writes its own figure."""
+    monkeypatch.setattr(execute, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(execute, "execute", execute_here)
+    monkeypatch.setattr(quick, "OUT", tmp_path / "out")
+    monkeypatch.setattr(quick, "COMMITTED", tmp_path / "figures")
+    monkeypatch.setenv("LALM_UTILS_CACHE", str(tmp_path / "cache"))
+    figure = (
+        "import pathlib\nfolder = pathlib.Path(FIGURES, 'trial')\nfolder.mkdir(parents=True)\n"
+        "folder.joinpath('gain.csv').write_text(f'group,value,low,high\\nall,{N_ITEMS},{N_ITEMS - 5},{N_ITEMS + 5}')"
+    )
+    path = write(tmp_path / "02_a.ipynb", figure, parameters='N_ITEMS = 300\nFIGURES = "figures"')
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells += [v4.new_markdown_cell("## Answer"), v4.new_code_cell("print('It helps.')")]
+    nbformat.write(notebook, path)
+    return tmp_path
+
+
+def headlines(folder: Path, committed: str) -> None:
+    (folder / "quick.yaml").write_text(
+        '"02": {minutes: 2, parameters: {N_ITEMS: 12}, headline: [{figure: gain, row: {group: all}}]}'
+    )
+    (folder / "figures").mkdir()
+    (folder / "figures" / "gain.csv").write_text(f"group,value,low,high\nall,{committed},0,1\n")
+
+
+@pytest.mark.parametrize("committed, covers", [("16", "yes"), ("18", "no")])
+def test_the_quick_size_is_told_beside_what_is_committed_and_writes_over_nothing(
+    committed, covers, house, capsys
+):
+    headlines(house, committed)
+    before = {path: path.read_bytes() for path in [house / "02_a.ipynb", house / "figures" / "gain.csv"]}
+    assert quick.main([]) == 0
+    assert {path: path.read_bytes() for path in before} == before
+    shown = capsys.readouterr().out
+    assert "1 notebooks into" in shown
+    assert "about 2 minutes" in shown
+    assert "1 of 1, {'N_ITEMS': 12}, about 2 min left" in shown
+    assert "It helps." in shown
+    assert shown.splitlines()[-1].split()[-1] == covers
+    assert "12.00 [7.00, 17.00]" in shown
+
+
+def test_a_notebook_without_an_entry_runs_with_its_own_parameters(house, capsys):
+    (house / "quick.yaml").write_text("{}")
+    assert quick.main(["--only", "02"]) == 0
+    shown = capsys.readouterr().out
+    assert "no time is known for 02_a.ipynb" in shown
+    assert "its own parameters" in shown
+    assert "all,300" in (house / "out" / "figures" / "02" / "trial" / "gain.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("02: {}", "quote the number"),
+        ('"02": {sizes: 3}', "give headline, minutes, parameters only"),
+        ("[1]", "write one entry for each notebook"),
+        ("{", "not readable as YAML"),
+    ],
+)
+def test_quick_settings_of_another_shape_are_refused(text, message, tmp_path):
+    (tmp_path / "quick.yaml").write_text(text)
+    with pytest.raises(NotebookError, match=message):
+        quick.settings(tmp_path / "quick.yaml")
+
+
+def test_a_headline_names_exactly_one_row(tmp_path):
+    (tmp_path / "gain.csv").write_text("group,value\nall,1\nall,2\n")
+    with pytest.raises(NotebookError, match="2 rows have"):
+        quick.row_of(tmp_path, {"figure": "gain", "row": {"group": "all"}})
+    with pytest.raises(NotebookError, match="0 rows have"):
+        quick.row_of(tmp_path, {"figure": "gain", "row": {"grup": "all"}})
+
+
+def test_the_committed_quick_settings_name_notebooks_parameters_and_rows_that_exist():
+    entries = quick.settings(execute.NOTEBOOKS / "quick.yaml")
+    for number, entry in entries.items():
+        (path,) = execute.find(execute.NOTEBOOKS, number)
+        names = execute.parameters_of(nbformat.read(path, as_version=4))
+        assert set(entry.get("parameters", {})) <= set(names)
+        for headline in entry.get("headline", []):
+            row = quick.row_of(quick.COMMITTED, headline)
+            assert row is not None
+            assert headline.get("value", "value") in row
+
+
+def test_what_was_executed_from_the_same_code_is_not_executed_again(tmp_path, monkeypatch, capsys):
+    path = write(tmp_path / "01_a.ipynb", "import time\nprint(time.time())")
+    monkeypatch.setattr(execute, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(execute, "execute", execute_here)
+    monkeypatch.setenv("LALM_UTILS_CACHE", str(tmp_path / "cache"))
+    assert execute.main(["--resume"]) == 0
+    first = path.read_bytes()
+    assert execute.main(["--resume"]) == 0
+    assert path.read_bytes() == first
+    assert "0 of 1 notebooks to execute" in capsys.readouterr().out
+    path.write_text(path.read_text().replace("N_ITEMS: int = 300", "N_ITEMS: int = 200"))
+    assert execute.main(["--resume"]) == 0
+    assert "1 of 1 notebooks to execute" in capsys.readouterr().out
+    assert path.read_bytes() != first
+
+
+def test_resuming_takes_no_other_parameters(capsys):
+    with pytest.raises(SystemExit):
+        execute.main(["--resume", "-p", "N_ITEMS", "3"])
+    assert "leave out -p and --out" in capsys.readouterr().err

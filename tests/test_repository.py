@@ -291,14 +291,15 @@ def make(tmp_path):
 
 def test_make_alone_lists_the_targets():
     listed = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("run", "test", "figures", "lint", "clean"):
+    for target in ("run", "publish", "test", "figures", "lint", "clean"):
         assert re.search(rf"^  make {target} +\w+", listed, re.MULTILINE), f"{target} has no description"
 
 
 @pytest.mark.parametrize(
     "target, module",
     [
-        ("run", "lalm_utils.cli.execute"),
+        ("run", "lalm_utils.cli.quick"),
+        ("publish", "lalm_utils.cli.execute --resume"),
         ("test", "pytest -n 2 --dist loadfile"),
         ("figures", "lalm_utils.plots.redraw"),
     ],

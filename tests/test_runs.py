@@ -57,6 +57,34 @@ def test_another_limit_of_tokens_is_asked_anew_and_the_methods_own_is_the_defaul
     assert [call["max_new_tokens"] for call in model.calls] == [32, 300]
 
 
+def test_one_failed_reply_is_shown_counted_and_left_out_of_every_run(store, four, capsys):
+    broken = scripted(q0="bell", q1=failed("TimeoutError: 60 s"), q2="rain", q3="bell")
+    plain = runs.ask(broken, four, store=store)
+    idk = runs.ask(scripted(q0="bell", q1="rain", q2="rain", q3="bell"), four, "idk", store=store)
+    before, after = runs.without_failures(plain, idk)
+    assert list(before["item"]) == list(after["item"]) == ["q0", "q2", "q3"]
+    shown = capsys.readouterr().out
+    assert "1 of 4 items" in shown
+    assert "TimeoutError: 60 s" in shown
+    with pytest.raises(outcomes.OutcomeError, match=r"1 of 4 rows failed, e\.g\. 'q1'"):
+        runs.without_failures(plain, idk, on_failure="stop")
+    with pytest.raises(ValueError, match="on_failure='ignore': it is 'leave out' or 'stop'"):
+        runs.without_failures(plain, on_failure="ignore")
+
+
+def test_runs_without_a_failure_stay_as_they_are_and_nothing_is_said(store, four, capsys):
+    plain = runs.ask(FakeModel(lambda text, sample: "bell"), four, store=store)
+    (same,) = runs.without_failures(plain, on_failure="stop")
+    assert same is plain
+    assert capsys.readouterr().out == ""
+
+
+def test_no_item_left_is_an_error(store, four):
+    plain = runs.ask(FakeModel(lambda text, sample: failed("no server")), four, store=store)
+    with pytest.raises(outcomes.OutcomeError, match=r"no item is left: 4 failed, e\.g\. 'no server'"):
+        runs.without_failures(plain)
+
+
 def test_a_run_is_the_outcome_table_of_its_replies(store, four):
     model = scripted(q0="bell", q1="(A)", q2="I don't know", q3="something else entirely")
     table = runs.ask(model, four, store=store, seed=7)

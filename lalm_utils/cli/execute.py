@@ -1,4 +1,4 @@
-"""Execute notebooks in place: `python -m lalm_utils.cli.execute [--only 02] [-p NAME VALUE] [--out DIR]`.
+"""Execute notebooks in place: `python -m lalm_utils.cli.execute [--only 02] [-p NAME VALUE] [--out DIR] [--resume]`.
 
 In: notebooks/[0-9]*.ipynb, in order. Out: the same files with fresh outputs, free of what differs between
 runs and machines: timings, absolute paths, the way streams were cut. A notebook that fails
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import hashlib
 import re
 import sys
 import time
@@ -21,6 +22,8 @@ import papermill
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillException
+
+from lalm_utils.cache import cache_dir
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
@@ -92,6 +95,21 @@ def execute(path: Path, *, parameters: Mapping[str, Any] | None = None, out: Pat
     return time.monotonic() - start
 
 
+def state(path: Path) -> str:
+    """A hash of the notebook at `path` as it stands, of the package's code, and of the embedded weights' files."""
+    package = ROOT / "lalm_utils"
+    files = sorted([*package.rglob("*.py"), *(package / "mini" / "weights").rglob("*.*")])
+    digest = hashlib.sha256()
+    for file in [path, *files]:
+        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _finished() -> Path:
+    """The folder of empty files called after the states of notebooks that were executed whole, in the user's cache."""
+    return cache_dir() / "executed"
+
+
 def normalise(notebook: NotebookNode) -> NotebookNode:
     """The notebook without what differs between two runs or two machines. `notebook` itself is changed."""
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
@@ -157,16 +175,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE")
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write there instead of in place")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="skip what was executed from the same code and weights, in place",
+    )
     args = parser.parse_args(arguments)
+    if args.resume and (args.parameters or args.out):
+        parser.error("--resume executes in place with the notebooks' own parameters: leave out -p and --out")
     parameters = {name: _value(value) for name, value in args.parameters}
     total = 0.0
     try:
-        for path in find(NOTEBOOKS, args.only):
+        paths = find(NOTEBOOKS, args.only)
+        if args.resume:
+            waiting = [path for path in paths if not (_finished() / state(path)).exists()]
+            print(
+                f"{len(waiting)} of {len(paths)} notebooks to execute at full size, in place: hours on 2 cores. "
+                "Stop at any time: replies are kept, and what is finished is not executed again."
+            )
+            paths = waiting
+        for path in paths:
             out = path if args.out is None else args.out / path.name
             out.parent.mkdir(parents=True, exist_ok=True)
             print(f"{path.name}: executing", flush=True)
             seconds = execute(path, parameters=parameters, out=out)
             total += seconds
+            if out == path and not parameters:
+                _finished().mkdir(parents=True, exist_ok=True)
+                (_finished() / state(path)).touch()
             print(f"{path.name}: {seconds / 60:.1f} min", flush=True)
     except NotebookError as error:
         print(error, file=sys.stderr)
