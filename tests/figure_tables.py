@@ -180,13 +180,21 @@ def risks() -> pd.DataFrame:
     return frame("model group source coverage value low high n", rows, benchmark="mini", seed=0)
 
 
+def trust() -> pd.DataFrame:
+    metrics = {"withheld, rightly": 0.6, "withheld, wrongly": 0.2, "J of withholding": 0.4}
+    rows = [(axis, way, metric, value, value - 0.2, value + 0.2, 120)
+            for axis in ("hallucination", "safety") for way in ("plain", "IDK prompt")
+            for metric, value in metrics.items()]  # fmt: skip
+    return frame("axis way metric value low high n", rows)
+
+
 EXAMPLES = {
     "baseline_accuracy": accuracies, "idk_flows": flows, "idk_gain": gains, "unanswerable": refusals,
     "methods_compared": lambda: by_metric("method"), "agent_ablations": ablations, "chain_length": chains,
     "agent_routing": routing, "paper_side_by_side": side_by_side, "quadrants": quadrants,
     "idk_share_by_k": shares, "sft_curve": curves, "lora_scale": scales, "sft_by_k": rules,
     "speed_ratio": speeds, "transfer_matrix": matrices, "transfer_control": controls,
-    "real_models_gain": real_gains, "real_models_risk": risks,
+    "real_models_gain": real_gains, "real_models_risk": risks, "trust_axes": trust,
 }  # fmt: skip
 TABLES = {name: example() for name, example in EXAMPLES.items()}
 
@@ -198,7 +206,7 @@ NAMES = {
     "quadrants": "stage group", "idk_share_by_k": "group", "sft_curve": "adapter", "lora_scale": "metric",
     "sft_by_k": "metric", "speed_ratio": "task", "transfer_matrix": "trained_on tested_on",
     "transfer_control": "trained_on tested_on kind", "real_models_gain": "model group",
-    "real_models_risk": "model group",
+    "real_models_risk": "model group", "trust_axes": "axis way",
 }  # fmt: skip
 
 MANY = [f"method {letter}" for letter in "ABCDEFGH"]
