@@ -39,6 +39,9 @@ from lalm_utils.messages import join, short_repr
 
 MINI = "mini"
 MINI_SPLITS = ("dev", "idk", "test", "unanswerable")
+PROBES = tuple(
+    f"trust-{axis}" for axis in ("hallucination", "safety", "privacy", "fairness", "authentication")
+)
 MAX_BYTES = 200_000_000  # a question file; MMAU's 10,000 items take 6 MB
 MAX_VALUES = 4_000_000  # of it, counted by what opens, parts and ends them; MMAU's 10,000 items have 350,000
 RENAMED = {  # to MMAU's names
@@ -72,7 +75,7 @@ def load(
 ) -> list[Item]:
     """Items of "mini" or of the benchmark at a path, in the order of the file.
 
-    split: mini "dev", "idk", "test" (default) or "unanswerable"; SAKURA "single" (default) or "multi";
+    split: mini "dev", "idk", "test" (default), "unanswerable" or one of PROBES; SAKURA "single" (default) or "multi";
         in MMAU a value of its `split` field, in MMAR "test" (default: all of the file).
     n: sample that many (`sample`); None, or more than there are: all.
     need_clips: the clips of the returned items are checked by their headers. False reads questions whose
@@ -131,10 +134,10 @@ def refuse_duplicates(items: Sequence[Item], source: str | Path) -> None:
 
 def _mini_folder(split: str) -> Path:
     """The folder of a split of the embedded benchmark, a benchmark like any other once it is rendered."""
-    if split not in MINI_SPLITS:
+    if split not in (*MINI_SPLITS, *PROBES):
         raise BenchmarkError(
-            f"mini: no split {split!r}; choose one of {', '.join(MINI_SPLITS)} (train is generated on the fly by "
-            "lalm_utils.mini.benchmark.plan.plan('train', size=...))"
+            f"mini: no split {split!r}; choose one of {', '.join((*MINI_SPLITS, *PROBES))} (train is generated on the "
+            "fly by lalm_utils.mini.benchmark.plan.plan('train', size=...))"
         )
     from lalm_utils.mini import benchmark  # loads the generator's packages, for those who ask for it
 

@@ -205,6 +205,14 @@ def needs() -> pd.DataFrame:
     return frame("series part count", rows)
 
 
+def trust() -> pd.DataFrame:
+    metrics = {"withheld, rightly": 0.6, "withheld, wrongly": 0.2, "J of withholding": 0.4}
+    rows = [(axis, way, metric, value, value - 0.2, value + 0.2, 120)
+            for axis in ("hallucination", "safety") for way in ("plain", "IDK prompt")
+            for metric, value in metrics.items()]  # fmt: skip
+    return frame("axis way metric value low high n", rows)
+
+
 EXAMPLES = {
     "baseline_accuracy": accuracies, "idk_flows": flows, "idk_gain": gains, "unanswerable": refusals,
     "methods_compared": lambda: by_metric("method"), "sft_compared": lambda: by_metric("run"),
@@ -213,7 +221,7 @@ EXAMPLES = {
     "idk_share_by_k": shares, "sft_curve": curves, "lora_scale": scales, "sft_by_k": rules,
     "speed_ratio": speeds, "transfer_matrix": matrices, "transfer_control": controls,
     "real_models_gain": real_gains, "real_models_risk": risks, "chain_curves": interventions,
-    "audio_curves": spoilt_clips, "audio_needs": needs,
+    "audio_curves": spoilt_clips, "audio_needs": needs, "trust_axes": trust,
 }  # fmt: skip
 TABLES = {name: example() for name, example in EXAMPLES.items()}
 
@@ -227,7 +235,7 @@ NAMES = {
     "sft_by_k": "metric", "speed_ratio": "task", "transfer_matrix": "trained_on tested_on",
     "transfer_control": "trained_on tested_on kind", "real_models_gain": "model group",
     "real_models_risk": "model group", "chain_curves": "intervention series",
-    "audio_curves": "panel setting metric", "audio_needs": "series",
+    "audio_curves": "panel setting metric", "audio_needs": "series", "trust_axes": "axis way",
 }  # fmt: skip
 
 MANY = [f"method {letter}" for letter in "ABCDEFGH"]

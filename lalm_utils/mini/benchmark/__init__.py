@@ -4,6 +4,7 @@ In: a split's name. Out: a folder in MMAU's schema (`ensure`), or its records be
 (`planned_records`). The modules below this door make up the generator:
 
     plan            which questions a split holds, novel labels, unanswerable items
+    probes          paired probes of trust, a split for each axis
     sampling, scene what a question is made from, what a clip is made of
     tasks_*         the questions on sound, music and speech
     sounds          the everyday sounds: animals_people, objects, textures, samples, from the parts in synth

@@ -3,8 +3,7 @@
 import sys
 from pathlib import Path
 
-from lalm_utils.mini.benchmark.plan import plan
-from lalm_utils.mini.benchmark.splits import render_clips
+from lalm_utils.mini.benchmark.splits import plan, render_clips
 
 if __name__ == "__main__":
     split, folder, first, step, size = sys.argv[1:]

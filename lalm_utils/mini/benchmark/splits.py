@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from lalm_utils.cache import build_once
-from lalm_utils.mini.benchmark.plan import SIZES, PlannedItem, plan, render
+from lalm_utils.mini.benchmark import plan as questions
+from lalm_utils.mini.benchmark import probes
+from lalm_utils.mini.benchmark.plan import SIZES, PlannedItem, render
 from lalm_utils.mini.benchmark.wav import seconds_of, write_wav
 
 VERSION = "1"  # of questions and clips
@@ -27,7 +29,8 @@ PACKAGES = ("espeakng-loader", "pretty_midi", "pygame-ce", "numpy", "scipy", "so
 
 
 def ensure(split: str) -> Path:
-    """The folder of `dev` (300), `idk` (900), `test` (999) or `unanswerable` (160), every file as its manifest says.
+    """The folder of `dev` (300), `idk` (900), `test` (999), `unanswerable` (160) or a probe of trust (240 each, see
+    probes.py), every file as its manifest says.
 
     Rendered if it is missing or damaged. Raises ValueError for any other split; `train` has no fixed size and is
     sampled by `plan`.
@@ -36,7 +39,7 @@ def ensure(split: str) -> Path:
     return build_once(
         f"mini-benchmark-{generator_version()}-{split}",
         lambda folder: generate(split, folder),
-        notice=f"rendering the {SIZES[split]} clips of the embedded benchmark's {split} split, once",
+        notice=f"rendering the clips of the embedded benchmark's {split} split, once",
     )
 
 
@@ -46,11 +49,16 @@ def planned_records(split: str) -> list[dict[str, Any]]:
     return [record(item, 0.0) for item in plan(split)]
 
 
+def plan(split: str, *, size: int | None = None) -> list[PlannedItem]:
+    """The items of a split in their final order, as plan.py or probes.py makes them."""
+    return (probes if split in probes.SPLITS else questions).plan(split, size=size)
+
+
 def _check_split(split: str) -> None:
-    if split not in SIZES:
+    if split not in (*SIZES, *probes.SPLITS):
         raise ValueError(
-            f"no split {split!r}; choose one of {', '.join(SIZES)} (train is generated on the fly by "
-            "lalm_utils.mini.benchmark.plan.plan('train', size=...))"
+            f"no split {split!r}; choose one of {', '.join((*SIZES, *probes.SPLITS))} (train is generated on the "
+            "fly by lalm_utils.mini.benchmark.plan.plan('train', size=...))"
         )
 
 
@@ -86,12 +94,12 @@ def generate(split: str, folder: Path, *, workers: int | None = None, size: int 
 
 def render_clips(items: Sequence[PlannedItem], folder: Path) -> None:
     """Render these items' clips into `folder`/clips."""
-    for item in items:
-        write_wav(_clip(folder, item), render(item).samples)
+    for clip, item in {_clip(folder, item): item for item in items}.items():
+        write_wav(clip, render(item).samples)
 
 
 def _clip(folder: Path, item: PlannedItem) -> Path:
-    return folder / "clips" / f"{item.id}.wav"
+    return folder / "clips" / f"{item.seed}.wav"  # items of one seed share their clip
 
 
 def _start_worker(split: str, folder: Path, first: int, step: int, size: int) -> subprocess.Popen:
@@ -116,7 +124,7 @@ def record(item: PlannedItem, seconds: float) -> dict[str, Any]:
     spec = item.spec
     return {
         "id": item.id,
-        "audio_id": f"./clips/{item.id}.wav",
+        "audio_id": f"./clips/{item.seed}.wav",
         "question": spec.question,
         "choices": list(spec.options),
         "answer": None if item.reason else spec.options[spec.gold],
