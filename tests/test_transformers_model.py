@@ -268,6 +268,13 @@ def test_scoring_a_prompt_without_options_is_refused(model):
         model.option_logprobs([ask("What is it ?")])
 
 
+def test_the_state_before_the_output_layer_gives_the_first_tokens_logits(model):
+    asked = [ask("What is it ?"), ask("Who ?")]
+    states, logits = model.last_hidden_states(asked), model.first_logits(asked)
+    head = model.model.get_output_embeddings().weight.detach().float().numpy()
+    np.testing.assert_allclose(states @ head.T, logits, atol=1e-3)
+
+
 def test_the_generic_engine_gives_the_same_replies_and_scores(model, folder, prompts):
     other = generic(load_model(folder, dtype="float32", check=False))
     assert isinstance(model.engine, PrefixSharingEngine)

@@ -242,6 +242,37 @@ class TransformersModel:
             for prompt, score in zip(prompts, scores)
         ]
 
+    def first_logits(self, prompts: Sequence[Prompt]) -> np.ndarray:
+        """(n, vocabulary): float32 logits of each reply's first token. ModelError for a prompt that failed."""
+        return self._per_prompt(prompts, lambda batch: list(self.engine.first_logits(batch).cpu().numpy()))
+
+    def last_hidden_states(self, prompts: Sequence[Prompt]) -> np.ndarray:
+        """(n, d_model): what the output layer reads to give each reply's first token, float32; ModelError as above."""
+
+        plain = (
+            self.with_generic_engine()
+        )  # the other engine's head may be a copy of the layer that is watched
+
+        def work(batch: Sequence[ModelInput]) -> list[np.ndarray]:
+            return [plain._before_output(prompt) for prompt in batch]
+
+        return self._per_prompt(prompts, work)
+
+    def _before_output(self, prompt: ModelInput) -> np.ndarray:
+        seen: list[torch.Tensor] = []
+        layer = self.model.get_output_embeddings()
+        with layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
+            self.engine.first_logits([prompt])
+        return seen[-1][0, -1].float().cpu().numpy()
+
+    def _per_prompt(
+        self, prompts: Sequence[Prompt], work: Callable[[Sequence[ModelInput]], Sequence[R]]
+    ) -> np.ndarray:
+        results = self._in_batches(prompts, work)
+        if failure := next((result for result in results if isinstance(result, Failure)), None):
+            raise ModelError(f"{self.name}: a prompt failed ({failure.error}); leave it out")
+        return np.stack(results)
+
     def _generate(self, batch: Sequence[ModelInput], decoding: Decoding) -> list[list[Reply]]:
         sequences = self.engine.generate(batch, decoding, batch_size=self.batch_size)
         return [[self._reply(prompt, s) for s in samples] for prompt, samples in zip(batch, sequences)]

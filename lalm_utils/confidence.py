@@ -1,0 +1,287 @@
+"""How sure a model is of its answer: a score per question, one function each, by what the model can give.
+
+In: a loaded model and items. Out: floats (n,), higher being surer; `risk_coverage` measures them. They judge the most
+probable option (`likelihoods`), as a model answers that may not decline.
+
+| score | range | forward passes a question | needs | source |
+|---|---|---|---|---|
+| `top`, `margin`, `entropy` | [0, 1], [0, 1], [-log n, 0] | 1 prompt for all | option_logprobs | 2609.28879 |
+| `top` over `rotated` items | [0, 1] | n prompts | option_logprobs | 2609.28879 |
+| `first_token_entropy` | [-1, 0] | 1 | first_logits | 2609.28879 (H_all) |
+| `agreement`, `semantic_entropy` | [0, 1], [-log N, 0] | N replies | generate | 2508.05544; 2302.09664 |
+| `p_true`, `p_idk` | [0, 1] | 1 more | option_logprobs | 2207.05221; this package |
+| `stated` | [0, 1] | 1 short reply | generate | 2205.14334 |
+| `contrast` | real (nats) | 1 more | option_logprobs | 2609.28879 (Sup) |
+| `clip_agreement` | [0, 1] | 1 a changed clip | option_logprobs | 2510.04584 |
+| `Logistic` | [0, 1] | 0 more | last_hidden_states or other scores; graded answers | 2304.13734 |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import optimize, special
+
+from lalm_utils import outcomes, prompts, runs
+from lalm_utils.audio import read_clip, write_clip
+from lalm_utils.cache import cache_dir
+from lalm_utils.items import Item
+from lalm_utils.models import Model, ModelError, Prompt, Turn
+from lalm_utils.store import Store
+
+__all__ = [
+    "Logistic", "agreement", "clip_agreement", "contrast", "entropy", "first_token_entropy", "hidden_states",
+    "likelihoods", "margin", "noisy", "p_idk", "p_true", "probabilities", "rotated", "samples", "semantic_entropy",
+    "stated", "top",
+]  # fmt: skip
+P_TRUE = "Proposed answer: {answer}\nIs the proposed answer right? Reply with yes or no."
+STATED = "Proposed answer: {answer}\nHow likely is it right, in percent? Reply with a number from 0 to 100."
+Scores = Sequence[np.ndarray]
+
+
+def likelihoods(
+    model: Model, items: Sequence[Item], method: str = "plain", *, audio: bool = True
+) -> list[np.ndarray]:
+    """Each option's log-likelihood as the whole reply, in nats, (n_options,) per item.
+
+    ModelError where a prompt failed.
+    """
+    asked = [prompts.render(item, method, audio=audio) for item in items]
+    return _scored(model, asked, items)
+
+
+def _scored(model: Model, asked: Sequence[Prompt], items: Sequence[Item]) -> list[np.ndarray]:
+    found = model.option_logprobs(asked)
+    for item, each in zip(items, found, strict=True):
+        if np.isnan(each).any():
+            raise ModelError(
+                f"{model.name} gave no likelihood for item {item.id!r}: check its clip, or leave it out"
+            )
+    return found
+
+
+def probabilities(logprobs: Scores, *, lengths: Scores | None = None) -> list[np.ndarray]:
+    """Likelihoods normalised over the options; with `lengths` (tokens or characters of each), per unit of length."""
+    if lengths is not None:
+        logprobs = [each / np.maximum(size, 1) for each, size in zip(logprobs, lengths, strict=True)]
+    return [special.softmax(each) for each in logprobs]
+
+
+def top(p: Scores) -> np.ndarray:
+    """The largest option's probability, in [1/n_options, 1]."""
+    return np.array([each.max() for each in p])
+
+
+def margin(p: Scores) -> np.ndarray:
+    """The largest less the second largest probability, in [0, 1]; 1 for a single option."""
+    return np.array([np.sort(np.append(each, 0))[::-1][:2] @ (1, -1) for each in p])
+
+
+def entropy(p: Scores) -> np.ndarray:
+    """Minus the entropy over the options in nats, in [-log n_options, 0]."""
+    return -np.array([special.entr(each).sum() for each in p])
+
+
+def rotated(model: Model, items: Sequence[Item], method: str = "plain") -> list[np.ndarray]:
+    """Probabilities averaged over all rotations of the options, each option once in each position.
+
+    One prompt for each option. Items with fewer options are asked in fewer orders.
+    """
+    total = [np.zeros(len(item.options)) for item in items]
+    for shift in range(max(len(item.options) for item in items)):
+        chosen = [i for i, item in enumerate(items) if shift < len(item.options)]
+        orders = [np.roll(np.arange(len(items[i].options)), shift) for i in chosen]
+        asked = [
+            prompts.render(
+                replace(
+                    items[i], options=tuple(items[i].options[j] for j in order), gold=_moved(items[i], order)
+                ),
+                method,
+            )
+            for i, order in zip(chosen, orders)
+        ]
+        for i, order, each in zip(chosen, orders, _scored(model, asked, [items[i] for i in chosen])):
+            total[i][order] += special.softmax(each) / len(order)
+    return total
+
+
+def _moved(item: Item, order: np.ndarray) -> int | None:
+    return None if item.gold is None else int(np.flatnonzero(order == item.gold)[0])
+
+
+def first_token_entropy(model: Any, items: Sequence[Item], method: str = "plain") -> np.ndarray:
+    """Minus the entropy of the reply's first token over the whole vocabulary, divided by log of its size, in [-1, 0].
+
+    ModelError for a model without logits, such as a server: use `entropy` there.
+    """
+    _refuse_server(model, "first_logits", "entropy")
+    logits = model.first_logits([prompts.render(item, method) for item in items])
+    logp = special.log_softmax(np.asarray(logits, float), axis=1)
+    return (np.exp(logp) * logp).sum(1) / np.log(logp.shape[1])
+
+
+def _refuse_server(model: Any, name: str, instead: str) -> None:
+    if not hasattr(model, name):
+        raise ModelError(
+            f"{model.name} ({type(model).__name__}) has no {name}: only a model loaded here shows its inside. Use "
+            f"{instead}, or load the weights with load_model(folder or hub id)"
+        )
+
+
+# ---- from sampled replies
+
+
+def samples(
+    model: Model, items: Sequence[Item], *, store: Store, n: int = 5, temperature: float = 1.0, seed: int = 0
+) -> np.ndarray:
+    """Choices read from n sampled replies, ints (n_items, n); -1 for a refusal, -2 for what cannot be read."""
+    asked = [prompts.render(item, "plain") for item in items]
+    settings = {"temperature": temperature, "max_new_tokens": runs.MAX_NEW_TOKENS["plain"], "seed": seed}
+    found = np.full((len(items), n), -2)
+    for i, (item, replies) in enumerate(zip(items, store.ask(model, asked, n=n, **settings))):
+        for j, reply in enumerate(replies):
+            graded = outcomes.grade(item, reply)
+            if graded.choice is not None:
+                found[i, j] = graded.choice
+            elif graded.outcome == outcomes.Outcome.REFUSED:
+                found[i, j] = -1
+    return found
+
+
+def agreement(drawn: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """The share of samples (n_items, N) that agree with the answer (n_items,), in [0, 1], in steps of 1/N."""
+    return (drawn == np.asarray(answers)[:, None]).mean(1)
+
+
+def semantic_entropy(drawn: np.ndarray) -> np.ndarray:
+    """Minus the entropy in nats of what N samples mean, in [-log N, 0]: the discrete form, clusters being choices.
+
+    Refusals are a cluster; each unreadable reply is one of its own, since nothing says that two mean the same.
+    """
+    found = []
+    for row in drawn:
+        sizes = [*np.unique(row[row != -2], return_counts=True)[1], *[1] * int((row == -2).sum())]
+        found.append(-special.entr(np.array(sizes) / len(row)).sum())
+    return np.array(found)
+
+
+# ---- from further questions
+
+
+def p_true(model: Model, items: Sequence[Item], answers: Sequence[int]) -> np.ndarray:
+    """P(yes) against no, when the model is asked whether its own answer is right, in [0, 1]."""
+    found = _scored(
+        model, [_about(*each, P_TRUE, ("yes", "no")) for each in zip(items, answers, strict=True)], items
+    )
+    return np.array([special.softmax(each)[0] for each in found])
+
+
+def p_idk(model: Model, items: Sequence[Item], method: str = "idk") -> np.ndarray:
+    """1 - P(IDK) against the options under a prompt that permits to decline, in [0, 1]."""
+    asked = [prompts.render(item, method) for item in items]
+    asked = [replace(prompt, options=(*prompt.options, "IDK")) for prompt in asked]
+    return np.array([1 - special.softmax(each)[-1] for each in _scored(model, asked, items)])
+
+
+def stated(model: Model, items: Sequence[Item], answers: Sequence[int], *, store: Store) -> np.ndarray:
+    """The confidence that the model states in words, in [0, 1]; 0 where its reply has no number from 0 to 100."""
+    asked = [_about(*each, STATED) for each in zip(items, answers, strict=True)]
+    found = []
+    for (reply,) in store.ask(model, asked, max_new_tokens=8):
+        number = re.search(r"(?<![\d.])(\d{1,3}(?:\.\d+)?)(?![\d.]*\d)", reply.text)
+        value = float(number.group(1)) if number else -1.0
+        found.append(value / 100 if 0 <= value <= 100 else 0.0)
+    return np.array(found)
+
+
+def _about(item: Item, answer: int, text: str, options: tuple[str, ...] = ()) -> Prompt:
+    question = prompts.OPTIONS.format(question=item.question, options=prompts.listing(item.options))
+    text = question + text.format(answer=item.options[answer])
+    return Prompt(turns=(Turn(role="user", text=text, clips=(item.clip,)),), options=options)
+
+
+def contrast(heard: Scores, unheard: Scores) -> np.ndarray:
+    """How many nats the clip adds to the answer: its log-probability with it less that without it (or with silence).
+
+    heard, unheard : `likelihoods` of the same items. Real; 0 where the clip changes nothing.
+    """
+    pairs = zip(heard, unheard, strict=True)
+    return np.array([(special.log_softmax(a) - special.log_softmax(b))[a.argmax()] for a, b in pairs])
+
+
+def noisy(items: Sequence[Item], *, snr: float = 10.0, seed: int = 0) -> list[Item]:
+    """The same questions with white noise added to the clips, `snr` dB below them; kept in the user's cache."""
+    folder = cache_dir() / "noisy"
+    folder.mkdir(parents=True, exist_ok=True)
+    return runs.with_clips(items, [_noisy(item.clip, folder, snr, seed) for item in items])
+
+
+def _noisy(path: Path, folder: Path, snr: float, seed: int) -> Path:
+    clip = read_clip(path)
+    out = folder / f"{clip.sha256[:24]}-{snr:g}dB-{seed}.wav"
+    if not out.exists():
+        rng = np.random.default_rng([seed, int(clip.sha256[:8], 16)])
+        noise = rng.standard_normal(len(clip.samples)).astype(np.float32)
+        loudness = np.sqrt(np.mean(clip.samples**2)) * 10 ** (-snr / 20)
+        write_clip(out, np.clip(clip.samples + loudness * noise, -1, 1))
+    return out
+
+
+def clip_agreement(heard: Scores, changed: Sequence[Scores]) -> np.ndarray:
+    """The mean probability of the answer over changed clips (`likelihoods` of each, such as of `noisy`), in [0, 1]."""
+    return np.mean(
+        [[special.softmax(b)[a.argmax()] for a, b in zip(heard, each, strict=True)] for each in changed], 0
+    )
+
+
+# ---- learnt from a calibration set
+
+
+def hidden_states(model: Any, items: Sequence[Item], method: str = "plain") -> np.ndarray:
+    """The last layer's state before the reply's first token, floats (n, d_model). ModelError for a server."""
+    _refuse_server(model, "last_hidden_states", "option_logprobs")
+    return np.asarray(model.last_hidden_states([prompts.render(item, method) for item in items]), float)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logistic:
+    """A logistic regression: a linear probe on hidden states, or a combination of other scores."""
+
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray  # (n_features + 1,), the intercept last
+
+    @classmethod
+    def fit(cls, features: np.ndarray, right: np.ndarray, *, penalty: float = 1.0) -> Logistic:
+        """Fit on (n, n_features) and whether each answer is right; penalty: L2, in units of one answer's loss.
+
+        Features are standardised by their own mean and deviation. ValueError unless both right and wrong occur.
+        """
+        x, y = np.asarray(features, float), np.asarray(right, float)
+        if not np.isfinite(x).all() or len(x) != len(y) or len(np.unique(y)) < 2:
+            raise ValueError(
+                f"{x.shape} features for {len(y)} answers: finite ones, with right and wrong answers, are needed"
+            )
+        mean, scale = x.mean(0), np.where(x.std(0) > 0, x.std(0), 1)
+        x, sign = np.column_stack([(x - mean) / scale, np.ones(len(x))]), 2 * y - 1
+        free = np.append(np.ones(x.shape[1] - 1), 0)  # the intercept is not held back
+
+        def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+            z = sign * (x @ w)
+            slope = -(sign * special.expit(-z)) @ x + penalty * free * w
+            return np.logaddexp(0, -z).sum() + penalty * (free * w) @ w / 2, slope
+
+        found = optimize.minimize(
+            loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 2000}
+        )
+        return cls(mean=mean, scale=scale, weights=found.x)
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """The probability that each answer is right, (n,)."""
+        x = (np.asarray(features, float) - self.mean) / self.scale
+        return special.expit(x @ self.weights[:-1] + self.weights[-1])

@@ -1,0 +1,141 @@
+"""Scores of confidence on a model whose likelihoods and replies are known: cases worked by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_model import FakeModel
+
+from lalm_utils import confidence
+from lalm_utils.items import Item
+from lalm_utils.models import ModelError
+from lalm_utils.store import Store
+
+OPTIONS = ("bell", "rain", "wind", "horn")
+
+
+class Scorer(FakeModel):
+    """Prefers the first option by position, and "rain" by content; `logits` and states are of the same questions."""
+
+    def option_logprobs(self, prompts):
+        self.scored = prompts
+        return [
+            np.array([float(o == "rain") + 0.5 * (i == 0) for i, o in enumerate(p.options)]) for p in prompts
+        ]
+
+    def first_logits(self, prompts):
+        return np.array([[0.0, 0.0, 0.0, 0.0], [100.0, 0.0, 0.0, 0.0]])[: len(prompts)]
+
+    def last_hidden_states(self, prompts):
+        return np.ones((len(prompts), 3), np.float32)
+
+
+def item(number: int = 0, options: tuple[str, ...] = OPTIONS) -> Item:
+    return Item(
+        id=f"i{number}", clip=Path("clip.wav"), question="What is it?", options=options, gold=1, modality="sound",
+        benchmark="none", split="test",
+    )  # fmt: skip
+
+
+def test_scores_of_probabilities_by_hand():
+    p = confidence.probabilities([np.log([0.5, 0.25, 0.25]), np.log([0.9, 0.1])])
+    assert confidence.top(p) == pytest.approx([0.5, 0.9])
+    assert confidence.margin(p) == pytest.approx([0.25, 0.8])
+    assert confidence.entropy(p)[0] == pytest.approx(0.5 * math.log(0.5) + 0.5 * math.log(0.25))
+
+
+def test_length_normalisation_may_prefer_another_option():
+    logprobs, sizes = [np.array([-2.0, -3.0])], [np.array([1, 3])]
+    assert [p.argmax() for p in confidence.probabilities(logprobs)] == [0]
+    assert [p.argmax() for p in confidence.probabilities(logprobs, lengths=sizes)] == [1]
+
+
+def test_rotation_averages_the_positions_out():
+    (p,) = confidence.rotated(Scorer(), [item()])
+    assert p.sum() == pytest.approx(1)
+    assert p[[0, 2, 3]] == pytest.approx([p[0]] * 3)  # the first position's advantage is gone
+    assert p.argmax() == 1
+
+
+def test_items_of_few_options_are_rotated_less():
+    few, many = confidence.rotated(Scorer(), [item(0, ("bell", "rain")), item(1)])
+    assert (few.sum(), many.sum()) == pytest.approx((1, 1))
+
+
+def test_first_token_entropy_runs_from_uniform_to_sure():
+    assert confidence.first_token_entropy(Scorer(), [item(), item(1)]) == pytest.approx([-1, 0])
+
+
+@pytest.mark.parametrize("score", [confidence.first_token_entropy, confidence.hidden_states])
+def test_a_model_without_an_inside_is_refused(score):
+    with pytest.raises(ModelError, match=r"fake \(FakeModel\) has no .*load the weights with load_model"):
+        score(FakeModel(), [item()])
+
+
+def test_samples_agreement_and_semantic_entropy(tmp_path):
+    replies = ["rain", "Answer: rain", "bell", "IDK", "??"]
+    model = FakeModel(lambda text, sample: replies[sample])
+    with Store(tmp_path / "s.sqlite") as store:
+        item_ = item()
+        clip = tmp_path / "clip.wav"
+        clip.write_bytes(b"a clip that the fake model does not hear")
+        (drawn,) = confidence.samples(model, [Item(**{**vars(item_), "clip": clip})], store=store, n=5)
+    assert drawn.tolist() == [1, 1, 0, -1, -2]
+    assert confidence.agreement(drawn[None], [1]) == pytest.approx([2 / 5])
+    # clusters of 2, 1, 1 and 1
+    assert confidence.semantic_entropy(drawn[None]) == pytest.approx(
+        [0.4 * math.log(0.4) + 0.6 * math.log(0.2)]
+    )
+    assert confidence.semantic_entropy(np.full((1, 4), -2)) == pytest.approx([-math.log(4)])
+
+
+def test_p_true_shows_the_answer_and_p_idk_adds_an_option():
+    model = Scorer()
+    assert confidence.p_true(model, [item()], [3]) == pytest.approx([1 / (1 + math.exp(-0.5))])
+    assert "Proposed answer: horn" in model.scored[0].turns[-1].text
+    (sure,) = confidence.p_idk(model, [item()])
+    assert model.scored[0].options == (*OPTIONS, "IDK")
+    assert sure == pytest.approx(1 - 1 / (math.exp(0.5) + math.e + 3))
+
+
+@pytest.mark.parametrize(
+    "reply, value",
+    [("85", 0.85), ("85 %", 0.85), ("I say 7.5%.", 0.075), ("very", 0), ("400", 0), ("100", 1)],
+)
+def test_a_stated_confidence_is_read_or_zero(reply, value, tmp_path):
+    clip = tmp_path / "clip.wav"
+    clip.write_bytes(b"not heard")
+    with Store(tmp_path / "s.sqlite") as store:
+        asked = [Item(**{**vars(item()), "clip": clip})]
+        assert confidence.stated(FakeModel(lambda *_: reply), asked, [0], store=store) == pytest.approx(
+            [value]
+        )
+
+
+def test_contrast_and_agreement_under_changed_clips():
+    heard, unheard = [np.log([0.8, 0.2])], [np.log([0.4, 0.6])]
+    assert confidence.contrast(heard, unheard) == pytest.approx([math.log(2)])
+    assert confidence.contrast(heard, heard) == pytest.approx([0])
+    assert confidence.clip_agreement(heard, [heard, unheard]) == pytest.approx([0.6])
+
+
+def test_a_failed_prompt_is_named():
+    model = Scorer()
+    model.option_logprobs = lambda asked: [np.full(4, np.nan)] * len(asked)
+    with pytest.raises(ModelError, match="no likelihood for item 'i0'"):
+        confidence.likelihoods(model, [item()])
+
+
+def test_a_logistic_regression_is_scikit_learns():
+    linear = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 3))
+    y = (x @ [1, -2, 0] + rng.normal(size=200) > 0.3).astype(int)
+    theirs = linear.LogisticRegression(C=1.0, tol=1e-8).fit((x - x.mean(0)) / x.std(0), y)
+    expected = theirs.predict_proba((x - x.mean(0)) / x.std(0))[:, 1]
+    assert confidence.Logistic.fit(x, y).predict(x) == pytest.approx(expected, abs=1e-3)
+    with pytest.raises(ValueError, match="right and wrong answers"):
+        confidence.Logistic.fit(x, np.ones(200))
