@@ -230,11 +230,11 @@ def trust_axes(table: pd.DataFrame) -> Figure:
     n = table.groupby("category")["n"].max()
     fig, (axes,) = drawing.sheet(
         "Does learning to decline help trust, or move the harm?",
-        f"Condition on, 95 % intervals by quad · {n.sum():,.0f} pairs{drawing.run_label(table)}",
+        f"Condition on, 95 % intervals by quad · {n.sum():,.0f} pairs of questions{drawing.run_label(table)}",
         height=1.7 + 0.22 * len(axes_of_trust) * len(ways), columns=len(metrics), sharey=True,
     )  # fmt: skip
     for ax, metric in zip(axes, metrics):
-        drawing.category_axis(ax, [f"{label(name)}\nn = {n[name]:.0f}" for name in axes_of_trust])
+        drawing.category_axis(ax, [f"{label(name, at_most=20)}\nn = {n[name]:.0f}" for name in axes_of_trust])
         ends = (-1.05, 1.05) if metric.startswith("J") else (-0.04, 1.04)
         ax.set(
             xlim=ends,
@@ -244,7 +244,7 @@ def trust_axes(table: pd.DataFrame) -> Figure:
         ax.axvline(0, color=drawing.GREY, linewidth=0.8, zorder=0)
         ax.set_title(label(metric), fontsize=9.5)
         ax.grid(axis="x")
-    drawing.legend(fig, ways)
+    drawing.legend(fig, [label(name, at_most=90) for name in ways])
     return fig
 
 
