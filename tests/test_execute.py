@@ -220,6 +220,23 @@ def test_the_quick_size_is_told_beside_what_is_committed_and_writes_over_nothing
     assert "12.00 [7.00, 17.00]" in shown
 
 
+def test_a_notebook_that_fails_is_told_at_the_end_and_the_others_are_executed(house, capsys, monkeypatch):
+    headlines(house, "16")
+    write(house / "01_b.ipynb", "1", parameters='FIGURES = "figures"')
+
+    def fail_first(path, **arguments):
+        if path.name == "01_b.ipynb":
+            raise NotebookError("01_b.ipynb failed; the file is as it was.")
+        return execute_here(path, **arguments)
+
+    monkeypatch.setattr(execute, "execute", fail_first)
+    assert quick.main([]) == 1
+    shown = capsys.readouterr()
+    assert "01_b.ipynb failed; the file is as it was." in shown.err
+    assert "01_b.ipynb: failed, see below" in shown.out
+    assert "12.00 [7.00, 17.00]" in shown.out
+
+
 def test_a_notebook_without_an_entry_runs_with_its_own_parameters(house, capsys):
     (house / "quick.yaml").write_text("{}")
     assert quick.main(["--only", "02"]) == 0

@@ -107,18 +107,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         paths = execute.find(execute.NOTEBOOKS, args.only)
         entries = settings(execute.NOTEBOOKS / "quick.yaml")
-        lines, records = _run(paths, entries)
     except NotebookError as error:
         print(error, file=sys.stderr)
         return 1
+    lines, records, errors = _run(paths, entries)
     print("\n".join(lines))
     if records:
         print("\n" + pd.DataFrame(records).fillna("").to_string(index=False))
-    return 0
+    print("\n".join(errors), file=sys.stderr)
+    return 1 if errors else 0
 
 
-def _run(paths: Sequence[Path], entries: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[dict]]:
-    """Execute the notebooks in order, saying the time left; the closing lines and the records of coverage."""
+def _run(
+    paths: Sequence[Path], entries: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[str], list[dict], list[str]]:
+    """Execute the notebooks in order, saying the time left: the closing lines, the records of coverage and the errors.
+
+    A notebook that fails is told at the end; the others are executed all the same.
+    """
     cost = {path: float(entries.get(path.name[:2], {}).get("minutes", 0)) for path in paths}
     unknown = [path.name for path in paths if not cost[path]]
     print(
@@ -126,7 +132,7 @@ def _run(paths: Sequence[Path], entries: Mapping[str, Mapping[str, Any]]) -> tup
     )
     if unknown:
         print(f"no time is known for {', '.join(unknown)}")
-    lines, records, start = [], [], time.monotonic()
+    lines, records, errors, start = [], [], [], time.monotonic()
     for number, path in enumerate(paths):
         entry, left = entries.get(path.name[:2], {}), sum(cost[other] for other in paths[number:])
         sizes = entry.get("parameters") or "its own parameters"
@@ -134,10 +140,15 @@ def _run(paths: Sequence[Path], entries: Mapping[str, Mapping[str, Any]]) -> tup
         figures, copy = OUT / "figures" / path.name[:2], OUT / path.name
         copy.parent.mkdir(parents=True, exist_ok=True)
         parameters = {"FIGURES": str(figures), **(entry.get("parameters") or {})}
-        minutes = execute.execute(path, parameters=parameters, out=copy) / 60
+        try:
+            minutes = execute.execute(path, parameters=parameters, out=copy) / 60
+            records += coverage(path.name[:2], entry.get("headline") or [], figures, COMMITTED)
+        except NotebookError as error:
+            errors.append(str(error))
+            lines.append(f"\n{path.name}: failed, see below")
+            continue
         lines += [f"\n{path.name}: {minutes:.1f} min", answer(copy).rstrip()]
-        records += coverage(path.name[:2], entry.get("headline") or [], figures, COMMITTED)
-    return [*lines, f"\nall: {(time.monotonic() - start) / 60:.1f} min"], records
+    return [*lines, f"\nall: {(time.monotonic() - start) / 60:.1f} min"], records, errors
 
 
 if __name__ == "__main__":
