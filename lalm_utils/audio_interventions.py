@@ -27,7 +27,7 @@ def power(samples: Samples) -> float:
     return float(np.mean(np.square(samples, dtype=np.float64)))
 
 
-def white_noise(samples: Samples, snr_db: float, *, seed: int = 0) -> Samples:
+def white_noise(samples: Samples, snr_db: float, *, seed: int | np.random.Generator = 0) -> Samples:
     """White noise added at a signal-to-noise ratio in dB; infinity adds none. ValueError for a silent clip."""
     if np.isposinf(snr_db):
         return samples

@@ -21,22 +21,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import optimize, special
 
 from lalm_utils import outcomes, prompts, runs
-from lalm_utils.audio import read_clip, write_clip
-from lalm_utils.cache import cache_dir
 from lalm_utils.items import Item
 from lalm_utils.models import Model, ModelError, Prompt, Turn
 from lalm_utils.store import Store
 
 __all__ = [
     "Logistic", "agreement", "clip_agreement", "contrast", "entropy", "first_token_entropy", "hidden_states",
-    "likelihoods", "margin", "noisy", "p_idk", "p_true", "probabilities", "rotated", "samples", "semantic_entropy",
+    "likelihoods", "margin", "p_idk", "p_true", "probabilities", "rotated", "samples", "semantic_entropy",
     "stated", "top",
 ]  # fmt: skip
 P_TRUE = "Proposed answer: {answer}\nIs the proposed answer right? Reply with yes or no."
@@ -214,26 +211,10 @@ def contrast(heard: Scores, unheard: Scores) -> np.ndarray:
     return np.array([(special.log_softmax(a) - special.log_softmax(b))[a.argmax()] for a, b in pairs])
 
 
-def noisy(items: Sequence[Item], *, snr: float = 10.0, seed: int = 0) -> list[Item]:
-    """The same questions with white noise added to the clips, `snr` dB below them; kept in the user's cache."""
-    folder = cache_dir() / "noisy"
-    folder.mkdir(parents=True, exist_ok=True)
-    return runs.with_clips(items, [_noisy(item.clip, folder, snr, seed) for item in items])
-
-
-def _noisy(path: Path, folder: Path, snr: float, seed: int) -> Path:
-    clip = read_clip(path)
-    out = folder / f"{clip.sha256[:24]}-{snr:g}dB-{seed}.wav"
-    if not out.exists():
-        rng = np.random.default_rng([seed, int(clip.sha256[:8], 16)])
-        noise = rng.standard_normal(len(clip.samples)).astype(np.float32)
-        loudness = np.sqrt(np.mean(clip.samples**2)) * 10 ** (-snr / 20)
-        write_clip(out, np.clip(clip.samples + loudness * noise, -1, 1))
-    return out
-
-
 def clip_agreement(heard: Scores, changed: Sequence[Scores]) -> np.ndarray:
-    """The mean probability of the answer over changed clips (`likelihoods` of each, such as of `noisy`), in [0, 1]."""
+    """The mean probability of the answer over changed clips (`likelihoods` of each), in [0, 1]. Such
+    clips are made by `audio_interventions.with_audio`, with `white_noise` for one.
+    """
     return np.mean(
         [[special.softmax(b)[a.argmax()] for a, b in zip(heard, each, strict=True)] for each in changed], 0
     )

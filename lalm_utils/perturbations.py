@@ -16,6 +16,7 @@ import soxr
 from scipy import signal
 
 from lalm_utils.audio import RATE, read_clip, write_clip
+from lalm_utils.audio_interventions import white_noise
 from lalm_utils.cache import cache_dir
 from lalm_utils.items import Item
 
@@ -53,9 +54,7 @@ def perturb(samples: np.ndarray, kind: str, strength: int, *, seed: int = 0) -> 
 
 
 def _noise(samples: np.ndarray, snr_db: float, rng: np.random.Generator) -> np.ndarray:
-    """White noise; the level of the clip is its root mean square over all of it."""
-    rms = np.sqrt(np.mean(np.square(samples)))
-    return samples + rng.standard_normal(len(samples)) * rms * 10 ** (-snr_db / 20)
+    return white_noise(samples, snr_db, seed=rng)
 
 
 def _reverberation(samples: np.ndarray, decay: float, rng: np.random.Generator) -> np.ndarray:
