@@ -235,11 +235,11 @@ def trust_axes(table: pd.DataFrame) -> Figure:
     )  # fmt: skip
     for ax, metric in zip(axes, metrics):
         drawing.category_axis(ax, [f"{label(name, at_most=20)}\nn = {n[name]:.0f}" for name in axes_of_trust])
-        ends = (-1.05, 1.05) if metric.startswith("J") else (-0.04, 1.04)
-        ax.set(
-            xlim=ends,
-            xlabel="share right less share wrong" if metric.startswith("J") else "share of questions",
-        )
+        if metric.startswith("J"):
+            ax.set(xlim=(-1.05, 1.05), xticks=[-1, 0, 1], xlabel="right less wrong (no unit)")
+        else:
+            ax.set(xlim=(-0.04, 1.04), xticks=[0, 0.5, 1], xlabel="% of questions")
+            ax.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
         drawing.dots(ax, table[table["metric"] == metric], axes_of_trust, ways, step=0.2, hollow=False)
         ax.axvline(0, color=drawing.GREY, linewidth=0.8, zorder=0)
         ax.set_title(label(metric), fontsize=9.5)
