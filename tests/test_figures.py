@@ -335,7 +335,7 @@ def test_colours_are_told_apart_by_lightness_too_and_series_by_their_markers():
 @pytest.mark.parametrize(
     "case, name, table, message",
     [
-        ("no such figure", "baseline", refusals(), r"no figure is named 'baseline': the figures are baseline_acc"),
+        ("no such figure", "baseline", refusals(), r"no figure is named 'baseline': the figures are agent_ablations"),
         ("a column is missing", "unanswerable", refusals().drop(columns=["n"]), r"unanswerable: .* lacks .*\['n'\]"),
         ("it names the docstring", "quadrants", quadrants().drop(columns="count"),
          r"quadrants: the table lacks the columns \['count'\]; see the docstring of training_figures.quadrants"),
@@ -364,7 +364,7 @@ def test_redraw_refuses_a_csv_that_is_no_figures_and_draws_nothing(tmp_path, cap
     png.unlink()
     (tmp_path / "notes.csv").write_text("a\n1\n")
     assert redraw.main([str(tmp_path)]) == 1
-    assert "notes.csv belongs to none of the figures baseline_accuracy" in capsys.readouterr().err
+    assert "notes.csv belongs to none of the figures agent_ablations, agent_r" in capsys.readouterr().err
     assert not png.exists()
 
 

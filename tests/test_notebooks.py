@@ -115,7 +115,7 @@ def test_a_notebook_ends_with_its_answer(path):
 def test_a_notebook_has_one_cell_of_parameters(path):
     tags = [tag for cell in read(path).cells for tag in cell.metadata.get("tags", [])]
     assert tags.count("parameters") == 1
-    assert execute.INJECTED not in tags, "committed with other parameters than its own: run `make run`"
+    assert execute.INJECTED not in tags, "committed with other parameters than its own: run `make publish`"
     defaults = execute.parameters_of(read(path))
     assert {name: type(defaults.get(name)) for name in COMMON} == COMMON
     assert (defaults["MODEL"], defaults["BENCHMARK"]) == ("mini", "mini")
@@ -164,7 +164,7 @@ def test_the_side_by_side_trains_the_adapters_of_the_transfer_analysis():
 @each_notebook
 def test_a_notebook_is_committed_executed_from_top_to_bottom(path):
     cells = code_cells(path)
-    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run `make run`"
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1)), "run `make publish`"
     kinds = {output.output_type for cell in cells for output in cell.outputs}
     assert "error" not in kinds
 

@@ -107,6 +107,6 @@ def render(figure: Figure, kind: str = "png", *, dpi: float | None = None) -> by
 
 def _draw(name: str, table: pd.DataFrame) -> Figure:
     if name not in FIGURES:
-        names = ", ".join(FIGURES)
+        names = ", ".join(sorted(FIGURES))
         raise FigureError(f"no figure is named {name!r}: the figures are {names}; add it to figures.py")
     return FIGURES[name](table)

@@ -24,11 +24,11 @@ def redraw_folder(folder: Path) -> list[Path]:
     """
     csvs = sorted(Path(folder).rglob("*.csv"))
     if not csvs:
-        raise FigureError(f"{folder}: no CSV to redraw; run the notebooks first (make run)")
+        raise FigureError(f"{folder}: no CSV to redraw; run the notebooks first (make publish)")
     unknown = [csv.name for csv in csvs if csv.stem not in FIGURES]
     if unknown:
         raise FigureError(
-            f"{folder}: {', '.join(unknown)} belongs to none of the figures {', '.join(FIGURES)}: "
+            f"{folder}: {', '.join(unknown)} belongs to none of the figures {', '.join(sorted(FIGURES))}: "
             "remove the file, or add its drawing function to figures.py"
         )
     return [figure_files.redraw(csv) for csv in csvs]
