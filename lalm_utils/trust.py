@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from lalm_utils import bootstrap, outcomes, prompts, runs
+from lalm_utils.confidence import probabilities
 from lalm_utils.items import Item
 from lalm_utils.models import Model, Prompt, Turn
 from lalm_utils.store import Store
@@ -91,12 +92,11 @@ def confidence(model: Model, items: Sequence[Item]) -> pd.DataFrame:
     """The options' probabilities under the plain prompt: item, confidence (the largest), score (of the options that do
     not deny, NaN where none denies). Failed prompts have NaN."""
     order = sorted(range(len(items)), key=lambda i: str(items[i].clip))
-    logprobs = dict(zip(order, model.option_logprobs([render(items[i]) for i in order]), strict=True))
+    logprobs = model.option_logprobs([render(items[i]) for i in order])
+    by_item = dict(zip(order, probabilities(logprobs), strict=True))
     rows = []
     for i, item in enumerate(items):
-        shares = np.exp(logprobs[i] - np.max(logprobs[i]))
-        shares = shares / shares.sum()
-        denial = _denial(item)
+        shares, denial = by_item[i], _denial(item)
         rows.append((item.id, float(shares.max()), np.nan if denial is None else 1 - float(shares[denial])))
     return pd.DataFrame(rows, columns=["item", "confidence", "score"])
 
