@@ -36,7 +36,7 @@ from lalm_utils.items import FIELDS, BenchmarkError, Item, from_record, question
 from lalm_utils.messages import join, short_repr
 
 MINI = "mini"
-MINI_SPLITS = ("dev", "idk", "test", "unanswerable")
+MINI_SPLITS = ("dev", "idk", "test", "unanswerable", "final")
 MAX_BYTES = 200_000_000  # a question file; MMAU's 10,000 items take 6 MB
 MAX_VALUES = 4_000_000  # of it, counted by what opens, parts and ends them; MMAU's 10,000 items have 350,000
 RENAMED = {  # to MMAU's names
@@ -70,7 +70,7 @@ def load(
 ) -> list[Item]:
     """Items of "mini" or of the benchmark at a path, in the order of the file.
 
-    split: mini "dev", "idk", "test" (default) or "unanswerable"; SAKURA "single" (default) or "multi";
+    split: mini "dev", "idk", "test" (default), "unanswerable" or "final"; SAKURA "single" (default) or "multi";
         in MMAU a value of its `split` field, in MMAR "test" (default: all of the file).
     n: sample that many (`sample`); None, or more than there are: all.
     need_clips: the clips of the returned items are checked by their headers. False reads questions whose

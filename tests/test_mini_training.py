@@ -548,7 +548,9 @@ def tuned(words, folder: Path, *, stop_at: int | None = None) -> dict[str, torch
         name="perceive", accepts=lambda clip: clip.item.level != "hard", forms={"choice": 0.6, "account": 0.4},
         passes=1.0, rate=1e-2, projector_rate=1e-2,
     )  # fmt: skip
-    args = argparse.Namespace(tokenizer=words, seed=0, scale=1.0, every=2, chats=[], batch_tokens=700)
+    args = argparse.Namespace(
+        tokenizer=words, seed=0, scale=1.0, every=2, save_every=3, chats=[], batch_tokens=700
+    )
     folder.mkdir(exist_ok=True)
     model = wrapped(words)
     train.tune(model, stage, clips, evaluation, folder, args)
