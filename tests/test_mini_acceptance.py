@@ -99,9 +99,12 @@ def planned_item(planned) -> Item:
 def test_the_facts_of_true_chains_are_right_and_those_of_another_items_chain_are_not():
     planned = [p for p in plan("train", size=300) if p.task in acceptance_forms.LABELLED]
     items = [planned_item(p) for p in planned]
-    vocabulary = acceptance_forms.vocabulary_of(items)
+    vocabulary = {p.modality: acceptance_forms.vocabulary_of(items, p.modality) for p in planned}
     chains = [rationale(p, np.random.default_rng(k), p.spec.options) for k, p in enumerate(planned)]
-    found = [acceptance_forms.named(f"{chain}\nAnswer: bell", vocabulary) for chain in chains]
+    found = [
+        acceptance_forms.named(f"{chain}\nAnswer: bell", vocabulary[p.modality])
+        for p, chain in zip(planned, chains)
+    ]
     truth = [acceptance_forms.truth_of(item) for item in items]
     wrong = [(p.task, f, t) for p, f, t in zip(planned, found, truth) if not acceptance_forms._same(f, t)]
     assert len(planned) > 140

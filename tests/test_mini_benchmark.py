@@ -294,7 +294,8 @@ def test_items_survive_being_written_and_read(small, own_cache, split):
 @pytest.mark.parametrize("split", ["train", "Test", "validation"])
 def test_an_unknown_split_is_refused_with_those_that_exist(own_cache, split):
     message = (
-        rf"mini: no split '{split}'; choose one of dev, idk, test, unanswerable \(train is generated on the fly by "
+        rf"mini: no split '{split}'; choose one of dev, idk, test, unanswerable, final "
+        r"\(train is generated on the fly by "
         r"lalm_utils\.mini\.benchmark\.plan\.plan\('train', size=\.\.\.\)\)"
     )
     with pytest.raises(BenchmarkError, match=message):

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from lalm_utils import benchmarks, bootstrap, metrics, runs, tables
+from lalm_utils import benchmarks, metrics, runs, tables
 from lalm_utils.items import Item
 from lalm_utils.load_model import load_model
+from lalm_utils.mini.training.acceptance_forms import measure_forms
+from lalm_utils.mini.training.claims import is_readable, row, share_row
 from lalm_utils.models import Model
 from lalm_utils.store import Store
 
@@ -39,13 +41,6 @@ def measure(model: Model, store: Store, *, n: int | None = None) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
-def row(
-    claim: str, group: str, value: float, low: float, high: float, n: int, bound: str, met: bool | None
-) -> dict:
-    return {"claim": claim, "group": group, "value": round(value, 4), "low": round(low, 4), "high": round(high, 4),
-            "n": int(n), "bound": bound, "met": met}  # fmt: skip
-
-
 def _metric_row(claim: str, group: str, r: pd.Series, bound: str = "", met: bool | None = None) -> dict:
     """The row of a metric's value, low, high and n."""
     return row(claim, group, r["value"], r["low"], r["high"], r["n"], bound, met)
@@ -54,11 +49,6 @@ def _metric_row(claim: str, group: str, r: pd.Series, bound: str = "", met: bool
 def _overall_accuracy(table: pd.DataFrame) -> pd.Series:
     """Accuracy over all rows of the table, with its interval."""
     return tables.values(metrics.evaluate(table, by=None), "accuracy").iloc[0]
-
-
-def share_row(claim: str, group: str, good: pd.Series, bound: str, least: float) -> dict:
-    low, high = bootstrap.wilson(int(good.sum()), len(good))
-    return row(claim, group, good.mean(), low, high, len(good), bound, bool(good.mean() >= least))
 
 
 def _accuracy(plain: pd.DataFrame) -> list[dict]:
@@ -85,10 +75,6 @@ def _accuracy(plain: pd.DataFrame) -> list[dict]:
 
 def _readable(table: pd.DataFrame, claim: str, minimum: float) -> list[dict]:
     return [share_row(claim, "overall", is_readable(table), f"at least {minimum}", minimum)]
-
-
-def is_readable(table: pd.DataFrame) -> pd.Series:
-    return table["outcome"].isin(["correct", "wrong", "refused"])
 
 
 def _audio_controls(model: Model, test: Sequence[Item], plain: pd.DataFrame, store: Store) -> list[dict]:
@@ -150,8 +136,6 @@ def _chosen(args: argparse.Namespace) -> Callable[[Model, Store], pd.DataFrame]:
     """What is to be measured: the model's claims, or what it makes of each form of asking."""
     if not args.forms:
         return partial(measure, n=args.n)
-    from lalm_utils.mini.training.acceptance_forms import measure_forms
-
     return partial(measure_forms, items=benchmarks.load("mini", split=args.split, n=args.n))
 
 

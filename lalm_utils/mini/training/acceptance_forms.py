@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from lalm_utils import agent, annotations, bootstrap, outcomes, runs
-from lalm_utils.items import Item
-from lalm_utils.mini.training.acceptance import is_readable, row, share_row
+from lalm_utils.items import MODALITIES, Item
+from lalm_utils.mini.training.claims import is_readable, row, share_row
 from lalm_utils.models import Model, Prompt, Turn
 from lalm_utils.store import Store
 
@@ -99,18 +99,22 @@ def truth_of(item: Item) -> list[str]:
     return [label.casefold() for label in told]
 
 
-def vocabulary_of(items: Sequence[Item]) -> list[str]:
-    """Every label that a clip of the items holds, and those offered where labels are asked for."""
+def vocabulary_of(items: Sequence[Item], modality: str) -> list[str]:
+    """Every label that a clip of this modality holds, and those offered where labels are asked for."""
+    items = [item for item in items if item.modality == modality]
     offered = [label for item in items if item.task in ASKS_FOR_LABELS for label in item.options]
     return sorted({*offered, *(label for item in items if item.task in LABELLED for label in truth_of(item))})
 
 
 def _facts(items: Sequence[Item], steps: pd.DataFrame, known: np.ndarray) -> list[dict]:
     """Facts of chains that name what is heard, all of it and in order; tasks where the clip holds labels."""
-    vocabulary = vocabulary_of(items)
+    vocabulary = {kind: vocabulary_of(items, kind) for kind in MODALITIES}
     labelled = np.array([bool(truth_of(item)) and item.task in LABELLED for item in items])
     right = pd.Series(
-        [_same(named(reply, vocabulary), truth_of(item)) for item, reply in zip(items, steps["reply"])]
+        [
+            _same(named(reply, vocabulary[item.modality]), truth_of(item))
+            for item, reply in zip(items, steps["reply"])
+        ]
     )
     rows = []
     for group, keep in {"known content": known & labelled, "novel content": ~known & labelled}.items():
