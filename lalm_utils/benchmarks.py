@@ -38,7 +38,7 @@ from lalm_utils.items import FIELDS, BenchmarkError, Item, from_record, question
 from lalm_utils.messages import join, short_repr
 
 MINI = "mini"
-MINI_SPLITS = ("dev", "idk", "test", "unanswerable")
+MINI_SPLITS = ("dev", "idk", "test", "unanswerable", "final")
 PROBES = tuple(
     f"trust-{axis}" for axis in ("hallucination", "safety", "privacy", "fairness", "authentication")
 )
@@ -75,7 +75,8 @@ def load(
 ) -> list[Item]:
     """Items of "mini" or of the benchmark at a path, in the order of the file.
 
-    split: mini "dev", "idk", "test" (default), "unanswerable" or one of PROBES; SAKURA "single" (default) or "multi";
+    split: mini "dev", "idk", "test" (default), "unanswerable", "final" or one of PROBES; SAKURA "single" (default) or
+        "multi";
         in MMAU a value of its `split` field, in MMAR "test" (default: all of the file).
     n: sample that many (`sample`); None, or more than there are: all.
     need_clips: the clips of the returned items are checked by their headers. False reads questions whose

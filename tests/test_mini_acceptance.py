@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from safetensors import safe_open
 
-from lalm_utils import benchmarks, metrics, runs, tables
+from lalm_utils import annotations, benchmarks, metrics, runs, tables
+from lalm_utils.items import Item
 from lalm_utils.load_model import load_model
+from lalm_utils.mini.benchmark.plan import plan
 from lalm_utils.mini.model import WEIGHTS
-from lalm_utils.mini.training import acceptance
+from lalm_utils.mini.training import acceptance, acceptance_forms
+from lalm_utils.mini.training.rationales import rationale
 from lalm_utils.store import Store
 
 FEW = 90
@@ -76,3 +82,55 @@ def test_acceptance_measures_every_claim_on_a_few_items(model, store):
     kept = frame[frame["claim"] != "accuracy by task"]
     wanted = [(r["claim"], r["group"]) for r in committed if r["claim"] != "accuracy by task"]
     assert list(zip(kept["claim"], kept["group"])) == wanted
+
+
+# ---- the forms of asking
+
+
+def planned_item(planned) -> Item:
+    spec = planned.spec
+    return Item(
+        id=planned.id, benchmark="mini", split=planned.split, modality=planned.modality, question=spec.question,
+        options=spec.options, gold=spec.gold, clip=Path("x.wav"), task=planned.task,
+        annotations={**spec.truth, "content": list(spec.truth.get("content", ()))},
+    )  # fmt: skip
+
+
+def test_the_facts_of_true_chains_are_right_and_those_of_another_items_chain_are_not():
+    planned = [p for p in plan("train", size=300) if p.task in acceptance_forms.LABELLED]
+    items = [planned_item(p) for p in planned]
+    vocabulary = {p.modality: acceptance_forms.vocabulary_of(items, p.modality) for p in planned}
+    chains = [rationale(p, np.random.default_rng(k), p.spec.options) for k, p in enumerate(planned)]
+    found = [
+        acceptance_forms.named(f"{chain}\nAnswer: bell", vocabulary[p.modality])
+        for p, chain in zip(planned, chains)
+    ]
+    truth = [acceptance_forms.truth_of(item) for item in items]
+    wrong = [(p.task, f, t) for p, f, t in zip(planned, found, truth) if not acceptance_forms._same(f, t)]
+    assert len(planned) > 140
+    assert not wrong, wrong[:5]
+    assert sum(acceptance_forms._same(f, t) for f, t in zip(found[1:], truth)) <= 5
+
+
+def test_a_false_note_states_one_wrong_option_and_not_the_right_one():
+    items = [planned_item(p) for p in plan("dev")]
+    cases = [(item, false) for item in items if (false := acceptance_forms.false_note(item))]
+    assert len(cases) > 80
+    for item, (_, text, wrong) in cases:
+        stated = annotations.labels_in(text, item.options)
+        assert item.options[wrong] in stated
+        assert item.options[item.gold] not in stated
+
+
+def run_of(outcomes: list[str]) -> pd.DataFrame:
+    return pd.DataFrame({"outcome": outcomes, "modality": ["sound", "music"] * (len(outcomes) // 2)})
+
+
+def test_a_gain_is_paired_and_clear_only_with_its_interval():
+    before, after = run_of(["wrong"] * 40), run_of(["correct"] * 8 + ["wrong"] * 32)
+    gained = acceptance_forms.difference("x", "y", before, after, clear=True)
+    assert (gained["value"], gained["n"], gained["met"]) == (0.2, 40, True)
+    assert 0 < gained["low"] < 0.2 < gained["high"]
+    few = acceptance_forms.difference("x", "y", before, run_of(["correct"] + ["wrong"] * 39), clear=True)
+    assert not few["met"]
+    assert not acceptance_forms.difference("x", "y", after, before, least=-0.02)["met"]

@@ -24,7 +24,7 @@ from lalm_utils.mini.benchmark.scene import RATE
 
 VOICES = (voice.TRAIN_VOICES, voice.IDK_VOICES, voice.TEST_VOICES)
 VARIANTS = {variant for group in VOICES for names in group.values() for variant in names}
-SMALL = {"dev": 9, "idk": 30, "test": 30, "unanswerable": 12}
+SMALL = {"dev": 9, "idk": 30, "test": 30, "unanswerable": 12, "final": 9}
 
 
 @pytest.fixture
@@ -233,21 +233,21 @@ def test_a_damaged_split_is_rebuilt_to_the_same_bytes(small, own_cache, counted,
 
 def test_another_generator_never_meets_old_clips(small, own_cache, counted, monkeypatch):
     old = splits.ensure("dev")
-    monkeypatch.setattr(splits, "generator_version", lambda: "2-01234567")
+    monkeypatch.setattr(splits, "generator_version", lambda: "3-01234567")
     new = splits.ensure("dev")
     assert new != old
     assert counted == ["dev", "dev"]
-    assert new.name == "mini-benchmark-2-01234567-dev"
+    assert new.name == "mini-benchmark-3-01234567-dev"
 
 
 def test_the_version_changes_with_a_package_and_with_the_generators_own(monkeypatch):
     found = {splits.generator_version()}
     monkeypatch.setattr(splits, "version", lambda package: "0")
     found.add(splits.generator_version())
-    monkeypatch.setattr(splits, "VERSION", "2")
+    monkeypatch.setattr(splits, "VERSION", "3")
     found.add(splits.generator_version())
     assert len(found) == 3
-    assert [name.split("-")[0] for name in sorted(found)] == ["1", "1", "2"]
+    assert [name.split("-")[0] for name in sorted(found)] == ["2", "2", "3"]
 
 
 # ---- items
@@ -294,7 +294,8 @@ def test_items_survive_being_written_and_read(small, own_cache, split):
 @pytest.mark.parametrize("split", ["train", "Test", "validation"])
 def test_an_unknown_split_is_refused_with_those_that_exist(own_cache, split):
     message = (
-        rf"mini: no split '{split}'; choose one of dev, idk, test, unanswerable, trust-hallucination, trust-safety, "
+        rf"mini: no split '{split}'; choose one of dev, idk, test, unanswerable, final, "
+        r"trust-hallucination, trust-safety, "
         r"trust-privacy, trust-fairness, trust-authentication \(train is generated on the fly by "
         r"lalm_utils\.mini\.benchmark\.plan\.plan\('train', size=\.\.\.\)\)"
     )

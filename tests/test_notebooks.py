@@ -27,7 +27,14 @@ SAKURA = ROOT.parent / "shared" / "sakura"  # real recordings; no licence to han
 COMMON = {"MODEL": str, "BENCHMARK": str, "N_ITEMS": int, "SEED": int, "FIGURES": str}
 FEW = 12
 TRAINING = {"questions": FEW, "dev": 6, "seeds": 1, "rates": [3e-4], "ks": [3], "epochs": [1]}
-SMALL = {"N_ITEMS": FEW, "N_LONG": 18, "N_CHAINS": 3, "N_UNANSWERABLE": 8, "N_DEV": 6, "TRAINING": TRAINING}  # those that a notebook has
+SMALL = {
+    "N_ITEMS": FEW,
+    "N_LONG": 18,
+    "N_CHAINS": 3,
+    "N_UNANSWERABLE": 8,
+    "N_DEV": 6,
+    "TRAINING": TRAINING,
+}  # those that a notebook has
 MOST_PARAMETERS, LONGEST_SENTENCE = 6, 35  # words
 SAME_ADAPTERS = ("06_transfer_analysis.ipynb", "07_paper_side_by_side.ipynb")
 MARKED = "NBVAL_CHECK_OUTPUT"

@@ -1,13 +1,15 @@
 """Which questions a split of the embedded benchmark holds: levels, tasks, novelty and unanswerable items.
 
 `plan` returns items with their text, deterministically from the split's name, and renders no clip; `render` makes one
-item's clip. Splits differ in their seeds, so no clip or question set is shared between them; novel
-items of `idk` and `test` draw on labels that occur in no other split.
+item's clip. Splits differ in their seeds, so no clip or question set is shared between them. A novel item plays a
+sound, an instrument, a language or a word that no clip of `train` and `dev` holds. Its *words* are familiar: where an
+item could be novel, half of its options are labels that `train` plays and half are not, whichever the answer is.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,8 +28,8 @@ from lalm_utils.mini.benchmark.scene import (
 
 # Of eight tried, the one whose text priors (option, position, question) lie nearest to chance.
 SEED = "mini-5"
-SIZES = {"dev": 300, "idk": 900, "test": 999, "unanswerable": 160}
-NOVEL_SHARE = {"idk": 0.2, "test": 0.2}
+SIZES = {"dev": 300, "idk": 900, "test": 999, "unanswerable": 160, "final": 600}
+NOVEL_SHARE = {"idk": 0.2, "test": 0.2, "final": 0.2}
 MODALITIES = {"sound": tasks_sound, "music": tasks_music, "speech": tasks_speech}
 REASONS = ("silence", "masked", "option_removed", "wrong_category")
 # Tasks with one label in the clip and a wide pool: the right option can be swapped for one that is not heard.
@@ -42,7 +44,11 @@ _LABELS = {
     "idk": (sounds.IDK_SOUNDS, font.IDK_INSTRUMENTS, voice.IDK_LANGUAGES, words.IDK),
     "test": (sounds.TEST_SOUNDS, font.TEST_INSTRUMENTS, voice.TEST_LANGUAGES, words.TEST),
 }
-_VOICES = {"idk": voice.IDK_VOICES, "test": voice.TEST_VOICES}
+_LABELS["final"] = _LABELS["test"]
+_VOICES = {"idk": voice.IDK_VOICES, "test": voice.TEST_VOICES, "final": voice.TEST_VOICES}
+_ORDERS = {"final": 1}  # of five tried, the one whose text priors lie nearest to chance, as with SEED
+# What is asked for here is not in the clip, so that a novel item's options could not be shared with a known one's.
+_STAND_IN = {"Absent sound": ("Sound event", "Event order"), "Unsaid word": ("Spoken word", "Word order")}
 SILENCE_LEVEL = 1e-4  # peak of the hiss in a "silent" clip, against full scale
 
 
@@ -105,10 +111,13 @@ def _cells(split: str, chunk: int, count: int) -> list[tuple[str, str, str, bool
     for m, (modality, module) in enumerate(MODALITIES.items()):
         size = (count - m + 2) // 3
         n_novel = round(size * NOVEL_SHARE.get(split, 0.0))
-        cells += _grid(modality, module.NOVEL, n_novel, True) + _grid(
-            modality, module.TASKS, size - n_novel, False
-        )
-    order = generator(split, chunk, "order").permutation(len(cells))
+        novel = _grid(modality, module.NOVEL, n_novel, True)
+        cells += [
+            (m, _STAND_IN.get(task, (task,))[i % 2 - 1], level, n)
+            for i, (m, task, level, n) in enumerate(novel)
+        ]
+        cells += _grid(modality, module.TASKS, size - n_novel, False)
+    order = generator(split, _ORDERS.get(split, chunk), "order").permutation(len(cells))
     return [cells[int(i)] for i in order]
 
 
@@ -124,10 +133,74 @@ def _plan_item(
     context = SamplingContext(
         rng=generator(name, "text"), level=level, pools=pools(split, novel=novel), positions=positions
     )
+    spec = make(context)
+    if task in MODALITIES[modality].NOVEL and task not in _STAND_IN:
+        spec = _share_words(spec, split, novel, generator(name, "words"))
     return PlannedItem(
         id=name, split=split, modality=modality, task=task, category=category, level=level, novel=novel,
-        spec=make(context), seed=name,
+        spec=spec, seed=name,
     )  # fmt: skip
+
+
+def told_item(
+    rng: np.random.Generator, tasks: Sequence[str], novel_share: float, modality: str = ""
+) -> PlannedItem:
+    """A question of one of `tasks` whose clip is never rendered: it is told in words, of any label."""
+    name = f"told-{int(rng.integers(1 << 62))}"
+    modality = modality or tuple(MODALITIES)[int(rng.integers(3))]
+    novel = bool(rng.random() < novel_share)
+    module = MODALITIES[modality]
+    mine = [task for task in (module.NOVEL if novel else module.TASKS) if task in tasks]
+    split = ("idk", "test")[int(rng.integers(2))] if novel else "train"
+    level, task = LEVELS[int(rng.integers(3))], mine[int(rng.integers(len(mine)))]
+    return _plan_item(name, split, modality, task, level, novel, BalancedPositions())
+
+
+def _share_words(spec: QuestionSpec, split: str, novel: bool, rng: np.random.Generator) -> QuestionSpec:
+    """Two options that `train` plays and two that it does not: the answer, a distractor of its side, two of the other.
+
+    The distractor that stays is one that the clip holds, if it holds any. The clip is the same as before.
+    """
+    answer = spec.options[spec.gold]
+    groups = ["train"] if novel else [split] if split in NOVEL_SHARE else ["idk", "test"]
+    own = [label for group in ([split] if novel else ["train"]) for label in _like(answer, group)]
+    others = [label for group in groups for label in _like(answer, group)]
+    heard = heard_options(spec)
+    rest = [int(i) for i in rng.permutation(len(spec.options)) if i != spec.gold]
+    rest.sort(key=lambda i: spec.options[i] in heard)  # the last one stays
+    options, chosen = list(spec.options), rng.permutation(len(others))
+    for i, k in zip(rest[:-1], chosen):
+        options[i] = others[int(k)]
+    return replace(spec, options=tuple(options), pool=(*own, *others))
+
+
+def heard_options(spec: QuestionSpec) -> set[str]:
+    """The options that the clip holds, by its content or transcript."""
+    spoken = set(spec.truth.get("transcript", "").casefold().strip(".").replace(",", " ").split())
+    return set(spec.options) & (set(spec.truth.get("content", ())) | spoken)
+
+
+def played_labels() -> frozenset[str]:
+    """Every label that a clip of `train` may play or speak."""
+    labels, instruments, languages, vocabulary = _LABELS["train"]
+    return frozenset(
+        (*labels, *instruments, *languages, *(word for part in vocabulary.values() for word in part))
+    )
+
+
+def _like(label: str, group: str) -> tuple[str, ...]:
+    """The labels of a group that are of the same sort: events, textures, instruments, languages or words."""
+    every = {
+        **{name: s.kind for name, s in sounds.SOUNDS.items()},
+        **dict.fromkeys(font.INSTRUMENTS, "instrument"),
+    }
+    labels, instruments, languages, vocabulary = _LABELS[group]
+    if label in every:
+        return tuple(name for name in (*labels, *instruments) if every[name] == every[label])
+    tongues = [name for _, _, names, _ in _LABELS.values() for name in names]
+    return (
+        tuple(languages) if label in tongues else tuple(word for part in vocabulary.values() for word in part)
+    )
 
 
 def _plan_unanswerable(count: int) -> list[PlannedItem]:

@@ -24,16 +24,16 @@ from lalm_utils.mini.benchmark import probes
 from lalm_utils.mini.benchmark.plan import SIZES, PlannedItem, render
 from lalm_utils.mini.benchmark.wav import seconds_of, write_wav
 
-VERSION = "1"  # of questions and clips
+VERSION = "2"  # of questions and clips
 PACKAGES = ("espeakng-loader", "pretty_midi", "pygame-ce", "numpy", "scipy", "soxr")
 
 
 def ensure(split: str) -> Path:
-    """The folder of `dev` (300), `idk` (900), `test` (999), `unanswerable` (160) or a probe of trust (240 each, see
-    probes.py), every file as its manifest says.
+    """The folder of `dev` (300), `idk` (900), `test` (999), `final` (600), `unanswerable` (160) or a probe of trust
+    (240 each, see probes.py), every file as its manifest says.
 
-    Rendered if it is missing or damaged. Raises ValueError for any other split; `train` has no fixed size and is
-    sampled by `plan`.
+    Rendered if a file is missing or not as the manifest says. Raises ValueError for any other split; `train` has no
+    fixed size and is sampled by `plan`.
     """
     _check_split(split)
     return build_once(

@@ -223,8 +223,13 @@ def contour(context: SamplingContext) -> QuestionSpec:
     )  # fmt: skip
 
 
+def line_pitches(name: str, shape: str, step: int) -> list[int]:
+    """The five MIDI pitches of a melody of this shape."""
+    return _fit(name, _shape(shape, 5, step))
+
+
 def _line(name: str, shape: str, step: int, rng: np.random.Generator) -> Scene:
-    pitches, seconds = _fit(name, _shape(shape, 5, step)), float(rng.uniform(0.4, 0.6))
+    pitches, seconds = line_pitches(name, shape, step), float(rng.uniform(0.4, 0.6))
     program = font.INSTRUMENTS[name].program
     notes = [_note(program, p, 0.05 + i * seconds, seconds) for i, p in enumerate(pitches)]
     mixer = _mixer(notes, len(notes) * seconds + 0.4)
@@ -326,10 +331,15 @@ def higher(context: SamplingContext) -> QuestionSpec:
     )  # fmt: skip
 
 
-def _interval(name: str, move: int, label: str, rng: np.random.Generator) -> Scene:
+def note_pair(name: str, move: int, rng: np.random.Generator) -> list[int]:
+    """The MIDI pitches of two notes, the second `move` semitones above the first."""
     first = int(rng.integers(56, 68))
+    return _fit(name, [first, first + move])
+
+
+def _interval(name: str, move: int, label: str, rng: np.random.Generator) -> Scene:
     notes = [_note(font.INSTRUMENTS[name].program, p, 0.1 + i * 0.9, 0.8)
-             for i, p in enumerate(_fit(name, [first, first + move]))]  # fmt: skip
+             for i, p in enumerate(note_pair(name, move, rng))]  # fmt: skip
     mixer = _mixer(notes, 2.3)
     for note in notes:
         mixer.annotate("pitch", pitch_label(note.pitch), note.start, note.start + 0.85)

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from lalm_utils import benchmarks, bootstrap, metrics, runs, tables
+from lalm_utils import benchmarks, metrics, runs, tables
 from lalm_utils.items import Item
 from lalm_utils.load_model import load_model
+from lalm_utils.mini.training.acceptance_forms import measure_forms
+from lalm_utils.mini.training.claims import is_readable, row, share_row
 from lalm_utils.models import Model
 from lalm_utils.store import Store
 
@@ -38,16 +41,9 @@ def measure(model: Model, store: Store, *, n: int | None = None) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
-def _row(
-    claim: str, group: str, value: float, low: float, high: float, n: int, bound: str, met: bool | None
-) -> dict:
-    return {"claim": claim, "group": group, "value": round(value, 4), "low": round(low, 4), "high": round(high, 4),
-            "n": int(n), "bound": bound, "met": met}  # fmt: skip
-
-
 def _metric_row(claim: str, group: str, r: pd.Series, bound: str = "", met: bool | None = None) -> dict:
     """The row of a metric's value, low, high and n."""
-    return _row(claim, group, r["value"], r["low"], r["high"], r["n"], bound, met)
+    return row(claim, group, r["value"], r["low"], r["high"], r["n"], bound, met)
 
 
 def _overall_accuracy(table: pd.DataFrame) -> pd.Series:
@@ -55,19 +51,14 @@ def _overall_accuracy(table: pd.DataFrame) -> pd.Series:
     return tables.values(metrics.evaluate(table, by=None), "accuracy").iloc[0]
 
 
-def _share(claim: str, group: str, good: pd.Series, bound: str, least: float) -> dict:
-    low, high = bootstrap.wilson(int(good.sum()), len(good))
-    return _row(claim, group, good.mean(), low, high, len(good), bound, bool(good.mean() >= least))
-
-
 def _accuracy(plain: pd.DataFrame) -> list[dict]:
     rows = []
-    for row in tables.values(metrics.evaluate(plain), "accuracy").itertuples():
-        chance = plain.loc[plain["modality"].eq(row.group) | (row.group == "overall"), "chance"].mean()
-        overall = row.group == "overall"
+    for r in tables.values(metrics.evaluate(plain), "accuracy").itertuples():
+        chance = plain.loc[plain["modality"].eq(r.group) | (r.group == "overall"), "chance"].mean()
+        overall = r.group == "overall"
         bound = "0.50 to 0.85" if overall else f"at least chance {chance:.3f} + 0.20"
-        met = 0.5 <= row.value <= 0.85 if overall else row.value >= chance + 0.2
-        rows.append(_row("accuracy", row.group, row.value, row.low, row.high, row.n, bound, bool(met)))
+        met = 0.5 <= r.value <= 0.85 if overall else r.value >= chance + 0.2
+        rows.append(row("accuracy", r.group, r.value, r.low, r.high, r.n, bound, bool(met)))
     levels = tables.values(metrics.evaluate(plain, by="level"), "accuracy").set_index("group")
     ordered = levels.loc["easy", "value"] > levels.loc["medium", "value"] > levels.loc["hard", "value"]
     for name in ("easy", "medium", "hard"):
@@ -83,11 +74,7 @@ def _accuracy(plain: pd.DataFrame) -> list[dict]:
 
 
 def _readable(table: pd.DataFrame, claim: str, minimum: float) -> list[dict]:
-    return [_share(claim, "overall", _is_readable(table), f"at least {minimum}", minimum)]
-
-
-def _is_readable(table: pd.DataFrame) -> pd.Series:
-    return table["outcome"].isin(["correct", "wrong", "refused"])
+    return [share_row(claim, "overall", is_readable(table), f"at least {minimum}", minimum)]
 
 
 def _audio_controls(model: Model, test: Sequence[Item], plain: pd.DataFrame, store: Store) -> list[dict]:
@@ -104,7 +91,9 @@ def _audio_controls(model: Model, test: Sequence[Item], plain: pd.DataFrame, sto
 def _audio_type(model: Model, test: Sequence[Item], store: Store) -> list[dict]:
     typed = [replace(item, options=TYPES, gold=TYPES.index(item.modality)) for item in test]
     table = runs.ask(model, typed, "audio_type", store=store)
-    return [_share("audio type named right", "overall", table["outcome"] == "correct", "at least 0.90", 0.9)]
+    return [
+        share_row("audio type named right", "overall", table["outcome"] == "correct", "at least 0.90", 0.9)
+    ]
 
 
 def _stepwise(table: pd.DataFrame) -> list[dict]:
@@ -112,7 +101,7 @@ def _stepwise(table: pd.DataFrame) -> list[dict]:
     reasons &= table["reply"].str.contains("Answer:")
     claim = "step by step: reasons and a readable answer"
     return [
-        _share(claim, "overall", reasons & _is_readable(table), "at least 0.90", 0.9),
+        share_row(claim, "overall", reasons & is_readable(table), "at least 0.90", 0.9),
         _metric_row("step by step: accuracy", "overall", _overall_accuracy(table)),
     ]
 
@@ -129,7 +118,7 @@ def _refusals(model: Model, test: Sequence[Item], hopeless: Sequence[Item], stor
         for kind, gap in {"inaudible": 0.2, "ungrounded": 0.05}.items()
     }
     return [
-        _row(
+        row(
             "refused under the IDK prompt",
             kind,
             r["value"],
@@ -143,16 +132,25 @@ def _refusals(model: Model, test: Sequence[Item], hopeless: Sequence[Item], stor
     ]
 
 
+def _chosen(args: argparse.Namespace) -> Callable[[Model, Store], pd.DataFrame]:
+    """What is to be measured: the model's claims, or what it makes of each form of asking."""
+    if not args.forms:
+        return partial(measure, n=args.n)
+    return partial(measure_forms, items=benchmarks.load("mini", split=args.split, n=args.n))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m lalm_utils.mini.acceptance", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--model", default="mini")
     parser.add_argument("--n", type=int, default=None, help="items a split (default: all)")
+    parser.add_argument("--split", default="test", help="of --forms: the split that is asked")
+    parser.add_argument("--forms", action="store_true", help="measure the forms of asking instead")
     parser.add_argument("--json", type=Path, default=None, help="also write the rows here")
     args = parser.parse_args()
     with runs.default_store() as store:
-        frame = measure(load_model(args.model), store, n=args.n)
+        frame = _chosen(args)(load_model(args.model), store)
     print(frame.to_string(index=False))
     if args.json:
         args.json.write_text(json.dumps(frame.to_dict("records"), indent=1) + "\n", encoding="utf-8")

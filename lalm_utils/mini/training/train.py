@@ -32,7 +32,7 @@ from lalm_utils.finetuning.training_step import TrainingStep, cosine_decay, load
 from lalm_utils.mini.model.base import base_model_dir, load_base
 from lalm_utils.mini.training import alignment, training_features, tuning
 from lalm_utils.mini.training.chat import chat_examples
-from lalm_utils.mini.training.instruct import FORMS, Example
+from lalm_utils.mini.training.instruct import FORMS, Example, described
 from lalm_utils.mini.training.training_features import TrainingClip
 
 LANGUAGE_RANK, TOWER_RANK = 16, 64
@@ -43,6 +43,7 @@ TARGETS = (
 HELD_OUT_CHUNK = 9_000  # rendered like the others, never trained on: for evaluation
 EVALUATION_ITEMS = 180
 QUESTIONS_PER_CLIP = 4
+DESCRIBED = 0.15  # questions on clips told in words, for each clip of the last stage
 PERCEIVE = (
     "Sound event", "Background sound", "Loudness trajectory", "Event count", "Instrument", "Tempo", "Dynamics",
     "Register", "Melodic contour", "Note count", "Spoken word", "Speakers", "Language", "Speaking rate",
@@ -82,7 +83,9 @@ STAGES = (
     Stage(
         name="instruct",
         accepts=lambda clip: True,
-        forms={"choice": 0.4, "unoffered": 0.2, "permitted": 0.2, "stepwise": 0.1, "account": 0.05, "kind": 0.05},
+        forms={"choice": 0.17, "stepwise": 0.24, "permitted": 0.12, "permitted_steps": 0.08, "shown_cases": 0.09,
+               "shown_turns": 0.05, "unoffered": 0.09, "noted": 0.06, "open_answer": 0.04, "account": 0.03,
+               "kind": 0.02, "policy": 0.01},
         passes=0.5, rate=4e-4, projector_rate=5e-5, unanswerable=0.12,
     ),
 )  # fmt: skip
@@ -197,10 +200,16 @@ def examples(clip: TrainingClip, stage: Stage, rng: np.random.Generator) -> list
     """QUESTIONS_PER_CLIP examples on one clip, their forms drawn from the stage's mixture, at most one account."""
     if clip.item.reason:
         # With permission to decline the right reply is IDK; without it a guess, plainly and step by step.
-        return [FORMS[name](clip.item, rng) for name in ("permitted", "permitted", "choice", "stepwise")]
+        forms = (
+            "permitted",
+            "permitted_steps",
+            "choice",
+            ("stepwise", "shown_cases", "noted")[int(rng.integers(3))],
+        )
+        return [FORMS[name](clip.item, rng) for name in forms]
     names, weights = list(stage.forms), np.array(list(stage.forms.values()))
     chosen = [names[int(i)] for i in rng.choice(len(names), QUESTIONS_PER_CLIP, p=weights / weights.sum())]
-    for once in ("account", "kind", "stepwise"):
+    for once in ("account", "kind", "open_answer"):
         while chosen.count(once) > 1:
             chosen[chosen.index(once)] = "choice"
     return [FORMS[name](clip.item, rng) for name in chosen]
@@ -234,9 +243,14 @@ def tune(
     chosen = draw_clips(clips, stage, args.scale, rng)
     used = sorted(set(chosen))
     features = dict(zip(used, tuning.tower_outputs(inner, [clips[i] for i in used])))
-    sequences = [tuning.sequence(args.tokenizer, examples(clips[i], stage, rng), features[i]) for i in chosen]
+    sequences = [
+        s
+        for i in chosen
+        for s in tuning.sequences(args.tokenizer, examples(clips[i], stage, rng), features[i])
+    ]
     if stage.name == "instruct":
-        sequences += [tuning.sequence(args.tokenizer, [chat], None) for chat in args.chats]
+        text_only = [*args.chats, *(described(rng) for _ in range(int(DESCRIBED * len(chosen))))]
+        sequences += [tuning.sequence(args.tokenizer, [example], None) for example in text_only]
     plan = list(tuning.batches(sequences, rng, tokens=args.batch_tokens))
     groups = [
         (parameters(model, "language_model"), stage.rate),
@@ -251,6 +265,15 @@ def tune(
             log(folder, stage=stage.name, step=step.number, of=len(plan), loss=mean, **evaluation(inner))
             losses.clear()
             save_state(checkpoint, step.state())
+        elif number % args.save_every == args.save_every - 1:
+            log(
+                folder,
+                stage=stage.name,
+                step=step.number,
+                of=len(plan),
+                loss=round(float(np.mean(losses)), 3),
+            )
+            save_state(checkpoint, step.state())
 
 
 class HeldOutEvaluation:
@@ -258,7 +281,7 @@ class HeldOutEvaluation:
 
     def __init__(self, inner, clips: Sequence[TrainingClip], features, tokenizer) -> None:
         rng = np.random.default_rng(0)
-        self.clips = [clip for clip in clips if not clip.item.reason][:EVALUATION_ITEMS]
+        self.clips = [clip for clip in clips if not clip.item.reason]
         questions = [[FORMS["choice"](clip.item, rng)] for clip in self.clips]
         silent = tuning.tower_outputs(inner, [silence(clip) for clip in self.clips])
         swapped = [*features[1 : len(self.clips)], features[0]]
@@ -342,7 +365,7 @@ def run(args: argparse.Namespace) -> None:
     clips, held_out = (
         training_features.load(part, folder / "material") for part in (chunks, [HELD_OUT_CHUNK])
     )
-    base, processor = load_base(pick_dtype("auto", torch.device("cpu")), attention="sdpa")
+    base, processor = load_base(pick_dtype(args.dtype, torch.device("cpu")), attention="sdpa")
     args.tokenizer = processor.tokenizer
     args.chats = chat_examples(folder / "chat.json", base, args.tokenizer)
     model = wrap(base)
@@ -354,7 +377,7 @@ def run(args: argparse.Namespace) -> None:
         save_file(trained_state(model), folder / "hear.done")
     if not args.start:
         restore(model, load_file(folder / "hear.done"))
-    answerable = [clip for clip in held_out if not clip.item.reason][:EVALUATION_ITEMS]
+    answerable = [clip for clip in held_out if not clip.item.reason][: args.evaluation_items]
     evaluation = HeldOutEvaluation(inner, answerable, tuning.tower_outputs(inner, answerable), args.tokenizer)
     for stage in [stage for stage in STAGES if stage.name in args.stages]:
         if not is_done(folder, stage.name):
@@ -383,7 +406,10 @@ def main() -> None:
         help="which of stages 2 to 4 to run",
     )  # fmt: skip
     parser.add_argument("--batch-tokens", type=int, default=tuning.BATCH_TOKENS, help="padded tokens a step")
-    parser.add_argument("--every", type=int, default=100, help="steps between checkpoints in stages 2 to 4")
+    parser.add_argument("--every", type=int, default=100, help="steps between evaluations in stages 2 to 4")
+    parser.add_argument("--save-every", type=int, default=100, help="steps between checkpoints there")
+    parser.add_argument("--evaluation-items", type=int, default=EVALUATION_ITEMS)
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
     args = parser.parse_args()

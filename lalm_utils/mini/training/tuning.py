@@ -18,7 +18,8 @@ from lalm_utils.mini.training.alignment import pad
 from lalm_utils.mini.training.instruct import Example
 from lalm_utils.mini.training.training_features import TrainingClip
 
-SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+SYSTEM_TEXT = "You are a helpful assistant."
+SYSTEM = f"<|im_start|>system\n{SYSTEM_TEXT}<|im_end|>\n<|im_start|>user\n"
 AUDIO_OPEN, AUDIO_CLOSE = "Audio 1: <|audio_bos|>", "<|audio_eos|>\n"
 TURN = "<|im_end|>\n<|im_start|>assistant\n"
 END = "<|im_end|>"
@@ -42,12 +43,20 @@ class Sequenced:
 
 
 def sequence(tokenizer, examples: Sequence[Example], features: torch.Tensor | None) -> Sequenced:
-    """Ids of one clip's examples; for each, prefix and block are the text the processor's chat template renders."""
+    """Ids of one clip's examples; for each, prefix and block are the text the processor's chat template renders.
+
+    An example with earlier turns or a system turn of its own must be alone: they are part of the prefix.
+    """
+    opening = opening_of(examples[0])
+    if any(opening_of(example) != opening for example in examples):
+        raise ValueError(
+            "examples with earlier turns or system turns of their own share no prefix; give each alone"
+        )
 
     def tokens(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False).input_ids
 
-    ids, audio = tokens(SYSTEM), (0, 0)
+    ids, audio = tokens(opening), (0, 0)
     if features is not None:
         ids += tokens(AUDIO_OPEN)
         audio = (len(ids), len(features))
@@ -61,6 +70,21 @@ def sequence(tokenizer, examples: Sequence[Example], features: torch.Tensor | No
         position += range(start, start + len(question) + len(answer))
         reply += [False] * len(question) + [True] * len(answer)
     return Sequenced(ids=ids, block=block, position=position, reply=reply, audio=audio, features=features)
+
+
+def opening_of(example: Example) -> str:
+    """What stands before the clip: the system turn and the turns before the user's, with the user's turn opened."""
+    text = SYSTEM.replace(SYSTEM_TEXT, example.system or SYSTEM_TEXT)
+    for user, reply in example.earlier:
+        text += f"{user}{TURN}{reply}{END}\n<|im_start|>user\n"
+    return text
+
+
+def sequences(tokenizer, examples: Sequence[Example], features: torch.Tensor | None) -> list[Sequenced]:
+    """The examples on one clip in as few sequences as share a prefix."""
+    together = [example for example in examples if opening_of(example) == SYSTEM]
+    groups = [together] * bool(together) + [[e] for e in examples if opening_of(e) != SYSTEM]
+    return [sequence(tokenizer, group, features) for group in groups]
 
 
 @torch.no_grad()
