@@ -90,25 +90,26 @@ def trend(table: pd.DataFrame, column: pd.Series, *, draws: int = 2000, seed: in
 
 
 def orders(item: Item, *, declining: str = "") -> list[Item]:
-    """The item with its options in all orders; or, with the text of an option that declines, with that in each place.
+    """The item with its options in all orders; or with `declining`, the text of a further option that declines, in each
+    position among them.
 
-    At most five options, or there are more than 120 orders: ValueError.
+    ValueError for more than five options, which have more than 120 orders, and for a second option that declines.
     """
-    if len(item.options) > 5:
+    count = len(item.options)
+    if declining and item.declining is not None:
         raise ValueError(
-            f"item {item.id!r} has {len(item.options)} options, so more than 120 orders; take up to 5"
+            f"item {item.id!r} has the option {item.options[item.declining]!r} that declines: leave `declining` out"
         )
+    if not declining and count > 5:
+        raise ValueError(f"item {item.id!r} has {count} options, so more than 120 orders; take up to 5")
     if declining:
-        ways = [(*item.options[:at], declining, *item.options[at:]) for at in range(len(item.options) + 1)]
+        item = replace(item, options=(*item.options, declining), declining=count)
+        ways = [(*range(at), count, *range(at, count)) for at in range(count + 1)]
     else:
-        ways = list(permutations(item.options))
-    gold = None if item.gold is None else item.options[item.gold]
+        ways = list(permutations(range(count)))
     return [
-        replace(item, id=f"{item.id}-order{number}", options=tuple(options),
-                gold=None if gold is None else options.index(gold),
-                declining=options.index(declining) if declining else None)
-        for number, options in enumerate(ways)
-    ]  # fmt: skip
+        replace(item.reordered(order), id=f"{item.id}-order{number}") for number, order in enumerate(ways)
+    ]
 
 
 def consistency(answers: Sequence[Sequence[str]], right: Sequence[str]) -> dict[str, float]:

@@ -208,6 +208,13 @@ def test_orders_hold_each_option_in_each_place_and_keep_the_right_one(probes):
     assert {each.options[each.gold] for each in asked} == {item.options[item.gold]}
     places = measures.orders(item, declining="I don't know")
     assert [each.declining for each in places] == [0, 1, 2, 3]
+    assert {tuple(np.delete(each.options, each.declining)) for each in places} == {item.options}
+    assert {each.options[each.gold] for each in places} == {item.options[item.gold]}
+    asked = measures.orders(places[0])  # all orders of an item with such an option keep it
+    assert len(asked) == 24
+    assert {each.options[each.declining] for each in asked} == {"I don't know"}
+    with pytest.raises(ValueError, match='has the option "I don\'t know" that declines'):
+        measures.orders(places[0], declining="unsure")
     with pytest.raises(ValueError, match="more than 120 orders"):
         measures.orders(replace(item, options=tuple("abcdef"), gold=0))
 
