@@ -92,10 +92,11 @@ def by_strength(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         for (strength, side), part in table[table["outcome"].ne("failed")].groupby(["strength", "side"]):
             withheld = part["withheld"].astype(bool)
             name = "no right option: withheld" if side == "withhold" else "a right option: withheld"
-            counts = {name: (int(withheld.sum()), len(part))}
+            counts = {}
             if side == "answer":
                 right = int(part["outcome"].eq("correct").sum())
                 counts["a right option: accuracy of what is answered"] = (right, int((~withheld).sum()))
+            counts[name] = (int(withheld.sum()), len(part))
             rows += [
                 (metric, way, strength, k / n, *bootstrap.wilson(k, n), n)
                 for metric, (k, n) in counts.items()

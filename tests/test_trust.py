@@ -404,6 +404,18 @@ def test_the_parameters_mean_what_they_say():
         perturbations.perturb(SOUND, "rain", 1)
 
 
+def test_an_option_that_declines_stays_in_both_twins(tmp_path, monkeypatch):
+    monkeypatch.setenv("LALM_UTILS_CACHE", str(tmp_path))
+    clip = tmp_path / "chirp.wav"
+    write_clip(clip, SOUND)
+    item = replace(benchmarks.planned_items("test")[0], clip=clip, options=("bell", "rain", "I don't know", "wind"),
+                   gold=0, declining=2)  # fmt: skip
+    twins = perturbations.pairs([item])
+    assert {each.options[each.declining] for each in twins} == {"I don't know"}
+    assert {len(each.options) for each in twins} == {3}
+    assert perturbations.pairs([replace(item, options=("bell", "rain", "I don't know"))]) == []
+
+
 def test_the_robustness_probe_differs_by_the_clip_or_by_the_right_option_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("LALM_UTILS_CACHE", str(tmp_path))
     clip = tmp_path / "chirp.wav"

@@ -91,8 +91,8 @@ def trust_det(table: pd.DataFrame) -> Figure:
     most = table.groupby("form")["n"].max()
     fig, (axes,) = drawing.sheet(
         "Can a model tell the genuine from the impostor?",
-        "DET curves by threshold on the probability of accepting · normal-deviate axes, nearer to the lower left is "
-        f"better{drawing.run_label(table)}",
+        f"DET curves, lower left is better · {drawing.count_items(table, 'form')} questions at most"
+        f"{drawing.run_label(table)}",
         height=3.7, columns=len(forms), sharey=True,
     )  # fmt: skip
     for ax, form in zip(axes, forms):
@@ -105,13 +105,13 @@ def trust_det(table: pd.DataFrame) -> Figure:
                 )
                 ax.step(x, y, where="post", color=drawing.COLOURS[kind], linestyle=("-", "--")[kind % 2],
                         label=label(name), linewidth=1.6)  # fmt: skip
-                errors.append(f"{100 * part['eer'].iloc[0]:.0f}")
+                errors.append(f"{label(name, at_most=9)} {100 * part['eer'].iloc[0]:.0f}")
         ends = special.ndtri([0.01, 0.99])
         ax.plot(ends, ends, ":", color=drawing.GREY, linewidth=0.8, label="equal errors")
         names = [f"{100 * rate:.0f}" for rate in RATES]
         ax.set_xticks(special.ndtri(RATES), names, fontsize=drawing.SMALL)
         ax.set_yticks(special.ndtri(RATES), names, fontsize=drawing.SMALL)
-        ax.set(xlim=ends * 1.02, ylim=ends * 1.02, aspect="equal")
+        ax.set(xlim=ends * 1.02, ylim=ends * 1.02)
         ax.set_xlabel("impostors accepted (%)", fontsize=8.5)
         ax.set_title(
             f"{label(form, at_most=20)}, n = {most[form]:.0f}\nEER {', '.join(errors)} %", fontsize=9.5
