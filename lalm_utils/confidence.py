@@ -93,22 +93,10 @@ def rotated(model: Model, items: Sequence[Item], method: str = "plain") -> list[
     for shift in range(max(len(item.options) for item in items)):
         chosen = [i for i, item in enumerate(items) if shift < len(item.options)]
         orders = [np.roll(np.arange(len(items[i].options)), shift) for i in chosen]
-        asked = [
-            prompts.render(
-                replace(
-                    items[i], options=tuple(items[i].options[j] for j in order), gold=_moved(items[i], order)
-                ),
-                method,
-            )
-            for i, order in zip(chosen, orders)
-        ]
+        asked = [prompts.render(items[i].reordered(order), method) for i, order in zip(chosen, orders)]
         for i, order, each in zip(chosen, orders, _scored(model, asked, [items[i] for i in chosen])):
             total[i][order] += special.softmax(each) / len(order)
     return total
-
-
-def _moved(item: Item, order: np.ndarray) -> int | None:
-    return None if item.gold is None else int(np.flatnonzero(order == item.gold)[0])
 
 
 def first_token_entropy(model: Any, items: Sequence[Item], method: str = "plain") -> np.ndarray:

@@ -12,7 +12,7 @@ import logging
 import operator
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -78,6 +78,24 @@ class Item:
     def kind(self) -> str:
         """An unanswerable item's kind, "inaudible" or "ungrounded"; "" if answerable or the benchmark does not say."""
         return UNANSWERABLE_KINDS.get(self.reason, "")
+
+    def reordered(self, order: Sequence[int]) -> Item:
+        """The same question with its options in another order: order[k] is the index of the option that comes k-th.
+
+        The right option and the one that declines move along; of duplicates the first counts, as everywhere. Raises
+        BenchmarkError for an order that is no permutation of the options' indices.
+        """
+        if sorted(order) != list(range(len(self.options))):
+            raise BenchmarkError(
+                f"item {short_repr(self.id)}: order {short_repr(list(order))} of {len(self.options)} options; give "
+                f"each index from 0 to {len(self.options) - 1} once"
+            )
+        options = tuple(self.options[index] for index in order)
+        gold, declining = (
+            None if index is None else options.index(self.options[index])
+            for index in (self.gold, self.declining)
+        )
+        return replace(self, options=options, gold=gold, declining=declining)
 
 
 def question_id(clip: str, question: str, options: Sequence[str]) -> str:

@@ -111,11 +111,7 @@ def pairs(items: Sequence[Item], *, seed: int = 0) -> list[Item]:
     (the kind), strength (0: clean). Kinds and strengths rotate over the items. Items without a right option, or with
     fewer than two wrong ones, have no such twin and are left out.
     """
-    usable = [
-        item
-        for item in items
-        if item.gold is not None and sum(map(item.options[item.gold].__ne__, item.options)) > 1
-    ]
+    usable = [item for item in items if item.gold is not None and len(_wrong(item)) > 1]
     found = []
     for number, item in enumerate(usable):
         kind = tuple(STRENGTHS)[number % len(STRENGTHS)]
@@ -128,15 +124,29 @@ def pairs(items: Sequence[Item], *, seed: int = 0) -> list[Item]:
     return found
 
 
+def _wrong(item: Item) -> list[int]:
+    """The options that are wrong answers: neither the right one, nor one that declines."""
+    return [
+        index
+        for index, option in enumerate(item.options)
+        if option != item.options[item.gold] and index != item.declining
+    ]
+
+
 def _twin(item: Item, side: str, number: int, clip: Path, facts: dict) -> Item:
-    """The item without its right option, or without a wrong one."""
+    """The item without its right option, or without a wrong one; an option that declines stays."""
     gold = item.options[item.gold]
-    wrong = [index for index, option in enumerate(item.options) if option != gold]
-    dropped = {wrong[number % len(wrong)]} if side == "answer" else set(range(len(item.options))) - set(wrong)
+    wrong = _wrong(item)
+    declining = None if item.declining is None else item.options[item.declining]
+    dropped = (
+        {wrong[number % len(wrong)]}
+        if side == "answer"
+        else {index for index, option in enumerate(item.options) if option == gold}
+    )
     options = tuple(option for index, option in enumerate(item.options) if index not in dropped)
     answerable = side == "answer"
     return replace(
         item, id=f"{item.id}-{side}-{facts['strength']}", clip=clip, options=options, answerable=answerable,
         gold=options.index(gold) if answerable else None, reason="" if answerable else "option_removed",
-        declining=None, annotations=dict(item.annotations) | facts,
+        declining=None if declining is None else options.index(declining), annotations=dict(item.annotations) | facts,
     )  # fmt: skip

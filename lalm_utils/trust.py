@@ -27,7 +27,10 @@ from lalm_utils.items import Item
 from lalm_utils.models import Model, Prompt, Turn
 from lalm_utils.store import Store
 
-__all__ = ["AXES", "ask", "by_threshold", "changes", "confidence", "rates", "render", "threshold_at_share"]
+__all__ = [
+    "AXES", "ask", "by_threshold", "changes", "confidence", "effects", "finding", "rates", "render",
+    "threshold_at_share",
+]  # fmt: skip
 AXES = ("hallucination", "robustness", "safety", "privacy", "fairness", "authentication")
 FACTS = ("axis", "quad", "side", "condition", "form", "negative", "channel", "group", "strength")
 WITHHELD, OVERHELD, J = "withheld, rightly", "withheld, wrongly", "J of withholding"
@@ -120,50 +123,88 @@ def by_threshold(table: pd.DataFrame, values: pd.DataFrame, threshold: float, *,
 # ---- rates of every axis
 
 
-def rates(tables: Mapping[str, pd.DataFrame], *, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """WITHHELD, OVERHELD and J of each way, condition on: rows of bootstrap.COLUMNS, group being the way; and method.
+def rates(
+    tables: Mapping[str, pd.DataFrame], *, condition: str = "on", n_boot: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """WITHHELD, OVERHELD and J of each way: rows of bootstrap.COLUMNS, group being the way.
 
-    tables: a way to the table of one axis. n counts pairs of off and on.
+    tables: a way to the table of one axis. n counts the questions of the condition, which are as many as the pairs.
     """
-    return _paired(tables, lambda name, values: values[name], list(tables), n_boot, seed)
+    shares, n = _shares(tables, condition, n_boot, seed)
+    return _rows(shares, n)
 
 
 def changes(
     tables: Mapping[str, pd.DataFrame], *, against: str = "plain", n_boot: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    """What each other way changes in the three numbers of `rates`, by quad, both ways on the same resample."""
-    names = [name for name in tables if name != against]
-    return _paired(tables, lambda name, values: values[name] - values[against], names, n_boot, seed)
+    """What each other way changes in the three numbers, condition on, by quad: both ways on the same resample."""
+    shares, n = _shares(tables, "on", n_boot, seed)
+    less = {
+        metric: {name: value - values[against] for name, value in values.items() if name != against}
+        for metric, values in shares.items()
+    }
+    return _rows(less, n)
 
 
-def _paired(tables, statistic, names: Sequence[str], n_boot: int, seed: int) -> pd.DataFrame:
-    tables = _alike(tables)
-    quads = sorted(set(next(iter(tables.values()))["quad"]))
-    weights = np.vstack(
-        [
-            np.ones((1, len(quads)), int),
-            bootstrap.weights(["all"] * len(quads), n_boot=n_boot, seed=seed),
-        ]
+def effects(tables: Mapping[str, pd.DataFrame], *, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """What the condition changes in the three numbers of each way, on less off, by quad."""
+    on, n = _shares(tables, "on", n_boot, seed)
+    off, _ = _shares(tables, "off", n_boot, seed)
+    return _rows(
+        {
+            metric: {name: value - off[metric][name] for name, value in values.items()}
+            for metric, values in on.items()
+        },
+        n,
     )
-    shares: dict[str, dict[str, np.ndarray]] = {WITHHELD: {}, OVERHELD: {}, J: {}}
+
+
+def finding(rows: pd.DataFrame, way: str) -> str:
+    """What `changes` say of a way: "helps" or "harms" where the interval of J excludes 0. Else "moves the harm" where
+    both shares withheld rise, or both fall; "not settled" where neither is shown."""
+    bounds = rows[rows["group"] == way].set_index("metric")[["low", "high"]]
+    signs = {
+        name: int(bounds.at[name, "low"] > 0) - int(bounds.at[name, "high"] < 0)
+        for name in (J, WITHHELD, OVERHELD)
+    }
+    if signs[J]:
+        return "helps" if signs[J] > 0 else "harms"
+    return "moves the harm" if signs[WITHHELD] * signs[OVERHELD] > 0 else "not settled"
+
+
+Shares = dict[str, dict[str, np.ndarray]]  # metric, way: (1 + n_boot,) values, that of the data first
+
+
+def _rows(shares: Shares, n: int) -> pd.DataFrame:
+    names = list(dict.fromkeys(name for values in shares.values() for name in values))
+    rows = [
+        bootstrap.row(name, metric, values[name][0], values[name][1:], n=n)
+        for name in names
+        for metric, values in shares.items()
+    ]
+    return bootstrap.tidy(rows, [])
+
+
+def _shares(tables: Mapping[str, pd.DataFrame], condition: str, n_boot: int, seed: int) -> tuple[Shares, int]:
+    """The three numbers of each way in the data and in each resample of the quads, and the number of questions."""
+    tables = _alike(tables, condition)
+    first = next(iter(tables.values()))
+    quads = sorted(set(first["quad"]))
+    draws = bootstrap.weights(["all"] * len(quads), n_boot=n_boot, seed=seed)
+    weights = np.vstack([np.ones((1, len(quads)), int), draws])
+    shares: Shares = {WITHHELD: {}, OVERHELD: {}, J: {}}
     for name, table in tables.items():
         for metric, side in ((WITHHELD, "withhold"), (OVERHELD, "answer")):
             shares[metric][name] = _share(table[table["side"] == side], quads, weights)
         shares[J][name] = shares[WITHHELD][name] - shares[OVERHELD][name]
-    n = next(iter(tables.values()))["item"].nunique()
-    rows = []
-    for name in names:
-        for metric, values in shares.items():
-            value, *draws = statistic(name, values)
-            rows.append(bootstrap.row(name, metric, value, np.array(draws), n=n))
-    return bootstrap.tidy(rows, [])
+    return shares, first["item"].nunique()
 
 
-def _alike(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Rows of condition "on" without items that failed in any table; ValueError for other items or none."""
-    failed = set(outcomes.failed_ids(*tables.values()))
+def _alike(tables: Mapping[str, pd.DataFrame], condition: str) -> dict[str, pd.DataFrame]:
+    """Rows of the condition without quads of which an item failed in any table; ValueError for other items or none."""
+    lost = {quad for table in tables.values() for quad in table.loc[table["outcome"].eq("failed"), "quad"]}
     kept = {
-        name: table[table["condition"].eq("on") & ~table["item"].isin(failed)]
+        name: table[table["condition"].eq(condition) & ~table["quad"].isin(lost)]
         for name, table in tables.items()
     }
     ids = {frozenset(table["item"]) for table in kept.values()}

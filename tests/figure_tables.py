@@ -213,6 +213,23 @@ def trust() -> pd.DataFrame:
     return frame("axis way metric value low high n", rows)
 
 
+def strengths() -> pd.DataFrame:
+    metrics = (
+        "a right option: accuracy of what is answered",
+        "a right option: withheld",
+        "no right option: withheld",
+    )
+    rows = [(metric, way, k, 0.9 - 0.1 * k, 0.8 - 0.1 * k, 1 - 0.1 * k, 24) for metric in metrics
+            for way in ("plain", "IDK prompt", "IDK adapter", "threshold") for k in range(6)]  # fmt: skip
+    return frame("metric way strength value low high n", rows)
+
+
+def trade_offs() -> pd.DataFrame:
+    rows = [(form, series, k / 8, 1 - (k / 8) ** power, k / 8, 0.4, 40) for form in ("speaker", "phrase", "overall")
+            for series, power in (("off", 1), ("on", 0.5)) for k in range(9)]  # fmt: skip
+    return frame("form series threshold false_acceptance false_rejection eer n", rows)
+
+
 EXAMPLES = {
     "baseline_accuracy": accuracies, "idk_flows": flows, "idk_gain": gains, "unanswerable": refusals,
     "methods_compared": lambda: by_metric("method"), "sft_compared": lambda: by_metric("run"),
@@ -222,6 +239,7 @@ EXAMPLES = {
     "speed_ratio": speeds, "transfer_matrix": matrices, "transfer_control": controls,
     "real_models_gain": real_gains, "real_models_risk": risks, "chain_curves": interventions,
     "audio_curves": spoilt_clips, "audio_needs": needs, "trust_axes": trust,
+    "trust_strength": strengths, "trust_det": trade_offs,
 }  # fmt: skip
 TABLES = {name: example() for name, example in EXAMPLES.items()}
 
@@ -236,6 +254,7 @@ NAMES = {
     "transfer_control": "trained_on tested_on kind", "real_models_gain": "model group",
     "real_models_risk": "model group", "chain_curves": "intervention series",
     "audio_curves": "panel setting metric", "audio_needs": "series", "trust_axes": "axis way",
+    "trust_strength": "metric way", "trust_det": "form series",
 }  # fmt: skip
 
 MANY = [f"method {letter}" for letter in "ABCDEFGH"]

@@ -60,6 +60,13 @@ def test_rotation_averages_the_positions_out():
     assert p.argmax() == 1
 
 
+def test_an_option_that_declines_is_rotated_too():
+    with_idk = Item(**vars(item()) | {"options": (*OPTIONS, "I do not know"), "declining": 4})
+    (p,) = confidence.rotated(Scorer(), [with_idk])
+    assert len(p) == 5
+    assert p.sum() == pytest.approx(1)
+
+
 def test_items_of_few_options_are_rotated_less():
     few, many = confidence.rotated(Scorer(), [item(0, ("bell", "rain")), item(1)])
     assert (few.sum(), many.sum()) == pytest.approx((1, 1))

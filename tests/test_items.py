@@ -56,6 +56,21 @@ def test_an_item_is_frozen():
         an_item().gold = 1
 
 
+def test_options_in_another_order_take_the_right_and_the_declining_one_along():
+    item = an_item(options=("bell", "rain", "unsure", "rain"), gold=1, declining=2)
+    moved = item.reordered((3, 2, 0, 1))
+    assert (moved.options, moved.gold, moved.declining) == (("rain", "unsure", "bell", "rain"), 0, 1)
+    assert moved.reordered((2, 0, 1, 3)) == item
+    without = an_item(options=("bell", "rain"), gold=None, answerable=False).reordered((1, 0))
+    assert (without.options, without.gold, without.declining) == (("rain", "bell"), None, None)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 1, 2, 2), (1, 2, 3, 4), (0, 1, 2, -1)])
+def test_an_order_is_each_index_once(order):
+    with pytest.raises(BenchmarkError, match=r"order \[.*\] of 4 options; give each index from 0 to 3 once"):
+        an_item().reordered(order)
+
+
 BROKEN = [
     ("blank id", {"id": " "}, "blank or no text among id, question and options"),
     ("blank question", {"question": ""}, "blank or no text among id, question and options"),

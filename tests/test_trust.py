@@ -109,12 +109,34 @@ def test_a_difference_is_paired_by_quad(probes):
     assert rows.loc[trust.J, "n"] == 120
 
 
+def test_the_effect_of_a_condition_is_on_less_off(probes):
+    found = tables(probes["safety"], best=perfect, leaky=lambda item: item.options[item.gold])
+    rows = trust.effects(found, n_boot=50)
+    assert [value(rows, "best", name) for name in (trust.WITHHELD, trust.OVERHELD, trust.J)] == [1, 0, 1]
+    assert [value(rows, "leaky", name) for name in (trust.WITHHELD, trust.OVERHELD, trust.J)] == [0, 0, 0]
+    assert value(trust.rates(found, condition="off", n_boot=50), "best", trust.J) == 0
+
+
+FINDINGS = [((1, 1, 0), "helps"), ((-1, 0, 1), "harms"), ((0, 1, 1), "moves the harm"), ((0, -1, -1), "moves the harm"),
+            ((0, 1, 0), "not settled"), ((0, 1, -1), "not settled")]  # fmt: skip
+
+
+@pytest.mark.parametrize("signs, expected", FINDINGS)
+def test_a_finding_follows_from_where_the_intervals_lie(signs, expected):
+    names = (trust.J, trust.WITHHELD, trust.OVERHELD)
+    rows = pd.DataFrame([{"group": "IDK", "metric": name, "low": sign - 0.5, "high": sign + 0.5}
+                         for name, sign in zip(names, signs)])  # fmt: skip
+    assert trust.finding(rows, "IDK") == expected
+    none = rows.assign(low=np.nan, high=np.nan)
+    assert trust.finding(none, "IDK") == "not settled"
+
+
 def test_a_failed_reply_is_left_out_of_all_ways(probes):
     items = probes["privacy"]
     first = next(item for item in items if item.annotations["condition"] == "on")
     broken = tables(items, plain=perfect, other=lambda item: "" if item is first else perfect(item))
     rows = trust.rates(broken, n_boot=20)
-    assert set(rows["n"]) == {119}
+    assert set(rows["n"]) == {118}  # its quad is gone whole
     assert value(rows, "other", trust.J) == 1
 
 
@@ -181,11 +203,11 @@ def test_hallucination_at_both_ends(probes):
     assert {bad[name] for name in ("accuracy", "precision", "recall", "F1")} == {0.0}
     assert (always["accuracy"], always["recall"], always["yes-rate"]) == (0.5, 1.0, 1.0)
     for name, share in (("best", 0.0), ("bad", 1.0)):
-        rows = measures.attack_rates(found[name])
-        absent = rows[rows["sound"] == "absent"]
+        rows = measures.affirmations(found[name])
+        absent = rows[rows["side"] == "withhold"]
         assert set(absent["form"]) == {"explicit", "implicit", "order", "attribute"}
         assert set(absent["affirmed"]) == {share}
-        assert set(rows.loc[rows["sound"] == "present", "affirmed"]) == {1 - share}
+        assert set(rows.loc[rows["side"] == "answer", "affirmed"]) == {1 - share}
 
 
 def test_trend_at_both_ends(probes):
@@ -199,6 +221,33 @@ def test_trend_at_both_ends(probes):
     assert measures.trend(table, pd.Series(random))["p"] > 0.05
 
 
+def test_rows_by_strength_at_both_ends(probes):
+    rows = measures.by_strength(
+        tables(probes["robustness"], best=perfect, bad=worst, mute=lambda item: "IDK")
+    )
+    by_metric = rows.groupby(["way", "metric"])["value"].agg(set).to_dict()
+    accuracy, withheld, rightly = (
+        "a right option: accuracy of what is answered", "a right option: withheld", "no right option: withheld",
+    )  # fmt: skip
+    assert [by_metric["best", name] for name in (accuracy, withheld, rightly)] == [{1}, {0}, {1}]
+    assert [by_metric["bad", name] for name in (withheld, rightly)] == [{1}, {0}]
+    assert ("mute", accuracy) not in by_metric  # nothing was answered
+    assert set(rows["strength"]) == set(range(6))
+    clean = probes["robustness"]
+    assert rows.groupby(["way", "metric"])["n"].sum()["best", accuracy] == sum(
+        i.gold is not None for i in clean
+    )
+
+
+def test_seven_wordings_ask_the_same_question(probes):
+    item = probes["robustness"][0]
+    asked = measures.wordings(item)
+    assert len({each.question for each in asked}) == len({each.id for each in asked}) == 7
+    assert asked[0].question == item.question
+    assert all(item.question in each.question for each in asked)
+    assert {(each.options, each.gold, each.clip) for each in asked} == {(item.options, item.gold, item.clip)}
+
+
 def test_orders_hold_each_option_in_each_place_and_keep_the_right_one(probes):
     item = next(
         item for item in probes["robustness"] if item.gold is not None and len(set(item.options)) == 3
@@ -208,6 +257,13 @@ def test_orders_hold_each_option_in_each_place_and_keep_the_right_one(probes):
     assert {each.options[each.gold] for each in asked} == {item.options[item.gold]}
     places = measures.orders(item, declining="I don't know")
     assert [each.declining for each in places] == [0, 1, 2, 3]
+    assert {tuple(np.delete(each.options, each.declining)) for each in places} == {item.options}
+    assert {each.options[each.gold] for each in places} == {item.options[item.gold]}
+    asked = measures.orders(places[0])  # all orders of an item with such an option keep it
+    assert len(asked) == 24
+    assert {each.options[each.declining] for each in asked} == {"I don't know"}
+    with pytest.raises(ValueError, match='has the option "I don\'t know" that declines'):
+        measures.orders(places[0], declining="unsure")
     with pytest.raises(ValueError, match="more than 120 orders"):
         measures.orders(replace(item, options=tuple("abcdef"), gold=0))
 
@@ -255,6 +311,38 @@ def test_voices_at_both_ends(probes):
     assert value(found, "overall", "accuracy gap") == -1
     assert value(found, "overall", "refusal gap") == 0.5  # the twin without a right option is refused by both
     assert value(found, "overall", "flips") == 0.5
+
+
+def test_a_gap_in_refusals_is_told_from_one_in_hearing(probes):
+    def deaf_to_the_second(item: Item) -> str:
+        """Recognises every other word in the first voice alone, and declines where it recognises nothing."""
+        hard = int(item.annotations["quad"][-1]) % 2 and item.annotations["condition"] == "on"
+        return "IDK" if hard else perfect(item)
+
+    table = tables(probes["fairness"], x=deaf_to_the_second)["x"]
+    quads = measures.recognisable(table)
+    assert value(measures.voice_gaps(table, n_boot=20), "overall", "refusal gap") > 0
+    assert value(measures.voice_gaps(table, quads, n_boot=20), "overall", "refusal gap") == 0
+    assert 0 < len(quads) < table["quad"].nunique()
+    assert measures.voice_gaps(table, set(), n_boot=20).empty
+
+
+def test_verification_at_both_ends_by_form_and_condition(probes):
+    table = tables(probes["authentication"], x=perfect)["x"]
+    own = table["side"].eq("answer")
+    for scores, rate in ((own, 0.0), (~own, 1.0), (own & False, 0.5)):
+        rows, points = measures.verification(table, pd.DataFrame({"item": table["item"], "score": scores * 1.0}),
+                                             n_boot=20)  # fmt: skip
+        assert set(rows["value"]) == {rate}
+        assert set(rows["group"]) == {f"{form}, {condition}" for form in ("speaker", "phrase", "spoof", "overall")
+                                      for condition in ("off", "on")}  # fmt: skip
+        assert set(points.groupby(["form", "series"])["n"].first()) == {40, 120}
+    noisy = pd.DataFrame(
+        {"item": table["item"], "score": own + np.random.default_rng(0).normal(size=len(table))}
+    )
+    rows, _ = measures.verification(table, noisy, n_boot=100)
+    assert (rows["low"] < rows["value"]).all()
+    assert (rows["value"] < rows["high"]).all()
 
 
 @pytest.mark.parametrize(
@@ -314,6 +402,18 @@ def test_the_parameters_mean_what_they_say():
     assert len(np.unique(perturbations.perturb(SOUND, "codec", 5))) <= 8
     with pytest.raises(ValueError, match="choose one of noise"):
         perturbations.perturb(SOUND, "rain", 1)
+
+
+def test_an_option_that_declines_stays_in_both_twins(tmp_path, monkeypatch):
+    monkeypatch.setenv("LALM_UTILS_CACHE", str(tmp_path))
+    clip = tmp_path / "chirp.wav"
+    write_clip(clip, SOUND)
+    item = replace(benchmarks.planned_items("test")[0], clip=clip, options=("bell", "rain", "I don't know", "wind"),
+                   gold=0, declining=2)  # fmt: skip
+    twins = perturbations.pairs([item])
+    assert {each.options[each.declining] for each in twins} == {"I don't know"}
+    assert {len(each.options) for each in twins} == {3}
+    assert perturbations.pairs([replace(item, options=("bell", "rain", "I don't know"))]) == []
 
 
 def test_the_robustness_probe_differs_by_the_clip_or_by_the_right_option_alone(tmp_path, monkeypatch):

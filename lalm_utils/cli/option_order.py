@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pandas as pd
 
@@ -62,8 +61,4 @@ def restore(items: Sequence[Item], table: pd.DataFrame, rotated: Sequence[Item])
 def _rotate(item: Item, position: int) -> Item:
     size = len(item.options)
     shift = ((item.gold or 0) - position) % size
-    options = item.options[shift:] + item.options[:shift]
-    gold, declining = (
-        None if at is None else options.index(item.options[at]) for at in (item.gold, item.declining)
-    )
-    return replace(item, options=options, gold=gold, declining=declining)
+    return item.reordered([*range(shift, size), *range(shift)])

@@ -28,7 +28,7 @@ from lalm_utils.plots.drawing import FigureError, figure, label
 __all__ = [
     "agent_ablations", "agent_routing", "baseline_accuracy", "chain_length", "idk_flows", "idk_gain",
     "methods_compared", "paper_side_by_side", "real_models_gain", "real_models_risk", "sft_compared",
-    "spectrogram", "speed_ratio", "transfer_control", "transfer_matrix", "trust_axes", "unanswerable",
+    "spectrogram", "speed_ratio", "transfer_control", "transfer_matrix", "unanswerable",
 ]  # fmt: skip
 
 CLIP = "its own clip"
@@ -214,37 +214,6 @@ def _by_metric(table: pd.DataFrame, column: str, title: str) -> Figure:
         for value in part.loc[(part["category"] == names[0]) & np.isfinite(part["value"]), "value"]:
             ax.axvline(value, color=drawing.GREY, linestyle=":", linewidth=1, zorder=0)
         ax.set_title(drawing.metric_name(metric), fontsize=9.5)
-    return fig
-
-
-@figure(text="axis way metric", numbers="value low high n")
-def trust_axes(table: pd.DataFrame) -> Figure:
-    """Six axes of trust by ways of declining: a panel per metric, a row per axis, a series per way.
-
-    One row per (axis, way, metric), in the order in which they are to appear: axis; way ("plain", "IDK prompt", ...);
-    metric (a share withheld, in [0, 1], or their difference J, in [-1, 1], whose name begins with J); value; low, high;
-    n (pairs).
-    """
-    table = table.rename(columns={"axis": "category", "way": "series"})
-    axes_of_trust, ways, metrics = (list(dict.fromkeys(table[c])) for c in ("category", "series", "metric"))
-    n = table.groupby("category")["n"].max()
-    fig, (axes,) = drawing.sheet(
-        "Does learning to decline help trust, or move the harm?",
-        f"Condition on, 95 % intervals by quad · {n.sum():,.0f} pairs of questions{drawing.run_label(table)}",
-        height=1.7 + 0.22 * len(axes_of_trust) * len(ways), columns=len(metrics), sharey=True,
-    )  # fmt: skip
-    for ax, metric in zip(axes, metrics):
-        drawing.category_axis(ax, [f"{label(name, at_most=20)}\nn = {n[name]:.0f}" for name in axes_of_trust])
-        if metric.startswith("J"):
-            ax.set(xlim=(-1.05, 1.05), xticks=[-1, 0, 1], xlabel="right less wrong (no unit)")
-        else:
-            ax.set(xlim=(-0.04, 1.04), xticks=[0, 0.5, 1], xlabel="% of questions")
-            ax.xaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
-        drawing.dots(ax, table[table["metric"] == metric], axes_of_trust, ways, step=0.2, hollow=False)
-        ax.axvline(0, color=drawing.GREY, linewidth=0.8, zorder=0)
-        ax.set_title(label(metric), fontsize=9.5)
-        ax.grid(axis="x")
-    drawing.legend(fig, [label(name, at_most=90) for name in ways])
     return fig
 
 
