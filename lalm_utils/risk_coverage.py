@@ -8,6 +8,7 @@ ones count as if drawn at random: errors grow linearly within a tie, which is th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from scipy import stats
 from lalm_utils import bootstrap, outcomes
 
 __all__ = [
-    "PROBABILITY", "RANKING", "Promise", "curve", "kept_promises", "measures", "promise", "report", "roc_auc",
+    "PROBABILITY", "RANKING", "Promise", "curve", "fewest", "kept_promises", "measures", "promise", "report", "roc_auc",
 ]  # fmt: skip
 RANKING = ("auroc", "aurc", "e_aurc", "augrc", "prr", "risk_at_80", "coverage_at_5")
 PROBABILITY = ("ece", "brier", "calibration_p")
@@ -137,6 +138,11 @@ class Promise:
     n: int  # answers it was fixed on
 
 
+def fewest(alpha: float, delta: float) -> int:
+    """How many answers could show a risk of at most `alpha` if none of them is wrong: (1 - alpha)^n <= delta."""
+    return math.ceil(math.log(delta) / math.log1p(-alpha))
+
+
 def promise(score: np.ndarray, right: np.ndarray, *, alpha: float, delta: float = 0.1) -> Promise:
     """The lowest threshold whose risk is shown to be at most `alpha`: Learn then Test (arXiv 2110.01052).
 
@@ -155,7 +161,7 @@ def promise(score: np.ndarray, right: np.ndarray, *, alpha: float, delta: float 
     cuts = np.append(
         np.flatnonzero(np.diff(ranked)) + 1, len(score)
     )  # answers strictly above each next score
-    cuts = cuts[cuts >= np.ceil(np.log(delta) / np.log1p(-alpha))]
+    cuts = cuts[cuts >= fewest(alpha, delta)]
     failed = stats.binom.cdf(wrong[cuts - 1], cuts, alpha) > delta
     passed = cuts[: failed.argmax() if failed.any() else len(cuts)]
     if not passed.size:
