@@ -26,7 +26,9 @@ PACKAGE = ROOT / "lalm_utils"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 HEAVY = {"torch", "transformers", "peft"}
 PLOTTING = {"matplotlib", "seaborn"}
-PLOTTERS = {"figures.py", "faithfulness_figures.py", "training_figures.py", "drawing.py", "figure_files.py"}
+PLOTTERS = {
+    "figures.py", "faithfulness_figures.py", "risk_figures.py", "training_figures.py", "drawing.py", "figure_files.py",
+}  # fmt: skip
 # What a reader may import to score, tabulate or show results must not wait for a model's libraries.
 LIGHT = (
     "items", "benchmarks", "audio", "prompts", "models", "load_model", "parsing", "outcomes", "metrics", "store",

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lalm_utils import bootstrap, selective
+from lalm_utils import bootstrap, metrics, selective
 
 OPTIONS = ["red", "green", "blue", "grey"]
 IDK = "I do not have an answer"
@@ -149,3 +149,32 @@ def test_the_digest_is_of_the_unpacked_file(tmp_path):
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(b"[]"))
     digests = {selective.digest(path) for path in tmp_path.iterdir()}
     assert digests == {hashlib.sha256(b"[]").hexdigest()}
+
+
+def test_excess_of_a_threshold_and_a_method_at_its_share():
+    # The method gives up 2 of 4 wrong and 1 of 4 right answers; the three least confident are 3 wrong, or 2 and 1.
+    before, after = outcome_table("wwwwcccc"), outcome_table("rrwwrccc")
+    sure = np.array([0.1, 0.2, 0.5, 0.9, 0.3, 0.8, 0.8, 0.8])
+    found = {
+        (row["metric"], row["group"]): row for row in selective.at_share(before, [after], sure, n_boot=400)
+    }
+    assert found["refusal_excess", "method"]["value"] == pytest.approx(math.log10(2))
+    assert found["refusal_excess", "threshold"]["value"] == pytest.approx(math.log10(2))
+    assert found["refusal_excess", "threshold - method"]["value"] == pytest.approx(0)
+    perfect = np.where(before["outcome"].eq("wrong"), 0.1, 0.9)
+    rows = selective.at_share(before, [after], perfect, n_boot=400)
+    assert [row["value"] for row in rows if row["group"] == "threshold"] == [math.inf] * 2
+
+
+def test_the_excess_counts_changed_answers_and_averages_training_seeds():
+    # One adapter as above; another refuses 1 of 4 wrong and 1 of 4 right, and changes a wrong answer to a right one.
+    before, changed = outcome_table("wwwwcccc"), outcome_table("rcwwrccc")
+    sure = np.array([0.1, 0.2, 0.5, 0.9, 0.3, 0.8, 0.8, 0.8])
+    rows = selective.at_share(before, [outcome_table("rrwwrccc"), changed], sure, n_boot=400)
+    found = {(row["metric"], row["group"]): row["value"] for row in rows}
+    assert found["rgi_excess", "method"] == pytest.approx(math.log10(2))
+    assert found["refusal_excess", "method"] == pytest.approx(math.log10(2) / 2)
+    expected = metrics.rgi_excess(before, changed)
+    alone = selective.at_share(before, [changed], sure, n_boot=50)
+    assert alone[0]["metric"] == "rgi_excess"
+    assert alone[0]["value"] == pytest.approx(expected)
