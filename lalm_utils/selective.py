@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lalm_utils import benchmarks, bootstrap, metrics, outcomes, reply_logs
+from lalm_utils import benchmarks, bootstrap, metrics, outcomes, reply_logs, risk_coverage
 
 __all__ = [
     "at_share",
@@ -29,7 +29,6 @@ __all__ = [
     "digest",
     "load",
     "refusal_share",
-    "risk_coverage",
     "rows",
     "withheld_given_heard",
 ]
@@ -167,17 +166,6 @@ def _excesses(
     return found
 
 
-def risk_coverage(table: pd.DataFrame, *, points: int = 40) -> pd.DataFrame:
-    """The error among the k most confident forced answers (Wilson interval), at `points` coverages k/n."""
-    wrong = 1 - table.sort_values("confidence", ascending=False, kind="stable")["forced_correct"].to_numpy(
-        int
-    )
-    n, errors = len(wrong), wrong.cumsum()
-    kept = np.unique(np.ceil(np.arange(1, points + 1) * n / points).astype(int))
-    found = [(k / n, errors[k - 1] / k, *bootstrap.wilson(int(errors[k - 1]), int(k)), n) for k in kept]
-    return pd.DataFrame(found, columns=["coverage", "value", "low", "high", "n"])
-
-
 def withheld_given_heard(free: pd.DataFrame, told: pd.DataFrame) -> dict[str, tuple[int, int]]:
     """(refused when told to withhold, all) of the questions answered right when free, and of all others;
     and of all refusals when told, those of questions answered right when free.
@@ -236,7 +224,8 @@ def curves(runs: Runs) -> pd.DataFrame:
     for model, group, table, declined in _pairs(runs):
         if group == "main":
             continue
-        found.append(risk_coverage(table).assign(model=model, group=group, source="threshold"))
+        curve = risk_coverage.curve(table["confidence"], table["forced_correct"])
+        found.append(curve.assign(model=model, group=group, source="threshold"))
         kept, wrong = int((~declined).sum()), int((table["forced_correct"].eq(0) & ~declined).sum())
         low, high = bootstrap.wilson(wrong, kept)
         option = {

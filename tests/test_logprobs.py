@@ -48,7 +48,7 @@ def with_top(pairs: dict[str, float]) -> Answer:
         (
             "forms of one begin are added",
             {"rain": 0.5, " Rain": 0.25, "ra": 0.05, "dog": 0.2},
-            [0.8, 0.2, 0.2],
+            [0.8, 0.2, 0.05],
         ),
         ("what is not listed has at most the least", {"rain": 0.9, "the": 0.01}, [0.9, 0.01, 0.01]),
         ("a sign may follow", {"rain.": 0.9, "wind": 0.1, "rainy": 0.1}, [0.9, 0.1, 0.1]),

@@ -71,17 +71,6 @@ def test_two_ways_that_refuse_the_same_differ_in_no_resample_and_so_have_no_inte
     assert math.isnan(row["high"])
 
 
-def test_the_error_of_the_most_confident_at_each_coverage():
-    found = selective.risk_coverage(forced("0110", [0.5, 0.9, 0.8, 0.7]), points=4)
-    assert found["coverage"].tolist() == [0.25, 0.5, 0.75, 1]
-    assert found["value"].tolist() == pytest.approx([0, 0, 1 / 3, 1 / 2])
-    assert ((found["low"] <= found["value"]) & (found["value"] <= found["high"])).all()
-
-
-def test_points_beyond_the_items_are_not_drawn_twice():
-    assert selective.risk_coverage(forced("01", [0.5, 0.9]), points=40)["coverage"].tolist() == [0.5, 1]
-
-
 def test_what_is_withheld_of_what_was_heard():
     free, told = outcome_table("cccwr"), outcome_table("rcwrr")
     assert selective.withheld_given_heard(free, told.iloc[::-1]) == {
