@@ -9,6 +9,7 @@ ones count as if drawn at random: errors grow linearly within a tie, which is th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,8 @@ from scipy import stats
 from lalm_utils import bootstrap, outcomes
 
 __all__ = [
-    "PROBABILITY", "RANKING", "Promise", "curve", "fewest", "kept_promises", "measures", "promise", "report", "roc_auc",
+    "PROBABILITY", "RANKING", "Promise", "curve", "differences", "fewest", "kept_promises", "measures",
+    "promise", "report", "roc_auc",
 ]  # fmt: skip
 RANKING = ("auroc", "aurc", "e_aurc", "augrc", "prr", "risk_at_80", "coverage_at_5")
 PROBABILITY = ("ece", "brier", "calibration_p")
@@ -113,6 +115,27 @@ def report(
             draws = None if name == "calibration_p" else resampled[name].to_numpy()
             rows.append(bootstrap.row(group, name, value, draws, n=len(part)))
     return pd.DataFrame(rows)
+
+
+def differences(
+    table: pd.DataFrame, against: str, names: Sequence[str], metric: str = "e_aurc", *, right: str = "right",
+    n_boot: int = 500, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """`metric` of the score `against` less that of each of `names`, paired by item: rows of bootstrap.row by score.
+
+    table : a row per answer, with modality (each keeps its number of items in a resample) and the scores' columns.
+    """
+    truth = table[right].to_numpy()
+    drawn = bootstrap.weights(table["modality"].tolist(), n_boot=n_boot, seed=seed)
+    picks = [np.arange(len(table)), *(np.repeat(np.arange(len(table)), each) for each in drawn)]
+
+    def values(name: str) -> np.ndarray:
+        score = table[name].to_numpy()
+        return np.array([measures(score[i], truth[i])[metric] for i in picks])
+
+    own, n = values(against), len(table)
+    gaps = {name: own - values(name) for name in names}
+    return pd.DataFrame([bootstrap.row(name, metric, gap[0], gap[1:], n=n) for name, gap in gaps.items()])
 
 
 def curve(score: np.ndarray, right: np.ndarray, *, points: int = 40) -> pd.DataFrame:

@@ -28,6 +28,7 @@ __all__ = [
     "declining_compared",
     "digest",
     "load",
+    "point",
     "refusal_share",
     "rows",
     "withheld_given_heard",
@@ -119,6 +120,22 @@ def declining_compared(
         pairs = zip(found[f"{name}, threshold"], found[f"{name}, option"], strict=True)
         found[f"{name}, threshold - option"] = [threshold - option for threshold, option in pairs]
     return [bootstrap.row("", name, value[0], draws, n=len(table)) for name, (value, draws) in found.items()]
+
+
+def point(tables: Sequence[pd.DataFrame]) -> dict[str, float]:
+    """Coverage and risk of replies that may refuse in words, the mean over training seeds' outcome tables.
+
+    coverage: share answered; value: share of the answers that is not right; low, high: Wilson's, for the mean numbers
+    of one table; n: questions.
+    """
+    outcome = pd.concat(tables)["outcome"]
+    answered = int(outcome.ne("refused").sum())
+    wrong = int((outcome.ne("refused") & outcome.ne("correct")).sum())
+    low, high = bootstrap.wilson(round(wrong / len(tables)), round(answered / len(tables)))
+    return {
+        "coverage": answered / len(outcome), "value": wrong / answered if answered else np.nan, "low": low,
+        "high": high, "n": len(tables[0]),
+    }  # fmt: skip
 
 
 def at_share(
