@@ -170,3 +170,12 @@ def test_the_report_has_an_interval_around_each_measure():
     measured = found[found["metric"] == "auroc"]
     assert (measured["low"] <= measured["value"]).all()
     assert (measured["value"] <= measured["high"]).all()
+
+
+def test_differences_are_paired_by_answer():
+    table = pd.DataFrame({"a": P, "b": P, "worse": -P, "right": RIGHT, "modality": "sound"})
+    found = risk_coverage.differences(table, "a", ["b", "worse"], n_boot=60).set_index("group")
+    assert found.loc["b", "value"] == 0
+    expected = [risk_coverage.measures(score, RIGHT)["e_aurc"] for score in (P, -P)]
+    assert found.loc["worse", "value"] == pytest.approx(expected[0] - expected[1])
+    assert found.loc["worse", "high"] < 0

@@ -167,3 +167,10 @@ def test_the_excess_counts_changed_answers_and_averages_training_seeds():
     alone = selective.at_share(before, [changed], sure, n_boot=50)
     assert alone[0]["metric"] == "rgi_excess"
     assert alone[0]["value"] == pytest.approx(expected)
+
+
+def test_the_point_of_a_method_is_the_mean_of_its_training_seeds():
+    found = selective.point([outcome_table("ccwr"), outcome_table("cwrr")])
+    assert (found["coverage"], found["value"], found["n"]) == (5 / 8, 2 / 5, 4)
+    assert (found["low"], found["high"]) == bootstrap.wilson(1, 2)
+    assert math.isnan(selective.point([outcome_table("rr")])["value"])
