@@ -1,7 +1,8 @@
 """How sure a model is of its answer: a score per question, one function each, by what the model can give.
 
-In: a loaded model and items. Out: floats (n,), higher being surer; `risk_coverage` measures them. They judge the most
-probable option (`likelihoods`), as a model answers that may not decline.
+In: a loaded model, items, and the store, which keeps what was computed. Out: floats (n,), higher being surer;
+`risk_coverage` measures them. They judge the most probable option (`likelihoods`), as a model answers that may not
+decline.
 
 | score | range | forward passes a question | needs | source |
 |---|---|---|---|---|
@@ -26,15 +27,15 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special
 
-from lalm_utils import outcomes, prompts, runs
+from lalm_utils import outcomes, prompts, runs, vectors
 from lalm_utils.items import Item
 from lalm_utils.models import Model, ModelError, Prompt, Turn
 from lalm_utils.store import Store
 
 __all__ = [
-    "Logistic", "agreement", "clip_agreement", "contrast", "entropy", "first_token_entropy", "hidden_states",
-    "likelihoods", "margin", "p_idk", "p_true", "probabilities", "rotated", "samples", "semantic_entropy",
-    "stated", "top",
+    "Logistic", "agreement", "clip_agreement", "contrast", "cross_fit", "entropy", "first_token_entropy",
+    "hidden_states", "likelihoods", "margin", "p_idk", "p_true", "probabilities", "rotated", "samples",
+    "semantic_entropy", "stated", "top",
 ]  # fmt: skip
 P_TRUE = "Proposed answer: {answer}\nIs the proposed answer right? Reply with yes or no."
 STATED = "Proposed answer: {answer}\nHow likely is it right, in percent? Reply with a number from 0 to 100."
@@ -42,24 +43,27 @@ Scores = Sequence[np.ndarray]
 
 
 def likelihoods(
-    model: Model, items: Sequence[Item], method: str = "plain", *, audio: bool = True
+    model: Model, items: Sequence[Item], method: str = "plain", *, store: Store, audio: bool = True
 ) -> list[np.ndarray]:
     """Each option's log-likelihood as the whole reply, in nats, (n_options,) per item.
 
     ModelError where a prompt failed.
     """
     asked = [prompts.render(item, method, audio=audio) for item in items]
-    return _scored(model, asked, items)
+    return _scored(model, asked, items, store)
 
 
-def _scored(model: Model, asked: Sequence[Prompt], items: Sequence[Item]) -> list[np.ndarray]:
-    found = model.option_logprobs(asked)
+def _scored(model: Model, asked: Sequence[Prompt], items: Sequence[Item], store: Store) -> list[np.ndarray]:
+    return _complete(vectors.likelihoods(model, asked, store=store), model, items)
+
+
+def _complete(found: Sequence[np.ndarray | None], model: Model, items: Sequence[Item]) -> list[np.ndarray]:
     for item, each in zip(items, found, strict=True):
-        if np.isnan(each).any():
+        if each is None:
             raise ModelError(
-                f"{model.name} gave no likelihood for item {item.id!r}: check its clip, or leave it out"
+                f"{model.name} gave no likelihood or state for item {item.id!r}: check its clip, or leave it out"
             )
-    return found
+    return list(found)
 
 
 def probabilities(logprobs: Scores, *, lengths: Scores | None = None) -> list[np.ndarray]:
@@ -84,7 +88,7 @@ def entropy(p: Scores) -> np.ndarray:
     return -np.array([special.entr(each).sum() for each in p])
 
 
-def rotated(model: Model, items: Sequence[Item], method: str = "plain") -> list[np.ndarray]:
+def rotated(model: Model, items: Sequence[Item], method: str = "plain", *, store: Store) -> list[np.ndarray]:
     """Probabilities averaged over all rotations of the options, each option once in each position.
 
     One prompt for each option. Items with fewer options are asked in fewer orders.
@@ -94,20 +98,27 @@ def rotated(model: Model, items: Sequence[Item], method: str = "plain") -> list[
         chosen = [i for i, item in enumerate(items) if shift < len(item.options)]
         orders = [np.roll(np.arange(len(items[i].options)), shift) for i in chosen]
         asked = [prompts.render(items[i].reordered(order), method) for i, order in zip(chosen, orders)]
-        for i, order, each in zip(chosen, orders, _scored(model, asked, [items[i] for i in chosen])):
+        for i, order, each in zip(chosen, orders, _scored(model, asked, [items[i] for i in chosen], store)):
             total[i][order] += special.softmax(each) / len(order)
     return total
 
 
-def first_token_entropy(model: Any, items: Sequence[Item], method: str = "plain") -> np.ndarray:
+def first_token_entropy(
+    model: Any, items: Sequence[Item], method: str = "plain", *, store: Store
+) -> np.ndarray:
     """Minus the entropy of the reply's first token over the whole vocabulary, divided by log of its size, in [-1, 0].
 
     ModelError for a model without logits, such as a server: use `entropy` there.
     """
     _refuse_server(model, "first_logits", "entropy")
-    logits = model.first_logits([prompts.render(item, method) for item in items])
-    logp = special.log_softmax(np.asarray(logits, float), axis=1)
-    return (np.exp(logp) * logp).sum(1) / np.log(logp.shape[1])
+
+    def measure(asked: Sequence[Prompt]) -> np.ndarray:
+        logp = special.log_softmax(np.asarray(model.first_logits(asked), float), axis=1)
+        return (np.exp(logp) * logp).sum(1) / np.log(logp.shape[1])
+
+    asked = [prompts.render(item, method) for item in items]
+    found = vectors.ask(model, "first-token entropy 1", measure, asked, store=store)
+    return np.concatenate(_complete(found, model, items))
 
 
 def _refuse_server(model: Any, name: str, instead: str) -> None:
@@ -158,19 +169,18 @@ def semantic_entropy(drawn: np.ndarray) -> np.ndarray:
 # ---- from further questions
 
 
-def p_true(model: Model, items: Sequence[Item], answers: Sequence[int]) -> np.ndarray:
+def p_true(model: Model, items: Sequence[Item], answers: Sequence[int], *, store: Store) -> np.ndarray:
     """P(yes) against no, when the model is asked whether its own answer is right, in [0, 1]."""
-    found = _scored(
-        model, [_about(*each, P_TRUE, ("yes", "no")) for each in zip(items, answers, strict=True)], items
-    )
+    asked = [_about(*each, P_TRUE, ("yes", "no")) for each in zip(items, answers, strict=True)]
+    found = _scored(model, asked, items, store)
     return np.array([special.softmax(each)[0] for each in found])
 
 
-def p_idk(model: Model, items: Sequence[Item], method: str = "idk") -> np.ndarray:
+def p_idk(model: Model, items: Sequence[Item], method: str = "idk", *, store: Store) -> np.ndarray:
     """1 - P(IDK) against the options under a prompt that permits to decline, in [0, 1]."""
     asked = [prompts.render(item, method) for item in items]
     asked = [replace(prompt, options=(*prompt.options, "IDK")) for prompt in asked]
-    return np.array([1 - special.softmax(each)[-1] for each in _scored(model, asked, items)])
+    return np.array([1 - special.softmax(each)[-1] for each in _scored(model, asked, items, store)])
 
 
 def stated(model: Model, items: Sequence[Item], answers: Sequence[int], *, store: Store) -> np.ndarray:
@@ -211,10 +221,12 @@ def clip_agreement(heard: Scores, changed: Sequence[Scores]) -> np.ndarray:
 # ---- learnt from a calibration set
 
 
-def hidden_states(model: Any, items: Sequence[Item], method: str = "plain") -> np.ndarray:
+def hidden_states(model: Any, items: Sequence[Item], method: str = "plain", *, store: Store) -> np.ndarray:
     """The last layer's state before the reply's first token, floats (n, d_model). ModelError for a server."""
     _refuse_server(model, "last_hidden_states", "option_logprobs")
-    return np.asarray(model.last_hidden_states([prompts.render(item, method) for item in items]), float)
+    asked = [prompts.render(item, method) for item in items]
+    found = vectors.ask(model, "last hidden state 1", model.last_hidden_states, asked, store=store)
+    return np.array(_complete(found, model, items))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,3 +266,31 @@ class Logistic:
         """The probability that each answer is right, (n,)."""
         x = (np.asarray(features, float) - self.mean) / self.scale
         return special.expit(x @ self.weights[:-1] + self.weights[-1])
+
+
+def cross_fit(
+    features: np.ndarray,
+    right: np.ndarray,
+    others: np.ndarray,
+    *,
+    folds: int = 5,
+    penalty: float = 1.0,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions of `Logistic` for the answers that it is fitted on, and for `others`.
+
+    The first are out of fold: each is by a fit to the other folds, so that it can be compared with scores that learn
+    nothing. The second are by a fit to all. Where all answers of a fit are alike, their share of right ones stands.
+    """
+    x, y = np.asarray(features, float), np.asarray(right, float)
+    fold = np.random.default_rng(seed).permutation(len(y)) % folds
+    own = np.empty(len(y))
+    for k in np.unique(fold):
+        own[fold == k] = _predict(x[fold != k], y[fold != k], x[fold == k], penalty)
+    return own, _predict(x, y, np.asarray(others, float), penalty)
+
+
+def _predict(x: np.ndarray, y: np.ndarray, new: np.ndarray, penalty: float) -> np.ndarray:
+    if len(np.unique(y)) < 2:
+        return np.full(len(new), y.mean() if y.size else np.nan)
+    return Logistic.fit(x, y, penalty=penalty).predict(new)

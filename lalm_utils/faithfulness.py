@@ -11,8 +11,6 @@ is an answer, so that flows to and from it can be seen.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import log_softmax
 
-from lalm_utils import annotations, chains, prompts
+from lalm_utils import annotations, chains, prompts, vectors
 from lalm_utils.chain_interventions import (
     Helper,
     Kind,
@@ -34,12 +32,12 @@ from lalm_utils.chain_interventions import (
     without_answer,
 )
 from lalm_utils.items import Item
-from lalm_utils.models import Model, Prompt, Reply, Turn, failed
+from lalm_utils.models import Model, Prompt, Turn
 from lalm_utils.runs import ask
 from lalm_utils.store import Store
 
 __all__ = [
-    "ANSWER", "CHAIN", "IDK", "UNTOUCHED", "Case", "Likelihoods", "by_truth_of_clip", "force", "forced", "four_tests",
+    "ANSWER", "CHAIN", "IDK", "UNTOUCHED", "Case", "by_truth_of_clip", "force", "forced", "four_tests",
     "listen", "rewritten", "rubric_records", "table_of", "think",
 ]  # fmt: skip
 CHAIN, ANSWER = "stepwise", "stepwise_idk"  # the methods of writing a chain, and of answering from it
@@ -98,40 +96,6 @@ def four_tests(
         "paraphrase": lambda item, chain, s: paraphrase(chain, s, said[item.id], unit=unit, seed=seed),
         "mistakes": lambda item, chain, s: mistake(chain, s, wrong[item.id], unit=unit),
     }
-
-
-class Likelihoods:
-    """A model that replies with the log-likelihoods of a prompt's options, as JSON, so that a store keeps them.
-
-    Its fingerprint is its own and the options are part of what it renders: no score is taken for a reply, nor for that
-    of another prompt, chain or clip.
-    """
-
-    def __init__(self, model: Model) -> None:
-        self.model, self.name, self.description = model, model.name, model.description
-        self.fingerprint = hashlib.sha256(
-            f"log-likelihoods of options 1 {model.fingerprint}".encode()
-        ).hexdigest()
-
-    def render(self, prompt: Prompt) -> str:
-        """The prompt with its options."""
-        return json.dumps([self.model.render(prompt), *prompt.options], ensure_ascii=False)
-
-    def generate(self, prompts: Sequence[Prompt], **settings: Any) -> list[list[Reply]]:
-        """One reply per prompt: a JSON array of nats."""
-        scores = self.model.option_logprobs(prompts)
-        return [
-            [failed("no log-likelihoods") if np.isnan(s).any() else _scores(s)] * settings.get("n", 1)
-            for s in scores
-        ]
-
-    def option_logprobs(self, prompts: Sequence[Prompt]) -> list[np.ndarray]:
-        """As the model's own."""
-        return self.model.option_logprobs(prompts)
-
-
-def _scores(nats: np.ndarray) -> Reply:
-    return Reply(text=json.dumps([round(float(value), 6) for value in nats]), n_tokens=0, finish="stop")
 
 
 def force(
@@ -213,13 +177,9 @@ def table_of(model: Model, cases: Sequence[Case], *, store: Store, method: str =
     order = {id: k for k, id in enumerate(dict.fromkeys(case.item.id for case in cases))}
     cases = sorted(cases, key=lambda case: order[case.item.id])
     asked = [forced(case.item, case.chain, method=method) for case in cases]
-    replies = [reply for (reply,) in store.ask(Likelihoods(model), asked, max_new_tokens=1)]
-    lost = sorted({case.item.id for case, reply in zip(cases, replies) if reply.finish == "failed"})
-    scored = [
-        (case, log_softmax(json.loads(reply.text)))
-        for case, reply in zip(cases, replies)
-        if case.item.id not in lost
-    ]
+    scores = vectors.likelihoods(model, asked, store=store)
+    lost = sorted({case.item.id for case, nats in zip(cases, scores) if nats is None})
+    scored = [(case, log_softmax(nats)) for case, nats in zip(cases, scores) if case.item.id not in lost]
     untouched = {case.item.id: (case, nats) for case, nats in scored if case.intervention == UNTOUCHED}
     rows = [_row(case, nats, *untouched[case.item.id]) for case, nats in scored]
     frame = pd.DataFrame(rows).assign(model=model.name, absent=np.nan)

@@ -60,20 +60,26 @@ class ReplyLog:
     notes: list[str]
 
 
-def read(path: str | Path, *, declining_option: str = "", questions: str | Path | None = None) -> ReplyLog:
+def read(
+    path: str | Path, *, declining_option: str = "", questions: str | Path | None = None,
+    columns: Sequence[str] = (),
+) -> ReplyLog:  # fmt: skip
     """All predictions of a file, in order, checked.
 
     questions : an official question file, where `path` has only an id and a reply in each record, or maps ids to
     replies: the two are joined by id. A question without a reply is a missing one; a reply to no question is refused.
     declining_option : the text of the option that declines; by default what the records say, else what its wording
     says (declining.py).
+    columns : further keys beside the reply, to be kept where the two files are joined.
 
     Raises BenchmarkError: no such file, an unknown layout, a file over the bounds of a question file, a duplicate
     item, an answer that is no option or is withheld, an unanswerable item, a reply that is not text, or no reply at
     all.
     """
     path = Path(path)
-    layout, located, notes = _records(path) if questions is None else _join_by_id(path, Path(questions))
+    layout, located, notes = (
+        _records(path) if questions is None else _join_by_id(path, Path(questions), columns)
+    )
     read_items = [_item(position, record) for position, record in located]
     named = any("declining_option" in record for _, record in located)
     read_items = declining.mark(read_items, declining_option, by_wording=not named)
@@ -127,7 +133,7 @@ def _records(path: Path) -> tuple[str, list[Located], list[str]]:
     return "MMAU" if "task" in first else "MMAR", located, []
 
 
-def _join_by_id(path: Path, questions: Path) -> tuple[str, list[Located], list[str]]:
+def _join_by_id(path: Path, questions: Path, columns: Sequence[str]) -> tuple[str, list[Located], list[str]]:
     """The records of `questions`, each with the reply that `path` holds under its id."""
     replies: dict[str, Record] = {}
     for position, record in _replies(path):
@@ -137,7 +143,7 @@ def _join_by_id(path: Path, questions: Path) -> tuple[str, list[Located], list[s
             raise BenchmarkError(
                 f"{position}: duplicate id {short_repr(record['id'])}; keep one reply to an item"
             )
-        fields = (*REPLY_KEYS, CUT_KEY, FINISH_KEY)
+        fields = (*REPLY_KEYS, CUT_KEY, FINISH_KEY, *columns)
         replies[str(record["id"])] = {key: record[key] for key in fields if key in record}
     layout, located, notes = _records(questions)
     unknown = sorted(set(replies) - {str(record.get("id")) for _, record in located})

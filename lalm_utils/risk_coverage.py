@@ -8,6 +8,8 @@ ones count as if drawn at random: errors grow linearly within a tie, which is th
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +19,8 @@ from scipy import stats
 from lalm_utils import bootstrap, outcomes
 
 __all__ = [
-    "PROBABILITY", "RANKING", "Promise", "curve", "kept_promises", "measures", "promise", "report", "roc_auc",
+    "PROBABILITY", "RANKING", "Promise", "curve", "differences", "fewest", "kept_promises", "measures",
+    "promise", "report", "roc_auc",
 ]  # fmt: skip
 RANKING = ("auroc", "aurc", "e_aurc", "augrc", "prr", "risk_at_80", "coverage_at_5")
 PROBABILITY = ("ece", "brier", "calibration_p")
@@ -114,6 +117,27 @@ def report(
     return pd.DataFrame(rows)
 
 
+def differences(
+    table: pd.DataFrame, against: str, names: Sequence[str], metric: str = "e_aurc", *, right: str = "right",
+    n_boot: int = 500, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """`metric` of the score `against` less that of each of `names`, paired by item: rows of bootstrap.row by score.
+
+    table : a row per answer, with modality (each keeps its number of items in a resample) and the scores' columns.
+    """
+    truth = table[right].to_numpy()
+    drawn = bootstrap.weights(table["modality"].tolist(), n_boot=n_boot, seed=seed)
+    picks = [np.arange(len(table)), *(np.repeat(np.arange(len(table)), each) for each in drawn)]
+
+    def values(name: str) -> np.ndarray:
+        score = table[name].to_numpy()
+        return np.array([measures(score[i], truth[i])[metric] for i in picks])
+
+    own, n = values(against), len(table)
+    gaps = {name: own - values(name) for name in names}
+    return pd.DataFrame([bootstrap.row(name, metric, gap[0], gap[1:], n=n) for name, gap in gaps.items()])
+
+
 def curve(score: np.ndarray, right: np.ndarray, *, points: int = 40) -> pd.DataFrame:
     """The risk at `points` coverages: coverage, value, low, high (Wilson; errors in a tie are rounded), n."""
     score, right = checked(score, right)
@@ -137,6 +161,11 @@ class Promise:
     n: int  # answers it was fixed on
 
 
+def fewest(alpha: float, delta: float) -> int:
+    """How many answers could show a risk of at most `alpha` if none of them is wrong: (1 - alpha)^n <= delta."""
+    return math.ceil(math.log(delta) / math.log1p(-alpha))
+
+
 def promise(score: np.ndarray, right: np.ndarray, *, alpha: float, delta: float = 0.1) -> Promise:
     """The lowest threshold whose risk is shown to be at most `alpha`: Learn then Test (arXiv 2110.01052).
 
@@ -155,7 +184,7 @@ def promise(score: np.ndarray, right: np.ndarray, *, alpha: float, delta: float 
     cuts = np.append(
         np.flatnonzero(np.diff(ranked)) + 1, len(score)
     )  # answers strictly above each next score
-    cuts = cuts[cuts >= np.ceil(np.log(delta) / np.log1p(-alpha))]
+    cuts = cuts[cuts >= fewest(alpha, delta)]
     failed = stats.binom.cdf(wrong[cuts - 1], cuts, alpha) > delta
     passed = cuts[: failed.argmax() if failed.any() else len(cuts)]
     if not passed.size:

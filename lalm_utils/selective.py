@@ -21,14 +21,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lalm_utils import benchmarks, bootstrap, metrics, outcomes, reply_logs
+from lalm_utils import benchmarks, bootstrap, metrics, outcomes, reply_logs, risk_coverage
 
 __all__ = [
+    "at_share",
     "declining_compared",
     "digest",
     "load",
+    "point",
     "refusal_share",
-    "risk_coverage",
     "rows",
     "withheld_given_heard",
 ]
@@ -121,15 +122,65 @@ def declining_compared(
     return [bootstrap.row("", name, value[0], draws, n=len(table)) for name, (value, draws) in found.items()]
 
 
-def risk_coverage(table: pd.DataFrame, *, points: int = 40) -> pd.DataFrame:
-    """The error among the k most confident forced answers (Wilson interval), at `points` coverages k/n."""
-    wrong = 1 - table.sort_values("confidence", ascending=False, kind="stable")["forced_correct"].to_numpy(
-        int
-    )
-    n, errors = len(wrong), wrong.cumsum()
-    kept = np.unique(np.ceil(np.arange(1, points + 1) * n / points).astype(int))
-    found = [(k / n, errors[k - 1] / k, *bootstrap.wilson(int(errors[k - 1]), int(k)), n) for k in kept]
-    return pd.DataFrame(found, columns=["coverage", "value", "low", "high", "n"])
+def point(tables: Sequence[pd.DataFrame]) -> dict[str, float]:
+    """Coverage and risk of replies that may refuse in words, the mean over training seeds' outcome tables.
+
+    coverage: share answered; value: share of the answers that is not right; low, high: Wilson's, for the mean numbers
+    of one table; n: questions.
+    """
+    outcome = pd.concat(tables)["outcome"]
+    answered = int(outcome.ne("refused").sum())
+    wrong = int((outcome.ne("refused") & outcome.ne("correct")).sum())
+    low, high = bootstrap.wilson(round(wrong / len(tables)), round(answered / len(tables)))
+    return {
+        "coverage": answered / len(outcome), "value": wrong / answered if answered else np.nan, "low": low,
+        "high": high, "n": len(tables[0]),
+    }  # fmt: skip
+
+
+def at_share(
+    before: pd.DataFrame, after: Sequence[pd.DataFrame], confidence: np.ndarray, *, n_boot: int = 2000, seed: int = 0
+) -> list[dict]:  # fmt: skip
+    """The RGI's excess of a method and of a threshold at its share of refusals, and threshold - method, paired.
+
+    before : the baseline's outcome table, confidence : of its answers, in its order; after : the method's tables of
+    the same items, one per training seed. The threshold takes back the least confident of the baseline's answers.
+    Means over the seeds; resamples draw items within modalities, and seeds (bootstrap.seed_draws). Rows of
+    bootstrap.row with metric rgi_excess (all changes, as the paper counts) or refusal_excess (refusals alone), and
+    group "method", "threshold" or "threshold - method". Infinite where no right answer is given up.
+    """
+    ones = np.ones((1, len(before)), int)
+    drawn = bootstrap.weights(before["modality"].tolist(), n_boot=n_boot, seed=seed)
+    pick = bootstrap.seed_draws(len(after), n_boot=n_boot, seed=seed)
+    values, draws = ([_excesses(before, each, confidence, w) for each in after] for w in (ones, drawn))
+    rows = []
+    for metric, group in values[0]:
+        each = np.array([found[metric, group] for found in draws])
+        mean = each[0] if pick is None else each[pick.T, np.arange(n_boot)].mean(0)
+        value = float(np.mean([found[metric, group] for found in values]))
+        rows.append(bootstrap.row(group, metric, value, mean, n=len(before)))
+    return rows
+
+
+def _excesses(
+    before: pd.DataFrame, after: pd.DataFrame, confidence: np.ndarray, weights: np.ndarray
+) -> dict[tuple[str, str], np.ndarray]:
+    """(metric, group) to values (n_boot,), of one table `after`."""
+    own = after.set_index("item").loc[before["item"], "outcome"].to_numpy()
+    right = before["outcome"].eq("correct").to_numpy(int)
+    wrong = before["outcome"].isin(["wrong", "unreadable"]).to_numpy(int)
+    refused = own == "refused"
+    changed = np.where(right, own != "correct", ~np.isin(own, ["wrong", "unreadable"]))
+    share = refusal_share(confidence, refused.astype(int), weights)
+    given_up = {("rgi_excess", "method"): weights * changed, ("refusal_excess", "method"): weights * refused}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = {
+            key: np.log10(part @ wrong / (weights @ wrong)) - np.log10(part @ right / (weights @ right))
+            for key, part in (given_up | {(name, "threshold"): share for name, _ in given_up}).items()
+        }
+        for name, _ in given_up:
+            found[name, "threshold - method"] = found[name, "threshold"] - found[name, "method"]
+    return found
 
 
 def withheld_given_heard(free: pd.DataFrame, told: pd.DataFrame) -> dict[str, tuple[int, int]]:
@@ -190,7 +241,8 @@ def curves(runs: Runs) -> pd.DataFrame:
     for model, group, table, declined in _pairs(runs):
         if group == "main":
             continue
-        found.append(risk_coverage(table).assign(model=model, group=group, source="threshold"))
+        curve = risk_coverage.curve(table["confidence"], table["forced_correct"])
+        found.append(curve.assign(model=model, group=group, source="threshold"))
         kept, wrong = int((~declined).sum()), int((table["forced_correct"].eq(0) & ~declined).sum())
         low, high = bootstrap.wilson(wrong, kept)
         option = {

@@ -180,6 +180,16 @@ def risks() -> pd.DataFrame:
     return frame("model group source coverage value low high n", rows, benchmark="mini", seed=0)
 
 
+def scores() -> pd.DataFrame:
+    rows = [(name, "score", k / 8, 0.04 * k + shift, 0.04 * k, 0.04 * k + 2 * shift, 300)
+            for name, shift in (("largest probability", 0.02), ("margin", 0.03)) for k in range(1, 9)]  # fmt: skip
+    rows += [
+        ("oracle", "reference", k / 8, max(0, 0.1 * (k - 5)), math.nan, math.nan, 300) for k in range(1, 9)
+    ]
+    rows += [(name, "method", at, 0.3, 0.25, 0.35, 300) for name, at in (("plain", 1.0), ("IDK prompt", 0.8))]
+    return frame("series kind coverage value low high n", rows, benchmark="mini", seed=0)
+
+
 def interventions(series=("mini", "ignores its chain", "copies its chain")) -> pd.DataFrame:
     rows = [(test, who, k / 5, 1 - k * loss / 5, 0.9 - k * loss / 5, 1.1 - k * loss / 5, 100)
             for test in ("early answering", "filler", "paraphrase", "mistakes")
@@ -239,7 +249,7 @@ EXAMPLES = {
     "speed_ratio": speeds, "transfer_matrix": matrices, "transfer_control": controls,
     "real_models_gain": real_gains, "real_models_risk": risks, "chain_curves": interventions,
     "audio_curves": spoilt_clips, "audio_needs": needs, "trust_axes": trust,
-    "trust_strength": strengths, "trust_det": trade_offs,
+    "trust_strength": strengths, "trust_det": trade_offs, "risk_coverage": scores,
 }  # fmt: skip
 TABLES = {name: example() for name, example in EXAMPLES.items()}
 
@@ -255,6 +265,7 @@ NAMES = {
     "real_models_risk": "model group", "chain_curves": "intervention series",
     "audio_curves": "panel setting metric", "audio_needs": "series", "trust_axes": "axis way",
     "trust_strength": "metric way", "trust_det": "form series",
+    "risk_coverage": "series",
 }  # fmt: skip
 
 MANY = [f"method {letter}" for letter in "ABCDEFGH"]

@@ -14,6 +14,7 @@ from lalm_utils.items import Item
 from lalm_utils.models import ModelError
 from lalm_utils.store import Store
 
+RNG = np.random.default_rng(4)
 OPTIONS = ("bell", "rain", "wind", "horn")
 
 
@@ -35,9 +36,17 @@ class Scorer(FakeModel):
 
 def item(number: int = 0, options: tuple[str, ...] = OPTIONS) -> Item:
     return Item(
-        id=f"i{number}", clip=Path("clip.wav"), question="What is it?", options=options, gold=1, modality="sound",
-        benchmark="none", split="test",
+        id=f"i{number}", clip=Path("clip.wav"), question=f"What is it, {number}?", options=options, gold=1,
+        modality="sound", benchmark="none", split="test",
     )  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("clip.wav").write_bytes(b"a clip that the fake model does not hear")
+    with Store("s.sqlite") as opened:
+        yield opened
 
 
 def test_scores_of_probabilities_by_hand():
@@ -53,43 +62,39 @@ def test_length_normalisation_may_prefer_another_option():
     assert [p.argmax() for p in confidence.probabilities(logprobs, lengths=sizes)] == [1]
 
 
-def test_rotation_averages_the_positions_out():
-    (p,) = confidence.rotated(Scorer(), [item()])
+def test_rotation_averages_the_positions_out(store):
+    (p,) = confidence.rotated(Scorer(), [item()], store=store)
     assert p.sum() == pytest.approx(1)
     assert p[[0, 2, 3]] == pytest.approx([p[0]] * 3)  # the first position's advantage is gone
     assert p.argmax() == 1
 
 
-def test_an_option_that_declines_is_rotated_too():
+def test_an_option_that_declines_is_rotated_too(store):
     with_idk = Item(**vars(item()) | {"options": (*OPTIONS, "I do not know"), "declining": 4})
-    (p,) = confidence.rotated(Scorer(), [with_idk])
+    (p,) = confidence.rotated(Scorer(), [with_idk], store=store)
     assert len(p) == 5
     assert p.sum() == pytest.approx(1)
 
 
-def test_items_of_few_options_are_rotated_less():
-    few, many = confidence.rotated(Scorer(), [item(0, ("bell", "rain")), item(1)])
+def test_items_of_few_options_are_rotated_less(store):
+    few, many = confidence.rotated(Scorer(), [item(0, ("bell", "rain")), item(1)], store=store)
     assert (few.sum(), many.sum()) == pytest.approx((1, 1))
 
 
-def test_first_token_entropy_runs_from_uniform_to_sure():
-    assert confidence.first_token_entropy(Scorer(), [item(), item(1)]) == pytest.approx([-1, 0])
+def test_first_token_entropy_runs_from_uniform_to_sure(store):
+    assert confidence.first_token_entropy(Scorer(), [item(), item(1)], store=store) == pytest.approx([-1, 0])
 
 
 @pytest.mark.parametrize("score", [confidence.first_token_entropy, confidence.hidden_states])
-def test_a_model_without_an_inside_is_refused(score):
+def test_a_model_without_an_inside_is_refused(score, store):
     with pytest.raises(ModelError, match=r"fake \(FakeModel\) has no .*load the weights with load_model"):
-        score(FakeModel(), [item()])
+        score(FakeModel(), [item()], store=store)
 
 
-def test_samples_agreement_and_semantic_entropy(tmp_path):
+def test_samples_agreement_and_semantic_entropy(store):
     replies = ["rain", "Answer: rain", "bell", "IDK", "??"]
     model = FakeModel(lambda text, sample: replies[sample])
-    with Store(tmp_path / "s.sqlite") as store:
-        item_ = item()
-        clip = tmp_path / "clip.wav"
-        clip.write_bytes(b"a clip that the fake model does not hear")
-        (drawn,) = confidence.samples(model, [Item(**{**vars(item_), "clip": clip})], store=store, n=5)
+    (drawn,) = confidence.samples(model, [item()], store=store, n=5)
     assert drawn.tolist() == [1, 1, 0, -1, -2]
     assert confidence.agreement(drawn[None], [1]) == pytest.approx([2 / 5])
     # clusters of 2, 1, 1 and 1
@@ -99,11 +104,11 @@ def test_samples_agreement_and_semantic_entropy(tmp_path):
     assert confidence.semantic_entropy(np.full((1, 4), -2)) == pytest.approx([-math.log(4)])
 
 
-def test_p_true_shows_the_answer_and_p_idk_adds_an_option():
+def test_p_true_shows_the_answer_and_p_idk_adds_an_option(store):
     model = Scorer()
-    assert confidence.p_true(model, [item()], [3]) == pytest.approx([1 / (1 + math.exp(-0.5))])
+    assert confidence.p_true(model, [item()], [3], store=store) == pytest.approx([1 / (1 + math.exp(-0.5))])
     assert "Proposed answer: horn" in model.scored[0].turns[-1].text
-    (sure,) = confidence.p_idk(model, [item()])
+    (sure,) = confidence.p_idk(model, [item()], store=store)
     assert model.scored[0].options == (*OPTIONS, "IDK")
     assert sure == pytest.approx(1 - 1 / (math.exp(0.5) + math.e + 3))
 
@@ -112,14 +117,9 @@ def test_p_true_shows_the_answer_and_p_idk_adds_an_option():
     "reply, value",
     [("85", 0.85), ("85 %", 0.85), ("I say 7.5%.", 0.075), ("very", 0), ("400", 0), ("100", 1)],
 )
-def test_a_stated_confidence_is_read_or_zero(reply, value, tmp_path):
-    clip = tmp_path / "clip.wav"
-    clip.write_bytes(b"not heard")
-    with Store(tmp_path / "s.sqlite") as store:
-        asked = [Item(**{**vars(item()), "clip": clip})]
-        assert confidence.stated(FakeModel(lambda *_: reply), asked, [0], store=store) == pytest.approx(
-            [value]
-        )
+def test_a_stated_confidence_is_read_or_zero(reply, value, store):
+    model = FakeModel(lambda *_: reply)
+    assert confidence.stated(model, [item()], [0], store=store) == pytest.approx([value])
 
 
 def test_contrast_and_agreement_under_changed_clips():
@@ -129,11 +129,23 @@ def test_contrast_and_agreement_under_changed_clips():
     assert confidence.clip_agreement(heard, [heard, unheard]) == pytest.approx([0.6])
 
 
-def test_a_failed_prompt_is_named():
+def test_a_failed_prompt_is_named(store):
     model = Scorer()
     model.option_logprobs = lambda asked: [np.full(4, np.nan)] * len(asked)
-    with pytest.raises(ModelError, match="no likelihood for item 'i0'"):
-        confidence.likelihoods(model, [item()])
+    with pytest.raises(ModelError, match="no likelihood or state for item 'i0'"):
+        confidence.likelihoods(model, [item()], store=store)
+
+
+def test_a_second_run_computes_nothing(store):
+    scores = (confidence.likelihoods, confidence.rotated, confidence.hidden_states, confidence.p_idk)
+    model = Scorer()
+    first = [score(model, [item(), item(1)], store=store) for score in scores]
+    n = len(store)
+    model.option_logprobs = model.last_hidden_states = None
+    again = [score(model, [item(), item(1)], store=store) for score in scores]
+    for before, after in zip(first, again, strict=True):
+        np.testing.assert_allclose(before, after, atol=1e-5)
+    assert len(store) == n == 2 * (1 + 3 + 1 + 1)  # the first rotation is the plain prompt
 
 
 def test_a_logistic_regression_is_scikit_learns():
@@ -146,3 +158,16 @@ def test_a_logistic_regression_is_scikit_learns():
     assert confidence.Logistic.fit(x, y).predict(x) == pytest.approx(expected, abs=1e-3)
     with pytest.raises(ValueError, match="right and wrong answers"):
         confidence.Logistic.fit(x, np.ones(200))
+
+
+def test_a_cross_fit_predicts_no_answer_from_itself():
+    x, y = RNG.normal(size=(40, 2)), RNG.random(40) < 0.5
+    own, others = confidence.cross_fit(x, y, x, folds=40)
+    alone = confidence.Logistic.fit(np.delete(x, 7, 0), np.delete(y, 7)).predict(x[7:8])
+    assert own[7] == pytest.approx(alone[0])
+    assert others == pytest.approx(confidence.Logistic.fit(x, y).predict(x))
+
+
+def test_a_cross_fit_to_answers_that_are_all_right_says_so():
+    own, others = confidence.cross_fit(np.arange(6.0)[:, None], np.ones(6), np.zeros((2, 1)))
+    assert (own.tolist(), others.tolist()) == ([1.0] * 6, [1.0] * 2)

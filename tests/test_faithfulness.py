@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +12,8 @@ from fake_model import FakeModel
 from test_chain_interventions import item
 
 from lalm_utils import chain_interventions as chain
-from lalm_utils import faithfulness, runs
+from lalm_utils import faithfulness, runs, vectors
 from lalm_utils import faithfulness_measures as measures
-from lalm_utils.faithfulness import Likelihoods
 from lalm_utils.load_model import load_model
 from lalm_utils.scripted_models import ScriptedModel
 from lalm_utils.store import Store
@@ -134,17 +132,15 @@ def test_no_prompt_is_scored_with_what_another_left_in_a_store_or_cache(items, s
     scored.option_logprobs = lambda prompts: [
         np.arange(len(p.options)) - float(len(p.turns[-1].text)) for p in prompts
     ]
-    judge = Likelihoods(scored)
     texts = [("I hear a bell.", items[0]), ("I hear", items[0]), ("I hear a bell.", items[1]), ("", items[0])]
     prompts = [faithfulness.forced(one, text) for text, one in texts]
     prompts.append(replace(prompts[0], options=(*prompts[0].options[::-1], " more")))
     for _ in range(2):
-        replies = [json.loads(reply.text) for (reply,) in store.ask(judge, prompts, max_new_tokens=1)]
-        assert replies == [list(scores) for scores in scored.option_logprobs(prompts)]
+        found = vectors.likelihoods(scored, prompts, store=store)
+        assert [list(nats) for nats in found] == [list(nats) for nats in scored.option_logprobs(prompts)]
     assert len(store) == len(prompts)
-    other = Likelihoods(FakeModel(fingerprint="a" * 64))
-    other.model.option_logprobs = lambda prompts: [np.zeros(len(p.options)) for p in prompts]
-    assert store.ask(other, prompts[:1], max_new_tokens=1)[0][0].text == "[0.0, 0.0, 0.0, 0.0, 0.0]"
+    other = FakeModel(fingerprint="a" * 64)  # whose log-likelihoods are zeros
+    assert vectors.likelihoods(other, prompts[:1], store=store)[0].tolist() == [0.0] * 5
 
 
 def test_shared_prefixes_do_not_change_a_score(tmp_path, items):

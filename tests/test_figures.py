@@ -223,6 +223,8 @@ def test_drawing_leaves_the_tables_and_pyplot_as_they_were(saved):
         ("the moving zero is explained", "real_models_gain", drawing.NULL),
         ("groups are pooled into overall", "real_models_risk", "2,000 questions each"),
         ("the option is a point", "real_models_risk", "Qwen2.5-Omni-7B, by option"),
+        ("a method is a point with a name", "risk_coverage", "IDK prompt"),
+        ("a curve has its questions", "risk_coverage", "95 % intervals · 300 questions"),
         ("the metric is on the axis", "transfer_control", "RGI excess over null (no unit)"),
     ],
 )  # fmt: skip

@@ -29,6 +29,7 @@ PLOTTING = {"matplotlib", "seaborn"}
 PLOTTERS = {
     "figures.py",
     "faithfulness_figures.py",
+    "risk_figures.py",
     "training_figures.py",
     "trust_figures.py",
     "drawing.py",

@@ -46,6 +46,17 @@ def test_a_threshold_does_not_cut_a_tie():
     assert found["coverage_at_5"] == 0
 
 
+def test_the_curve_is_the_error_of_the_surest_and_linear_within_ties():
+    found = risk_coverage.curve([0.5, 0.9, 0.8, 0.7], [0, 1, 1, 0], points=4)
+    assert found["coverage"].tolist() == [0.25, 0.5, 0.75, 1]
+    assert found["value"].tolist() == pytest.approx([0, 0, 1 / 3, 1 / 2])
+    assert ((found["low"] <= found["value"]) & (found["value"] <= found["high"])).all()
+    assert risk_coverage.curve([0.5, 0.5, 0.5], [1, 1, 0], points=3)["value"].tolist() == pytest.approx(
+        [1 / 3] * 3
+    )
+    assert risk_coverage.curve([0.5, 0.9], [0, 1], points=40)["coverage"].tolist() == [0.5, 1]
+
+
 def test_augrc_is_the_formula_of_its_paper():
     found, risk = risk_coverage.measures(P, RIGHT), 1 - RIGHT.mean()
     assert found["augrc"] == pytest.approx((1 - found["auroc"]) * (1 - risk) * risk + risk**2 / 2)
@@ -159,3 +170,12 @@ def test_the_report_has_an_interval_around_each_measure():
     measured = found[found["metric"] == "auroc"]
     assert (measured["low"] <= measured["value"]).all()
     assert (measured["value"] <= measured["high"]).all()
+
+
+def test_differences_are_paired_by_answer():
+    table = pd.DataFrame({"a": P, "b": P, "worse": -P, "right": RIGHT, "modality": "sound"})
+    found = risk_coverage.differences(table, "a", ["b", "worse"], n_boot=60).set_index("group")
+    assert found.loc["b", "value"] == 0
+    expected = [risk_coverage.measures(score, RIGHT)["e_aurc"] for score in (P, -P)]
+    assert found.loc["worse", "value"] == pytest.approx(expected[0] - expected[1])
+    assert found.loc["worse", "high"] < 0

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lalm_utils import bootstrap, selective
+from lalm_utils import bootstrap, metrics, selective
 
 OPTIONS = ["red", "green", "blue", "grey"]
 IDK = "I do not have an answer"
@@ -69,17 +69,6 @@ def test_two_ways_that_refuse_the_same_differ_in_no_resample_and_so_have_no_inte
     assert (row["value"], row["status"]) == (0, bootstrap.NO_WIDTH)
     assert math.isnan(row["low"])
     assert math.isnan(row["high"])
-
-
-def test_the_error_of_the_most_confident_at_each_coverage():
-    found = selective.risk_coverage(forced("0110", [0.5, 0.9, 0.8, 0.7]), points=4)
-    assert found["coverage"].tolist() == [0.25, 0.5, 0.75, 1]
-    assert found["value"].tolist() == pytest.approx([0, 0, 1 / 3, 1 / 2])
-    assert ((found["low"] <= found["value"]) & (found["value"] <= found["high"])).all()
-
-
-def test_points_beyond_the_items_are_not_drawn_twice():
-    assert selective.risk_coverage(forced("01", [0.5, 0.9]), points=40)["coverage"].tolist() == [0.5, 1]
 
 
 def test_what_is_withheld_of_what_was_heard():
@@ -149,3 +138,39 @@ def test_the_digest_is_of_the_unpacked_file(tmp_path):
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(b"[]"))
     digests = {selective.digest(path) for path in tmp_path.iterdir()}
     assert digests == {hashlib.sha256(b"[]").hexdigest()}
+
+
+def test_excess_of_a_threshold_and_a_method_at_its_share():
+    # The method gives up 2 of 4 wrong and 1 of 4 right answers; the three least confident are 3 wrong, or 2 and 1.
+    before, after = outcome_table("wwwwcccc"), outcome_table("rrwwrccc")
+    sure = np.array([0.1, 0.2, 0.5, 0.9, 0.3, 0.8, 0.8, 0.8])
+    found = {
+        (row["metric"], row["group"]): row for row in selective.at_share(before, [after], sure, n_boot=400)
+    }
+    assert found["refusal_excess", "method"]["value"] == pytest.approx(math.log10(2))
+    assert found["refusal_excess", "threshold"]["value"] == pytest.approx(math.log10(2))
+    assert found["refusal_excess", "threshold - method"]["value"] == pytest.approx(0)
+    perfect = np.where(before["outcome"].eq("wrong"), 0.1, 0.9)
+    rows = selective.at_share(before, [after], perfect, n_boot=400)
+    assert [row["value"] for row in rows if row["group"] == "threshold"] == [math.inf] * 2
+
+
+def test_the_excess_counts_changed_answers_and_averages_training_seeds():
+    # One adapter as above; another refuses 1 of 4 wrong and 1 of 4 right, and changes a wrong answer to a right one.
+    before, changed = outcome_table("wwwwcccc"), outcome_table("rcwwrccc")
+    sure = np.array([0.1, 0.2, 0.5, 0.9, 0.3, 0.8, 0.8, 0.8])
+    rows = selective.at_share(before, [outcome_table("rrwwrccc"), changed], sure, n_boot=400)
+    found = {(row["metric"], row["group"]): row["value"] for row in rows}
+    assert found["rgi_excess", "method"] == pytest.approx(math.log10(2))
+    assert found["refusal_excess", "method"] == pytest.approx(math.log10(2) / 2)
+    expected = metrics.rgi_excess(before, changed)
+    alone = selective.at_share(before, [changed], sure, n_boot=50)
+    assert alone[0]["metric"] == "rgi_excess"
+    assert alone[0]["value"] == pytest.approx(expected)
+
+
+def test_the_point_of_a_method_is_the_mean_of_its_training_seeds():
+    found = selective.point([outcome_table("ccwr"), outcome_table("cwrr")])
+    assert (found["coverage"], found["value"], found["n"]) == (5 / 8, 2 / 5, 4)
+    assert (found["low"], found["high"]) == bootstrap.wilson(1, 2)
+    assert math.isnan(selective.point([outcome_table("rr")])["value"])

@@ -27,10 +27,12 @@ def table(predictions: Sequence[Prediction], path: Path) -> pd.DataFrame:
     return outcomes.table(items, replies, model=path.name, method="", seed=0)
 
 
-def read(path: Path, declining_option: str = "", questions: Path | None = None) -> ReplyLog:
+def read(
+    path: Path, declining_option: str = "", questions: Path | None = None, columns: Sequence[str] = ()
+) -> ReplyLog:
     """What reply_logs.read reads. Raises PredictionError where that raises BenchmarkError."""
     try:
-        return reply_logs.read(path, declining_option=declining_option, questions=questions)
+        return reply_logs.read(path, declining_option=declining_option, questions=questions, columns=columns)
     except BenchmarkError as error:
         raise PredictionError(str(error)) from error
 

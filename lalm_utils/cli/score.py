@@ -20,7 +20,16 @@ from typing import Any
 import pandas as pd
 
 from lalm_utils import bootstrap, metrics, outcomes, releases
-from lalm_utils.cli import add_arguments, finite, predictions, refuse, rules, submissions, write_json
+from lalm_utils.cli import (
+    add_arguments,
+    confidence,
+    finite,
+    predictions,
+    refuse,
+    rules,
+    submissions,
+    write_json,
+)
 from lalm_utils.cli.predictions import PredictionError
 from lalm_utils.messages import join
 from lalm_utils.reply_logs import LAYOUTS
@@ -38,6 +47,10 @@ def score(
     by_rules: Collection[str] = (),
     declining: str = "",
     by: str = "modality",
+    confidence_column: str = "",
+    alpha: float = 0.1,
+    delta: float = 0.1,
+    calibrate: str = "",
     n_boot: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -53,15 +66,18 @@ def score(
     ended ("finish"), each has cut_replies, those that ended at the limit of tokens. Each has refusals {kind: items}
     (refusals.KINDS; no_audio: the reply says that no clip arrived). With `official`, each
     has official: what submissions.compare says of the predictions. With `by_rules`, each has rules, and "overall"
-    parting (rules.compare). Where an option that declines was chosen, "overall" has declining
-    (rules.readings); `declining` is that option's text, if neither the files nor its wording tell. "overall" also has
-    notes by source, of what the files lack or hold too much of. A bound of an interval is null where it is
-    infinite. `questions` is a file with which the replies are joined by id (reply_logs.read).
+    parting (rules.compare). With `confidence_column`, the key of a number beside each reply, each has confidence, and
+    "overall" a promise in it (cli/confidence.py; alpha, delta and calibrate are the promise's). Where an option that
+    declines was chosen, "overall" has declining (rules.readings); `declining` is that option's text, if neither the
+    files nor its wording tell. "overall" also has notes by source, of what the files lack or hold too much of. A bound
+    of an interval is null where it is infinite. `questions` is a file with which the replies are joined by id
+    (reply_logs.read).
     Raises PredictionError, and OutcomeError for unequal sets of items or other questions under one id.
     """
     sources = {"predictions": Path(path)} | ({"before": Path(before)} if before is not None else {})
     question_file = None if questions is None else Path(questions)
-    logs = {role: predictions.read(file, declining, question_file) for role, file in sources.items()}
+    columns = (confidence_column,) if confidence_column else ()
+    logs = {role: predictions.read(file, declining, question_file, columns) for role, file in sources.items()}
     records = {role: log.predictions for role, log in logs.items()}
     if declining and all(each.item.declining is None for some in records.values() for each in some):
         raise PredictionError(
@@ -94,6 +110,14 @@ def score(
         for group, fields in found.items():
             report[group]["rules"] = fields
         report["overall"]["parting"] = parting
+    if confidence_column:
+        failed = len(_failed(tables["predictions"]))
+        for group, fields in confidence.fields(
+            records["predictions"], tables["predictions"], confidence_column, sources["predictions"], by=by,
+            why="" if exclude_failed else _why(failed, len(tables["predictions"])),
+            alpha=alpha, delta=delta, calibrate=calibrate, seed=seed,
+        ).items():  # fmt: skip
+            report[group]["confidence"] = fields
     if readings := rules.readings(tables["predictions"], tables.get("before")):
         report["overall"]["declining"] = readings
     report["overall"] |= {
@@ -148,6 +172,8 @@ def as_text(report: Mapping[str, Any]) -> str:
         parts += rules.readings_text(overall["declining"])
     if "parting" in overall:
         parts += rules.rules_text(report)
+    if "confidence" in overall:
+        parts += confidence.as_text(report)
     parts += [
         f"{overall['sources'][role]}: {note}" for role, notes in overall["notes"].items() for note in notes
     ]
@@ -208,6 +234,26 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--by", default="modality", choices=("modality", "category", "task", "level"), help="what groups are"
     )
+    parser.add_argument(
+        "--confidence",
+        default="",
+        metavar="COLUMN",
+        help="the key of a number beside each reply, higher being surer: risk and coverage, and a promised threshold",
+    )
+    for name, what in {
+        "alpha": "of the answers at most this share is wrong",
+        "delta": "but for this chance",
+    }.items():
+        parser.add_argument(
+            f"--{name}", type=confidence.share, default=0.1, help=f"of the promise: {what} (0.1)"
+        )
+    parser.add_argument(
+        "--calibrate",
+        default="",
+        metavar="SPLIT",
+        help="fix the threshold on this split (default: a random half)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the random half and of the bootstrap (0)")
     parser.set_defaults(run=run, faults=(PredictionError,))
 
 
@@ -227,6 +273,11 @@ def run(args: argparse.Namespace) -> int:
             by_rules=args.rules,
             declining=args.declining,
             by=args.by,
+            confidence_column=args.confidence,
+            alpha=args.alpha,
+            delta=args.delta,
+            calibrate=args.calibrate,
+            seed=args.seed,
         )
         if args.json:
             write_json(args.json, report)

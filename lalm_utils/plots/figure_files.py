@@ -17,12 +17,19 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 # Importing the modules of figures is what fills FIGURES.
-from lalm_utils.plots import drawing, faithfulness_figures, figures, training_figures, trust_figures
+from lalm_utils.plots import (
+    drawing,
+    faithfulness_figures,
+    figures,
+    risk_figures,
+    training_figures,
+    trust_figures,
+)
 from lalm_utils.plots.drawing import FIGURES, FigureError
 
 __all__ = [
-    "FIGURES", "FigureError", "destination", "faithfulness_figures", "figures", "redraw", "render", "save",
-    "training_figures", "trust_figures",
+    "FIGURES", "FigureError", "destination", "faithfulness_figures", "figures", "redraw", "render", "risk_figures",
+    "save", "training_figures", "trust_figures",
 ]  # fmt: skip
 
 

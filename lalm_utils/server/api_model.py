@@ -1,7 +1,8 @@
 """Any OpenAI-compatible server that takes audio (vLLM, SGLang, a hosted one), behind the `Model` protocol.
 
-In: a server's address and a model's name there, then prompts. Out: replies. `chat` knows the protocol and `http` makes
-the calls. A call that fails, after all its attempts, is a failed reply.
+In: a server's address and a model's name there, then prompts. Out: replies, and log-probabilities of options by a
+reply's first token (`logprobs`). `chat` knows the protocol and `http` makes the calls. A call that fails, after all its
+attempts, is a failed reply.
 
 What is sent: `temperature`, `max_tokens`, `top_p` 1, and, where replies are sampled, `n` and `seed`. Everything
 else is the server's own choice: vLLM, for one, takes repetition penalty and top-k from the model's stored
@@ -32,7 +33,7 @@ import numpy as np
 
 from lalm_utils.audio import MIN_SECONDS, RATE, chirp
 from lalm_utils.models import Decoding, ModelError, Prompt, Reply, failed
-from lalm_utils.server import chat
+from lalm_utils.server import chat, logprobs
 from lalm_utils.server.chat import AudioPart
 from lalm_utils.server.http import Backoff, CallError, JsonClient
 
@@ -203,10 +204,42 @@ class ApiModel:
             pool.shutdown(wait=False, cancel_futures=True)  # an interrupt does not wait for what is under way
 
     def option_logprobs(self, prompts: Sequence[Prompt]) -> list[np.ndarray]:
-        """Refused with ModelError: the protocol gives likelihoods of what was generated, not of given texts."""
-        raise ModelError(
-            f"{self.name} cannot score options: a chat server gives no likelihood of a text that it did not "
-            "write. Sample replies with generate, or load the weights with load_model(folder or hub id)."
+        """Each option's log-probability by the reply's first token (logprobs.py), (n_options,) per prompt.
+
+        Not of the whole reply, as `Model` has it: a server gives no likelihood of a text that it did not write. NaN
+        where the call failed or no option begins with a listed token, as when a model thinks or answers by letter.
+        ModelError for a server that gives no `top_logprobs`.
+        """
+        with ThreadPoolExecutor(self.concurrency, thread_name_prefix="lalm-api") as pool:
+            calls = [pool.submit(self._score, prompt) for prompt in prompts]
+            try:
+                return [call.result() for call in calls]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _score(self, prompt: Prompt) -> np.ndarray:
+        nothing = np.full(len(prompt.options), np.nan)
+        try:
+            body, _ = self._chat(prompt, Decoding(max_new_tokens=1))
+            answer = self._server.call("/chat/completions", body | logprobs.FIELDS)
+        except Exception as error:  # as in _replies: it costs this prompt alone
+            if isinstance(error, CallError) and error.status in REFUSED:
+                raise self._no_logprobs(str(error)) from error
+            log.warning("no log-probabilities: %s: %s", type(error).__name__, error)
+            return nothing
+        first = logprobs.top(answer)
+        if first is None:
+            raise self._no_logprobs("its answer has none")
+        found = logprobs.options(first, prompt.options)
+        if np.isnan(found).any():
+            log.warning("%s: no option begins with a likely token, such as %.40r", self.name, first[0][0])
+        return found
+
+    def _no_logprobs(self, why: str) -> ModelError:
+        return ModelError(
+            f"{self.name} cannot score options: the server gives no top_logprobs of the first token ({why}). vLLM and "
+            "SGLang do; else sample replies with generate, or load the weights with load_model(folder or hub id)."
         )
 
     def probe(self) -> dict[str, int]:
@@ -360,16 +393,20 @@ class ApiModel:
         body = {"model": self.model, "messages": messages, "top_p": 1.0} | self.settings["extra"]
         return body | {"temperature": decoding.temperature, self.limit_field: decoding.max_new_tokens}
 
+    def _chat(self, prompt: Prompt, decoding: Decoding) -> tuple[dict[str, Any], bool]:
+        """The request's body, and whether a clip was cut. ModelError for a prompt that cannot be sent."""
+        self.render(prompt)
+        settings = self.settings
+        messages, truncated = chat.request_messages(
+            prompt, settings["audio_part"], settings["window_seconds"]
+        )
+        body = self._body(messages, decoding)
+        # what `extra` says goes before
+        return (chat.CONTINUE | body if prompt.turns[-1].role == "assistant" else body), truncated
+
     def _replies(self, prompt: Prompt, decoding: Decoding) -> list[Reply]:
         try:
-            self.render(prompt)  # refuses what cannot be sent
-            settings = self.settings
-            messages, truncated = chat.request_messages(
-                prompt, settings["audio_part"], settings["window_seconds"]
-            )
-            body = self._body(messages, decoding)
-            if prompt.turns[-1].role == "assistant":
-                body = chat.CONTINUE | body  # what `extra` says goes before
+            body, truncated = self._chat(prompt, decoding)
             samples = self._sample(body, decoding)
             return [replace(reply, truncated=truncated and not reply.error) for reply in samples]
         except Exception as error:  # whatever it was, it costs this prompt alone
