@@ -21,7 +21,7 @@ from lalm_utils.messages import short_repr
 
 # What a record in MMAU's schema must have.
 FIELDS = ("id", "audio_id", "question", "choices", "answer", "task")
-BENCHMARKS = ("mini", "mmau", "mmar", "sakura", "sh-bench")
+BENCHMARKS = ("mini", "mmau", "mmar", "sakura", "sh-bench", "aqua-bench", "dcase", "mmau-pro")
 MODALITIES = ("sound", "music", "speech")
 LEVELS = ("", "easy", "medium", "hard")
 UNANSWERABLE_KINDS = {
@@ -29,6 +29,10 @@ UNANSWERABLE_KINDS = {
     "masked": "inaudible",
     "option_removed": "ungrounded",
     "wrong_category": "ungrounded",
+    # AQUA-Bench's three kinds: no option is right, no option is of the right kind, the clip cannot tell
+    "absent_answer": "ungrounded",
+    "unfit_options": "ungrounded",
+    "unfit_question": "ungrounded",
 }
 MAX_OPTIONS = 26  # one letter each
 MAX_TEXT = 100_000  # characters of an id, a question or an option
@@ -54,7 +58,7 @@ class Item:
     gold: int | None  # index of the first right option; None: unanswerable, or the answers are withheld
     declining: int | None = None  # index of an option that declines ("I don't know"); never the gold one
     clip: Path  # absolute
-    category: str = ""  # SAKURA: the track; SH-Bench: the speaker
+    category: str = ""  # SAKURA: the track; SH-Bench: the speaker; AQUA-Bench: the type
     task: str = ""  # MMAU's and MMAR's sub-category; SH-Bench: the type of clip
     level: str = ""  # "easy", "medium", "hard" or ""
     answerable: bool = True  # False only if the benchmark says so
