@@ -135,12 +135,11 @@ def _aliases(
 
 
 def _derived_forms(key: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """sad: sadness; anger: angry; disgust: disgusted; lawn mower: lawnmower; it plays softly: plays softly."""
+    """sad: sadness; disgust: disgusted; lawn mower: lawnmower; it plays softly: plays softly."""
     word = key[0] if len(key) == 1 else ""
     if word.isalpha() and word.isascii() and len(word) > 2 and word not in _LONE:
         yield ((word[:-1] + "i" if word[-1] == "y" else word) + "ness",)
         yield from [(word + ("d" if word[-1] == "e" else "ed"),)] if len(word) > 3 else []
-        yield from [({"anger": "angry", "angry": "anger"}[word],)] if word in ("anger", "angry") else []
         if word.endswith("ness") and len(word) > 6:
             stem = word.removesuffix("ness")
             yield (stem[:-1] + "y" if stem[-1] == "i" else stem,)

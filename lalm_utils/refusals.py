@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Literal, NamedTuple
 
 from lalm_utils.wording import expand, mask, parts, quotations, tidy
@@ -172,9 +172,6 @@ PHRASES = _phrases(
     no_audio, firm: not attached
         \byou(?:'ve| have)?\s+(?:\w+\s+)?(?:forgot|forgotten|not|n't)\s+(?:to\s+)?(?:attach|upload|provide|include|
         send|attached|uploaded|provided|included|sent)\w*\s+(?:(?:any|an|the|your)\s+)?{CLIP}
-    no_audio, doubt: asks for the audio
-        \b(?:please|kindly|(?:can|could|would) you)\s+(?:please\s+)?(?:(?:re-?)?upload|provide|share|(?:re-?)?send|
-        attach|supply|give)\s+(?:me\s+)?(?:with\s+)?(?:(?:the|an?|your|actual|me|relevant)\s+)*{CLIP}\b
     no_audio, doubt: needs the audio
         {WE}(?:'d|'ll| would| will)?\s+(?:need|have|require)\s+(?:to (?:hear|listen to|have)\s+)?(?:access to\s+)?
         (?:(?:the|an|your|this|actual)\s+)+{CLIP}\s+(?:itself\s+)?(?:(?:in order )?to|before)\b
@@ -343,12 +340,23 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(expand(text, _PARTS))
 
 
-@lru_cache(maxsize=16)
-def _any_phrase(kinds: tuple[RefusalKind, ...]) -> re.Pattern[str]:
-    """All phrases of these kinds in one pattern; the group's number leads back to the phrase."""
-    return re.compile(
-        "|".join(f"(?P<p{i}>{row.pattern})" for i, row in enumerate(PHRASES) if row.kind in kinds)
-    )
+@cache
+def _phrases_of(kind: RefusalKind) -> re.Pattern[str]:
+    """All phrases of a kind in one pattern, which takes half a second; the group's number leads back to the phrase."""
+    return re.compile("|".join(f"(?P<p{i}>{row.pattern})" for i, row in enumerate(PHRASES) if row.kind == kind))
+
+
+def _matches(kinds: Sequence[RefusalKind], text: str, start: int, end: int) -> Iterator[re.Match[str]]:
+    """What one pattern of all these kinds would find: from left to right, the first kind where two begin alike."""
+    patterns = [_phrases_of(kind) for kind in kinds]
+    found = [pattern.search(text, start, end) for pattern in patterns]
+    while any(found):
+        first = min(filter(None, found), key=re.Match.start)
+        yield first
+        found = [
+            match if match is None or match.start() >= first.end() else pattern.search(text, first.end(), end)
+            for pattern, match in zip(patterns, found)
+        ]
 
 
 # The phrases are slow on long replies: a kind is sought only where one of its stems occurs, and no kind in a sentence
@@ -369,8 +377,7 @@ _KIND_STEMS = {
 _SIGN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _STEM = _pattern(
     r"""
-    idk|i\.d\.k|please|(?:can|could|would) you|kindly|
-    know|dunno|n't|cant|dont|not|unable|beats me|n\s?/\s?a\b|impossible|none|insuff|no \w+ |no (?:idea|
+    idk|i\.d\.k|know|dunno|n't|cant|dont|not|unable|beats me|n\s?/\s?a\b|impossible|none|insuff|no \w+ |no (?:idea|
     clue|way|answer|info|option|choice|match)|un(?:know|clear|cert|deter|answ|sure|spec|stat|ment)|indeter|inconcl|
     decline|refuse|abstain|give up|pass|hard|diffic|tricky|tough|too |fail|never|without|beyond|outside|exceed|surpass|
     privacy|confident|missing|forgot|all |every |each |against|appropriate|improper|unethical|require|need|private|
@@ -450,12 +457,11 @@ def _clauses(visible: str) -> Iterator[Refusal]:
     kinds = tuple(
         kind for kind, stems in _KIND_STEMS.items() if any(stem in visible for stem in stems.split() or [""])
     )
-    phrases = _any_phrase(kinds)
     for sentence in re.finditer(r"(?:[^\n.!?]|[.!?](?!\s))+[.!?]*", visible):
         start, end = sentence.span()
         if not (_STEM.search(visible, start, end) or _SIGN.search(visible, start, end)):
             continue
-        for phrase in phrases.finditer(visible, start, end):
+        for phrase in _matches(kinds, visible, start, end):
             name, kind, strength, _ = PHRASES[int(phrase.lastgroup[1:])]
             before = visible[max(start, phrase.start() - 60) : phrase.start()]
             instruction = "idk" in phrase[0] and _CONDITION.match(visible, phrase.end())

@@ -45,14 +45,14 @@ _UNITS = {
     form: unit
     for unit, forms in {
         "second": "s sec secs second seconds", "minute": "min mins minute minutes", "hour": "h hr hrs hour hours",
-        "hz": "hz hertz", "khz": "khz kilohertz", "db": "db decibel decibels", "bpm": "bpm", "percent": "percent %",
+        "hz": "hz hertz", "khz": "khz kilohertz", "db": "db decibel decibels", "bpm": "bpm", "percent": "percent",
         "ms": "ms millisecond milliseconds", "km": "km kilometer kilometers kilometre kilometres",
         "meter": "m meter meters metre metres",
     }.items()
     for form in forms.split()
 }  # fmt: skip
 _QUOTE = re.compile(r"\"|(?P<opening>(?<!\w)'(?=\w))|(?P<closing>(?<=[\w.,!?])'(?!\w))|\n")
-_GLUED = re.compile(r"(\d[\d.,:]*)([a-z]+|%)")
+_GLUED = re.compile(r"(\d[\d.,:]*)([a-z]+)")
 _LITTLE = frozenset(("a", "an", "and", "the"))  # the only words that _article looks at
 _KEYS = frozenset("major minor maj min flat sharp dorian phrygian lydian mixolydian".split())
 
