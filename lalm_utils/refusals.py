@@ -343,7 +343,9 @@ def _pattern(text: str) -> re.Pattern[str]:
 @cache
 def _phrases_of(kind: RefusalKind) -> re.Pattern[str]:
     """All phrases of a kind in one pattern, which takes half a second; the group's number leads back to the phrase."""
-    return re.compile("|".join(f"(?P<p{i}>{row.pattern})" for i, row in enumerate(PHRASES) if row.kind == kind))
+    return re.compile(
+        "|".join(f"(?P<p{i}>{row.pattern})" for i, row in enumerate(PHRASES) if row.kind == kind)
+    )
 
 
 def _matches(kinds: Sequence[RefusalKind], text: str, start: int, end: int) -> Iterator[re.Match[str]]:
