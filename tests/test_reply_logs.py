@@ -458,7 +458,7 @@ def test_an_offer_to_an_unanswerable_item_leaves_it_so():
 
 @pytest.mark.parametrize(
     "case, fields, index, message",
-    [("declines already", {"options": ("A dog", "IDK"), "gold": 0, "declining": 1}, None, "has the option 'IDK' already"),
+    [("declines already", {"options": ("A dog", "IDK"), "gold": 0, "declining": 1}, None, "has the option 'IDK'"),
      ("the same text", {"options": ("A dog", "pass."), "gold": 0}, None, "has the option 'pass.' already"),
      ("beyond the list", {}, 5, "index 5 for a further option; its 4 options leave 0 to 4"),
      ("negative", {}, -1, "index -1 for a further option")],
