@@ -287,10 +287,14 @@ def _clip(name: Any, root: Path) -> Path:
 
 
 def _in_any_form(folder: Path, name: str) -> Path:
-    """The file of that name, if need be in another Unicode form: some systems decompose the letters of names."""
+    """The file of that name, if need be with Windows' slashes turned or in another Unicode form.
+
+    Some systems decompose the letters of names.
+    """
     path = folder / name
-    if name.isascii() or path.exists():
+    if (name.isascii() and "\\" not in name) or path.exists():
         return path
+    name = name.replace("\\", "/")
     path = folder
     for part in Path(name).parts:
         forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))

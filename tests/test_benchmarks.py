@@ -657,6 +657,13 @@ def test_a_name_in_another_unicode_form_is_found(tmp_path, in_file, on_disk):
     assert item.clip == path.resolve()
 
 
+def test_a_name_with_the_slashes_of_windows_is_found(tmp_path):
+    (folder := a_folder(tmp_path, [a_record()])).joinpath("questions.json").write_text(
+        json.dumps([a_record(audio_id="clips\\1.wav")]), encoding="utf-8"
+    )
+    assert load(folder)[0].clip == folder / "clips" / "1.wav"
+
+
 def test_a_clip_under_a_tenth_of_a_second_is_an_error(tmp_path):
     folder = a_folder(tmp_path, numbered(1))
     soundfile.write(folder / "clips" / "0.wav", np.zeros(1000), RATE)
