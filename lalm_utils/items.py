@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import operator
+import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -277,6 +278,9 @@ def _clip(name: Any, root: Path) -> Path:
     try:
         folder = root.resolve()
         clip = _in_any_form(folder, name).resolve()
+        # Python 3.13 leaves a loop of links as it is, and raises nothing
+        if any(map(os.path.islink, (clip, *clip.parents))):
+            raise RuntimeError("a link that leads to itself")
     except (OSError, RuntimeError, ValueError) as error:
         raise BenchmarkError(f"clip {short_repr(name)} is no path ({error})") from error
     if parts.anchor or ".." in parts.parts or not clip.is_relative_to(folder):

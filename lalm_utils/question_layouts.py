@@ -106,7 +106,7 @@ def _sh_bench(position: str, record: Mapping[str, Any]) -> Record:
 def _aqua(position: str, record: Mapping[str, Any]) -> Record:
     """The options are cut from the question, what is said behind them stays; the clip is named from its source on.
 
-    The published files hold the authors' own folders before it ("/work/.../vocalsound_16k/audio_16k/x.wav").
+    The published files hold the authors' own folders before it ("/net/.../vocalsound_16k/audio_16k/x.wav").
     """
     file, question, options = (record[key] for key in ("audio_filename", "question", "options"))
     texts = [file, question, *options] if isinstance(options, list) else [None]

@@ -183,9 +183,9 @@ PRO = {
 def test_aqua_bench_s_unanswerable_questions_are_unanswerable_and_their_last_option_declines(tmp_path):
     solvable = AQUA | {
         "id": 0, "type": "Solvable", "question": "Which animal? (a) Dog (b) Cow\nPick one.", "options": ["Dog", "Cow"],
-        "answer": "Cow", "audio_filename": "/work/someone/vocalsound_16k/audio_16k/m1_0_cough.wav",
+        "answer": "Cow", "audio_filename": "/net/someone/vocalsound_16k/audio_16k/m1_0_cough.wav",
     }  # fmt: skip
-    asked = AQUA | {"id": 4, "type": "AAD", "audio_filename": "/work/x/music_dataset/Piano/302.wav"}
+    asked = AQUA | {"id": 4, "type": "AAD", "audio_filename": "/net/x/music_dataset/Piano/302.wav"}
     path = written(tmp_path / "AQUA-Bench.json", [solvable, AQUA, asked])
     first, second, third = load_questions(path)
     assert (first.id, first.gold, first.answerable, first.declining) == ("0", 1, True, None)
