@@ -1,15 +1,16 @@
 """Benchmarks: the items of MMAU, MMAR, SAKURA or the embedded benchmark, read from disk.
 
 In: "mini", or the path of a question file or of a benchmark's folder. Out: a list of `Item`s, every one of them
-checked, or one `BenchmarkError` that names file, item, rule and next step; nothing is dropped on the way.
+checked, or one `BenchmarkError` that names file, item, rule and next step; nothing is dropped on the way but MMAU-Pro's
+questions of several clips or without options, which are counted in a warning.
 
 The layout is recognised by what is inside, never by a file's name alone:
 - a folder with `data/<Track>/metadata.csv` (or `<Track>/metadata.csv`, or itself such a track) is SAKURA;
 - any other folder must hold exactly one question file: a .json or .jsonl that starts as an array, or whose
   first line is an object with the keys below (so a manifest beside it is no rival);
 - a question file is a JSON array if its first character is `[`, otherwise one JSON object a line;
-- the first record decides: `audio_id` and `task` make it MMAU, `audio_path` and `modality` make it MMAR;
-- `idk_answer` and `speaker` make it SH-Bench, whose option that declines is known by the first;
+- the first record decides by its keys, which question_layouts.py lists: MMAU, MMAR, SH-Bench, AQUA-Bench, DCASE 2026
+  task 5, MMAU-Pro;
 - an MMAU record without an id is named by its clip, as MMAU's first files have none; SH-Bench's are named by what
   they ask.
 
@@ -22,6 +23,7 @@ import csv
 import gzip
 import io
 import json
+import logging
 import os
 import re
 import zlib
@@ -32,10 +34,11 @@ from typing import Any
 
 import numpy as np
 
-from lalm_utils import declining
+from lalm_utils import declining, question_layouts
 from lalm_utils.audio import AudioError, check_clip, stand_in_for
-from lalm_utils.items import FIELDS, BenchmarkError, Item, from_record, question_id, sample
+from lalm_utils.items import BenchmarkError, Item, from_record, sample
 from lalm_utils.messages import join, short_repr
+from lalm_utils.question_layouts import Record
 
 MINI = "mini"
 MINI_SPLITS = ("dev", "idk", "test", "unanswerable", "final")
@@ -44,24 +47,13 @@ PROBES = tuple(
 )
 MAX_BYTES = 200_000_000  # a question file; MMAU's 10,000 items take 6 MB
 MAX_VALUES = 4_000_000  # of it, counted by what opens, parts and ends them; MMAU's 10,000 items have 350,000
-RENAMED = {  # to MMAU's names
-    "mmau": {},
-    "mmar": {"audio_path": "audio_id", "modality": "task"},
-    "sh-bench": {"audio": "audio_id", "options": "choices", "idk_answer": "declining_option",
-                 "speaker": "category", "type": "sub-category"},
-}  # fmt: skip
-REQUIRED = {
-    "mmau": FIELDS,
-    "mmar": ("id", "audio_path", "question", "choices", "answer", "modality"),
-    "sh-bench": ("audio", "question", "options", "answer", "speaker", "type", "idk_answer"),
-}
 TRACKS = {"Animal": "sound", "Emotion": "speech", "Gender": "speech", "Language": "speech"}
 HOPS = ("single", "multi")
 GZIP = b"\x1f\x8b"
 SAKURA_COLUMNS = ("file", "single_instruction", "single_answer", "multi_instruction", "multi_answer")
 
-Record = dict[str, Any]
 Located = tuple[str, Record]  # "FILE, line 3" and the record that stands there
+log = logging.getLogger(__name__)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -211,16 +203,30 @@ def read_records(
 
 
 def read_questions(file: Path, faults: list[str] | None = None) -> list[Located]:
-    """All records of an MMAU, MMAR or SH-Bench file, in MMAU's schema, in order; `faults` as for `read_records`."""
+    """All records of a question file in MMAU's schema, in order; `faults` as for `read_records`."""
     records = list(json_records(file))
-    kind = kind_of(records[0][1])
+    kind = question_layouts.kind_of(records[0][1])
     if not kind:
         raise BenchmarkError(
-            f"{file}: neither MMAU (audio_id and task) nor MMAR (audio_path and modality) nor SH-Bench (idk_answer "
-            f"and speaker): the first record has {join(records[0][1]) or 'no keys'}; add the missing fields or give "
-            "another file"
+            f"{file}: neither {question_layouts.known()}: the first record has "
+            f"{join(records[0][1]) or 'no keys'}; add the missing fields or give another file"
         )
-    return _whole(((at, lambda at=at, r=r: mmau_schema(kind, at, r)) for at, r in records), faults)
+    records = _fit(records, kind, file)
+    return _whole(
+        ((at, lambda at=at, r=r: question_layouts.mmau_schema(kind, at, r)) for at, r in records), faults
+    )
+
+
+def _fit(records: list[Located], kind: str, file: Path) -> list[Located]:
+    """The records that are multiple-choice questions about one clip; a warning counts the others."""
+    why = Counter(filter(None, (question_layouts.unfit(kind, record) for _, record in records)))
+    if why.total() == len(records):
+        raise BenchmarkError(
+            f"{file}: no record is a multiple-choice question about one clip; give another file"
+        )
+    for reason, count in why.items():
+        log.warning("%s: %d of %d records have %s and are left out", file, count, len(records), reason)
+    return [(at, record) for at, record in records if not question_layouts.unfit(kind, record)]
 
 
 def _whole(records: Iterable[tuple[str, Callable[[], Record]]], faults: list[str] | None) -> list[Located]:
@@ -234,48 +240,6 @@ def _whole(records: Iterable[tuple[str, Callable[[], Record]]], faults: list[str
                 raise
             faults.append(str(error))
     return whole
-
-
-def mmau_schema(kind: str, position: str, record: Record) -> Record:
-    """A record of a question file of this kind ("mmau", "mmar", "sh-bench") with MMAU's keys. Raises BenchmarkError."""
-    if kind == "mmau" and "id" not in record and isinstance(record.get("audio_id"), str):
-        # MMAU's first files name no ids; later ones use the clip's name, so replies of both can be joined.
-        record = {"id": PurePosixPath(record["audio_id"]).stem, **record}
-    missing = [key for key in REQUIRED[kind] if key not in record]
-    if missing:
-        raise BenchmarkError(
-            f"{position}, item {short_repr(record.get('id'))}: missing field {', '.join(missing)}; "
-            f"{kind.upper()} needs {', '.join(REQUIRED[kind])}; add it"
-        )
-    if kind == "mmau":
-        return record
-    renamed = {RENAMED[kind].get(key, key): value for key, value in record.items()}
-    if kind == "sh-bench":
-        renamed |= _sh_bench_fields(position, renamed)
-    # MMAR and SH-Bench are published as one test set and name no split.
-    return {"split": "test", **renamed, "dataset": kind}
-
-
-def _sh_bench_fields(position: str, record: Mapping[str, Any]) -> Record:
-    """All clips are speech; the option that declines is named in every record, but not offered in every file."""
-    audio, question, options = (record[key] for key in ("audio_id", "question", "choices"))
-    texts = [audio, question, *options] if isinstance(options, list) else [None]
-    if not all(isinstance(text, str) for text in texts):
-        raise BenchmarkError(f"{position}: audio, question and options are no texts; mend the record")
-    declining_text = record["declining_option"] if record["declining_option"] in options else None
-    rest = [option for option in options if option != declining_text]
-    return {"id": question_id(audio, question, rest), "task": "speech", "declining_option": declining_text}
-
-
-def kind_of(record: Mapping[str, Any]) -> str:
-    """The kind of question file that a record's keys belong to; "" for none."""
-    if {"idk_answer", "speaker"} <= set(record):
-        return "sh-bench"
-    if "audio_id" in record and "task" in record:
-        return "mmau"
-    if "audio_path" in record and "modality" in record:
-        return "mmar"
-    return ""
 
 
 def _of_split(
@@ -312,7 +276,7 @@ def _holds_questions(file: Path) -> bool:
         record = json.loads(first)
     except (ValueError, RecursionError):
         return False
-    return isinstance(record, dict) and {"audio_id", "audio_path"} & set(record) != set()
+    return isinstance(record, dict) and question_layouts.kind_of(record) != ""
 
 
 def json_records(file: Path, text: str | None = None) -> Iterator[Located]:
@@ -405,7 +369,7 @@ def read_text(file: Path) -> str:
             content = unzipped(content, file)
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BenchmarkError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+        raise BenchmarkError(f"{file}: {_why_no_text(content, file, error)}") from error
     except BenchmarkError:
         raise
     except (OSError, ValueError) as error:
@@ -415,6 +379,15 @@ def read_text(file: Path) -> str:
     if not text.strip():
         raise BenchmarkError(f"{file}: empty file; fetch it again")
     return text
+
+
+def _why_no_text(content: bytes, file: Path, error: UnicodeDecodeError) -> str:
+    if content.startswith(b"PAR1"):
+        return (
+            "a parquet table, not JSON; write it as JSON lines: "
+            f"pandas.read_parquet({file.name!r}).to_json('questions.jsonl', orient='records', lines=True)"
+        )
+    return f"not UTF-8 at byte {error.start}; save it as UTF-8"
 
 
 def unzipped(content: bytes, file: Path) -> bytes:

@@ -16,7 +16,7 @@ _TABLE = parts(
         fifteen|sixteen|seventeen|eighteen|nineteen|twenty)
     OUT =
         (?:not|never|unlikely|improbable|implausible|doubtful|incorrect|wrong|absent|missing|impossible|out|ruled out|
-        excluded|eliminated|dismissed|rejected|discarded|less likely|(?:an?\s+)?(?:incorrect|wrong|unlikely|
+        excluded|eliminated|dismissed|rejected|discarded|less likely|nowhere|(?:an?\s+)?(?:incorrect|wrong|unlikely|
         improbable|bad|poor)\b)
     IS = \s+(?:is|would be|should be|must be|will be|has to be|seems to be|appears to be)\b
     ANSWER_WORD =
@@ -27,8 +27,11 @@ _TABLE = parts(
     ASKED_WORD = (?!\s+(?:the|this|that|your|any|such|these|it|my)\s+(?:\w+\s+)?questions?\b)
     FOREIGN =
         (?:答案|正解|解答|回答|答え)\s*(?:應該是|应该是|應為|应为|是|為|为|は|:)|(?:我)?(?:選擇|选择|應選|应选|選|
-        选)\s*(?:的是)?:?(?!项|項|択)|정답\s*(?:은|는|:)|답\s*(?:은|:)|선택\s*(?:은|:)|\b(?:antwort|lösung|respuesta|
-        réponse|risposta|resposta)\b(?:\s+[a-zà-ÿ]+){0,2}?\s*(?::|\b(?:ist|lautet|wäre|es|sería|est|serait|è|é)\b)|
+        选)\s*(?:的是)?:?(?!项|項|択)|我(?:认为|認為|觉得|覺得)\s*(?:答案)?\s*(?:應該是|应该是|是|選|选)|정답\s*(?:은|는|:)|답\s*(?:은|:)|선택\s*(?:은|
+        :)|\b(?:antwort|lösung|respuesta|
+        réponse|risposta|resposta)\b(?:(?:\s+[a-zà-ÿ]+){0,2}?\s*(?::|\b(?:ist|lautet|wäre|es|sería|est|serait|è|
+        é)\b)|(?=\s+\(?[a-h]\b\)?\s*(?:$|[.,!\n])))|\bje (?:pense|crois) que c'est\b(?:\s+(?:la|le|l'option))*|
+        \bcreo que es\b(?:\s+(?:la|el|opción))*|
         \b(?:ich (?:wähle|nehme)|elijo|escojo|je choisis|scelgo)\b(?:\s+(?:la|el|die|option|opción|l'option))*
 
     # What is not addressed to the asker, and other people's turns.
@@ -64,7 +67,7 @@ _TABLE = parts(
     MARKED =
         (?<!\w)[(\[{]\s*([a-z])\s*[)\]}]|<(?-i:([A-Z]))>(?=\s*(?:$|\n))|\b(?:option|choice|letter|
         opción) +[\"'*(]*([a-z])(?=[\"'*]*(?:\s*$|\s*[^\w\s]|\s+(?:is|was|because|since|as|seems?|fits|matches|and|or|
-        would|best|sounds|looks|appears)\b))|(?:选项|選項|選択肢|보기)\s*[\"'*(]*([a-z])(?![a-z])
+        would|best|sounds|looks|appears)\b))|(?:选项|選項|選択肢|オプション|보기|옵션)\s*[\"'*(]*([a-z])(?![a-z])
     LETTER_FORM =
         [\s\"'*_$#>-]*(?P<mark>(?:(?:option|choice|letter|answer)\s+)?[(\[{<]\s*|(?:option|choice|
         letter)\s+)?(?P<letter>[a-z])(?P<close>\s*[)\]])?(?:$|[\s.:,?!)\]}>\"'*_$-]+(?P<rest>[^\s\"'*_$.:,)\]}-](?:.|
@@ -107,7 +110,8 @@ _TABLE = parts(
         (?:\b(?:not|never|no|neither|nor|without|cannot|rather than|instead of|as opposed to|unlike|except(?: for)?|
         apart from|aside from|excluding|(?:other|more|less|\w+er) than|similar to|(?:rul(?:e|es|ed|ing)|cross(?:ed|
         ing)?) (?:\w+ )?out|if|whether|unless|otherwise|(?:least|less) likely|lack(?:s|ed|ing)?|fail(?:s|ed|ing)? to|
-        exclud(?:e|es|ed)|eliminat(?:e|es|ed|ing)|discard(?:s|ed|ing)?|reject(?:s|ed|ing)?|dismiss(?:es|ed|ing)?|
+        nobody|zero|(?:would|might|could) (?:have )?expect(?:ed)?|exclud(?:e|es|ed)|eliminat(?:e|es|ed|ing)|
+        discard(?:s|ed|ing)?|reject(?:s|ed|ing)?|dismiss(?:es|ed|ing)?|
         den(?:y|ies|ied)|nothing(?: like)?|none of|(?:all|any|both|some) of the|(?<!no )(?<!a )(?<!little )doubt(?:s|
         ed)?(?: that)?|doubtful|improbable|implausible|unlikely|(?:is|was|are|'s|being|sounds?|seems?) anything but|
         far from|free of|devoid of|absence of|absent|missing|hardly|barely|scarcely|incorrect|wrong|opposite of|
@@ -115,8 +119,12 @@ _TABLE = parts(
         kein|aucune?|ningun[oa]?|pas|sin|ohne|sans)\b|n't\b|不是|没有|沒有|并非|並非|不像|(?:^|
         (?<=[.,:\n]\s))(?:identify|determine|count)\b)(?!\s+(?:only|just|(?:a\s+)?doubt|question)\b)
     DENIED_AFTER =
-        (?:(?!\b(?:because|and|but|while|since|as|so|or)\b)[^.,;:!?\n]){0,25}?(?:n't\b|\bwould (?!be (?:the|my|
-        correct)\b)|\bcannot be\b|\bcan be (?=ruled|excluded|dismissed|rejected|discarded|eliminated|crossed)|
+        (?:(?!\b(?:because|and|but|while|since|as|so|or)\b)[^.,;:!?\n]){0,25}?(?:n't\b|
+        \bwould (?!be (?:the(?!\s(?:wrong|
+        worst|least))|my|(?:clearly |very |quite |most )?(?:correct|right|prominent|dominant|present|audible|
+        likely|appropriate|suitable|plausible|fitting|accurate|reasonable))\b|(?:best |most )?(?:fit|match|make)\b
+        (?! (?:no|little) sense))|\bma(?:kes?|de) no sense\b|\bat first\b|\bcannot be\b|\bcan be (?=ruled|excluded|
+        dismissed|rejected|discarded|eliminated|crossed)|
         \bdoes(?:n't| not) fit|\b(?:fails?|lacks?|ruled out|excluded)\b|\b(?:is|are|was|were|does|do|did|can|could|
         would|has|have|be|been|seems?|sounds?)\s+(?:(?:also|clearly|definitely|very|most|highly|rather|quite|be|been|
         to be|less)\s+){0,2}{OUT}\b)|\s*(?:では(?:ない|ありません|なく)|じゃ(?:ない|ありません)|(?:이|가|은|
@@ -128,7 +136,8 @@ _TABLE = parts(
     # Phrases that commit.
     ANSWER =
         {ANSWER_WORD}[\s*_\"'`)\]}]*(?:[:=]|[-=]>)|{VERB}{ANSWER_WORD}{ASKED_WORD}(?:\s+[\w'\"(),-]+){0,8}?{IS}|
-        \bfinal[\s*_]*:|(?:^|[\n.!?]\s*)[*_#\s]*(?:ans|selection|selected|chosen|pick|verdict|decision|
+        \bfinal[\s*_]*:|(?:^|\n)[*_#\s]*(?:final )?answer\s+-\s|(?:^|[\n.!?]\s*)[*_#\s]*(?:ans|selection|selected|
+        chosen|pick|verdict|decision|
         prediction)[\s*_]*[:=]|\"(?:choice|option|answer|response|prediction|label|result|letter|selected\w*|
         final_\w+|correct_\w+)\"\s*:|\bfinal answer\b[\s*_#]*\n|\bconclusion[\s*_]*[:\n]|\\boxed\s*\{(?:\\\w+\{)?|
         答案\s*[是为:]
@@ -146,8 +155,9 @@ _TABLE = parts(
         \bi(?:'d| would|'ll| will| must)?\s+(?:choose|pick|select|go with|opt for|settle on)\b|(?:^|
         [.!?,;\n(-]\s*)(?:(?:oh|hmm|no|ah|um|sorry|hold on|hang on)[,.!]*\s+){0,2}(?:wait|actually|on second thought|
         correction|scratch that|strike that|i mean|i meant|make (?:that|it)|my mistake|or rather|hold on|
-        sorry)\b(?:[\s,.!:-]*\b(?:no|it should be|i meant?|make (?:that|it))\b)*|(?<=[,;-])\s*no,|\b(?:change|revise|
-        correct)\w* (?:my answer|it|that|this) to\b|\bnot\s+[^.,;:!?\n]{1,40}?,?\s+but(?:\s+(?:rather|instead))?\b|
+        sorry)\b(?:[\s,.!:-]*\b(?:no|it should be|i meant?|make (?:that|it))\b)*|(?<=[,;.!?-])\s*no,|\b(?:change|revise|
+        correct)\w* (?:my answer|it|that|this) to\b|\bnot\s+[^.,;:!?\n]{1,40}?(?:,?\s+but(?:\s+(?:rather|
+        instead))?\b|[;,]\s*(?:it|that|this)(?:'s| is)\b)|
         \b(?:the|its?|his|her|their)\s+(?:most|best)\s+(?:[\w'-]+\s+){1,8}?(?:is|would be|must be)\b(?:\s+option\b)?|
         {FOREIGN}
     CONCLUSION =

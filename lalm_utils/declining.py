@@ -1,9 +1,10 @@
 """Options that decline: "I do not have an answer", "Unanswerable", "None of the above", in any wording.
 
 In: the items of one file. Out: the same items, each with the index of its option that declines in `Item.declining`;
-to choose it is a refusal. A file's records may name it (`declining_option`), and so may the caller. Otherwise it is
-recognised by its wording, but only where the answer key is known and never names it in the whole file: an option
-that is the right answer somewhere is an answer.
+to choose it is a refusal (`mark`); or items that get such an option at a place of our choice (`offer`). A file's
+records may name it (`declining_option`), and so may the caller. Otherwise it is recognised by its wording, but only
+where the answer key is known and never names it in the whole file: an option that is the right answer somewhere is
+an answer.
 """
 
 from __future__ import annotations
@@ -38,6 +39,37 @@ def mark(items: Sequence[Item], named: str = "", *, by_wording: bool = True) -> 
     if not (named or by_wording):
         return list(items)
     return [item if item.declining is not None else _marked(item, named, keyed) for item in items]
+
+
+def offer(items: Sequence[Item], text: str, index: int | None = None) -> list[Item]:
+    """The items with `text` as one more option, which declines, at `index` of their lists; None: at the end of each.
+
+    Ids stay, so that runs with and without the option pair by question. Raises BenchmarkError for an item that has
+    an option that declines already, or one of this text, and for an index beyond its list.
+    """
+    return [_offered(item, text, index) for item in items]
+
+
+def _offered(item: Item, text: str, index: int | None) -> Item:
+    known = item.declining if item.declining is not None else _first_like(item, text)
+    if known is not None:
+        raise BenchmarkError(
+            f"item {item.id!r}: has the option {item.options[known]!r} already, and one that declines is enough; leave "
+            "the item out, or ask it as it is"
+        )
+    at = len(item.options) if index is None else index
+    if not 0 <= at <= len(item.options):
+        raise BenchmarkError(
+            f"item {item.id!r}: index {index} for a further option; its {len(item.options)} options leave 0 to "
+            f"{len(item.options)}, or None for the end"
+        )
+    options = (*item.options[:at], text, *item.options[at:])
+    gold = item.gold if item.gold is None else item.gold + (item.gold >= at)
+    return replace(item, options=options, gold=gold, declining=at)
+
+
+def _first_like(item: Item, text: str) -> int | None:
+    return next((i for i, option in enumerate(item.options) if _plain(option) == _plain(text)), None)
 
 
 def _marked(item: Item, named: str, keyed: set[str]) -> Item:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import operator
+import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from lalm_utils.messages import short_repr
 
 # What a record in MMAU's schema must have.
 FIELDS = ("id", "audio_id", "question", "choices", "answer", "task")
-BENCHMARKS = ("mini", "mmau", "mmar", "sakura", "sh-bench")
+BENCHMARKS = ("mini", "mmau", "mmar", "sakura", "sh-bench", "aqua-bench", "dcase", "mmau-pro")
 MODALITIES = ("sound", "music", "speech")
 LEVELS = ("", "easy", "medium", "hard")
 UNANSWERABLE_KINDS = {
@@ -29,6 +30,10 @@ UNANSWERABLE_KINDS = {
     "masked": "inaudible",
     "option_removed": "ungrounded",
     "wrong_category": "ungrounded",
+    # AQUA-Bench's three kinds: no option is right, no option is of the right kind, the clip cannot tell
+    "absent_answer": "ungrounded",
+    "unfit_options": "ungrounded",
+    "unfit_question": "ungrounded",
 }
 MAX_OPTIONS = 26  # one letter each
 MAX_TEXT = 100_000  # characters of an id, a question or an option
@@ -54,7 +59,7 @@ class Item:
     gold: int | None  # index of the first right option; None: unanswerable, or the answers are withheld
     declining: int | None = None  # index of an option that declines ("I don't know"); never the gold one
     clip: Path  # absolute
-    category: str = ""  # SAKURA: the track; SH-Bench: the speaker
+    category: str = ""  # SAKURA: the track; SH-Bench: the speaker; AQUA-Bench: the type
     task: str = ""  # MMAU's and MMAR's sub-category; SH-Bench: the type of clip
     level: str = ""  # "easy", "medium", "hard" or ""
     answerable: bool = True  # False only if the benchmark says so
@@ -291,6 +296,9 @@ def _clip(name: Any, root: Path) -> Path:
     try:
         folder = root.resolve()
         clip = _in_any_form(folder, name).resolve()
+        # Python 3.13 leaves a loop of links as it is, and raises nothing
+        if any(map(os.path.islink, (clip, *clip.parents))):
+            raise RuntimeError("a link that leads to itself")
     except (OSError, RuntimeError, ValueError) as error:
         raise BenchmarkError(f"clip {short_repr(name)} is no path ({error})") from error
     if parts.anchor or ".." in parts.parts or not clip.is_relative_to(folder):
@@ -301,10 +309,14 @@ def _clip(name: Any, root: Path) -> Path:
 
 
 def _in_any_form(folder: Path, name: str) -> Path:
-    """The file of that name, if need be in another Unicode form: some systems decompose the letters of names."""
+    """The file of that name, if need be with Windows' slashes turned or in another Unicode form.
+
+    Some systems decompose the letters of names.
+    """
     path = folder / name
-    if name.isascii() or path.exists():
+    if (name.isascii() and "\\" not in name) or path.exists():
         return path
+    name = name.replace("\\", "/")
     path = folder
     for part in Path(name).parts:
         forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))

@@ -79,7 +79,7 @@ class Options:
         return self.texts.index(self.texts[index]) if index < len(self.texts) else CLASH
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)  # the questions of a whole benchmark, which each method asks anew
 def prepare(given: tuple[str, ...]) -> Options:
     raw = tuple(tidy(option).strip() for option in given)
     texts = without_labels(raw)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Literal, NamedTuple
 
 from lalm_utils.wording import expand, mask, parts, quotations, tidy
@@ -56,7 +56,8 @@ _PARTS = parts(
     SIGN = (?=[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])
     SENTENCE = (?<![a-z0-9'])(?:^|(?<=[.!?\n>{*\"])|(?<=[.!?\n>{*\":]\s)|(?<=sorry,\s)|(?<=but\s)|(?<=so\s))
     OPENING =
-        (?<![a-z0-9'])(?:^|(?<=[.!?;:,\n(>{*\"-])|(?<=[.!?;:,\n(>{*\"-]\s)|(?<=\bbut\s)|(?<=\bso\s)|(?<=\band\s)|(?<=sorry\s))
+        (?<![a-z0-9'])(?:^|(?<=[.!?;:,\n(>{*\"-])|(?<=[.!?;:,\n(>{*\"-]\s)|(?<=\bbut\s)|(?<=\bso\s)|(?<=\band\s)|
+        (?<=sorry\s))
     DO_NOT = (?:do not|don't|dont|did not|didn't)
     NOT = (?:\s+not|n't|\s+never)
     UNABLE =
@@ -118,6 +119,10 @@ _PARTS = parts(
         supported|present|a match|the answer|applicable)|(?:really\s+|actually\s+|quite\s+)?(?:seems? to\s+|
         appears? to\s+)?(?:fits?|match(?:es)?|appl(?:y|ies)|corresponds?|works?|describes?|suits?|captures?|
         answers?|agrees?|aligns?|reflects?))\b
+    NO_SHOP =
+        (?=\s*(?:$|[^\w\s]|\n)|\s+(?:here|so|and|but|because|among|as)\b|\s+(?:in|from|within|with)\s+(?:the|these|
+        those|this|your|any)\s+(?:\w+\s+){0,2}?(?:options?|choices?|answers?|lists?|above|audio|clip|recording|
+        passage|question|context|conversation)\b)
     OPTIONS =
         (?:(?:the|these|those|your|my|all)\s+)*(?:(?:given|listed|provided|available|offered|above|four|five|three|
         two|other|answer|possible|presented|suggested|multiple[ -]choice)\s+)*(?:options?|choices?|answers?|
@@ -160,12 +165,16 @@ PHRASES = _phrases(
         \bwithout\s+(?:(?:having|hearing)\s+)?(?:access to\s+)?(?:(?:the|an|any|your|this|
         actual)\s+)*{CLIP}(?=\s*(?:[,.]|itself\b|i\b|we\b|it\b|$))
     no_audio, firm: there is no audio
-        \bthere(?:'s| is| was| seems to be| appears to be)(?: no| not an| not any|n't an|
-        n't any)\s+{CLIP}(?=\s*(?:[,.!;]|to (?:listen|analy|process|hear)|for me|here\b|in (?:the|your|
+        \bthere(?:(?:'s| is| was| seems to be| appears to be)(?: no| not an| not any|n't an|n't any)| (?:doesn't|
+        does not) (?:seem|appear) to be (?:an|any))\s+{CLIP}(?=\s*(?:[,.!;]|to (?:listen|analy|process|hear)|for me|
+        here\b|in (?:the|your|
         this) (?:message|prompt|chat|conversation|request)|{ARRIVED}|$))
     no_audio, firm: not attached
         \byou(?:'ve| have)?\s+(?:\w+\s+)?(?:forgot|forgotten|not|n't)\s+(?:to\s+)?(?:attach|upload|provide|include|
         send|attached|uploaded|provided|included|sent)\w*\s+(?:(?:any|an|the|your)\s+)?{CLIP}
+    no_audio, doubt: needs the audio
+        {WE}(?:'d|'ll| would| will)?\s+(?:need|have|require)\s+(?:to (?:hear|listen to|have)\s+)?(?:access to\s+)?
+        (?:(?:the|an|your|this|actual)\s+)+{CLIP}\s+(?:itself\s+)?(?:(?:in order )?to|before)\b
     no_audio, firm: no audio, other languages
         {SIGN}(?:(?:没有|沒有|未|并未)(?:提供|收到|上传|上傳|附上?|接收到)[^。.,\n]{0,6}(?:音频|音頻|录音|錄音|音訊|
         音檔)|(?:音频|音頻|录音|錄音|音訊|音檔)(?:并)?(?:未|没有|沒有)(?:被)?(?:提供|上传|上傳)|
@@ -193,6 +202,9 @@ PHRASES = _phrases(
         won't) (?:answer|say|comment|disclose|share|respond|speak about)\b|{WE}(?:\s+am|'m|\s+are|
         're)\s+not\s+(?:\w+\s+)?(?:comfortable|allowed|permitted|willing)\b(?:\s+(?:to|with)\b)?(?:\s+(?:answer|
         shar|say|disclos|respond|identif|provid|giv|help|do)\w*)
+    will_not_say, firm: not something to say
+        (?:\bnot|n't)\s+something\s+(?:that\s+)?(?:i|we)\s+(?:can|could|may|will|should|am able to|am allowed to)\s+
+        (?:{KEEP_BACK}|{PASS_ON})\b
     will_not_say, firm: policy
         \bagainst (?:my|our|the|privacy) (?:\w+ )?(?:polic|guideline|principle|rule|programming)|\b(?:would be|is|
         's|be)\s+(?:inappropriate|not appropriate|improper|unethical|not okay)\s+(?:for me\s+|of me\s+)?to\s+(?:say|
@@ -215,9 +227,9 @@ PHRASES = _phrases(
     none_fits, firm: not listed
         \b(?:(?:correct|right|true|actual|real)\s+)?(?:answer|choice|option|one|it|that|this)(?:'s|\s+(?:is|was|
         seems to be))?(?:\s+not|n't)\s+(?:\w+\s+)?(?:listed|included|offered|on the list|on offer|an option|
-        available(?!\s+(?:on|at|for|in (?!the)|to|until|yet|now))|one of (?:the|these|those|your)|
-        among (?:the|these|those|your|them|what))\b|
-        \bnot\s+(?:\w+\s+)?(?:among|one of|in|listed in|listed among|part of)\s+{OPTIONS}\b
+        available{NO_SHOP}|one of (?:the|these|those|your)|among (?:the|these|those|your|them|what))\b|
+        \bnot\s+(?:\w+\s+)?(?:among|one of|in|listed in|listed among|part of)\s+{OPTIONS}\b|
+        (?:\bnot|n't)\s+any\s+(?:one\s+)?of\s+(?:these|those|them|the above|{OPTIONS})\b
     none_fits, firm: all wrong
         \b(?<!not )(?:all|every|each)\s+(?:of\s+)?(?:one of\s+)?(?:the\s+|these\s+)?(?:\w+\s+)?(?:options?|choices?|
         answers?)\s+(?:is|are|seems?)\s+(?:\w+\s+)?(?:wrong|incorrect|false|inaccurate|invalid)\b
@@ -240,7 +252,8 @@ PHRASES = _phrases(
     cannot_tell, firm: disbelief
         {WE}\s+{DO_NOT}\s+(?:think|believe)\s+i\s+(?:can\s+{DECIDE}|know\b)
     cannot_tell, firm: lack
-        {WE}\s+{ADVERBS}{DO_NOT}\s+have\s+(?:access\b|(?:an?|the|any|enough|sufficient)\s+(?:\w+\s+)?(?:idea|clue|
+        {WE}\s+{ADVERBS}(?:{DO_NOT}\s+have|(?:haven't|have not)\s+got)\s+(?:access\b|(?:an?|the|any|enough|
+        sufficient)\s+(?:\w+\s+)?(?:idea|clue|
         answer|way|ability|capability|means|audio|{MATTER})\b)
     cannot_tell, firm: hears nothing
         {WE}\s+{ADVERBS}{DO_NOT}\s+(?:recogni[sz]e\s+(?:the|this|it)\b|(?:hear|perceive|
@@ -259,7 +272,7 @@ PHRASES = _phrases(
         \b(?:is|'s|seems|makes it|be)\s+(?:simply\s+)?(?:impossible (?:for me )?to|not possible (?:for me )?to|
         no way (?:for me )?(?:to|of))\s+{ADVERBS}(?:{DECIDE}|knowing|telling)
     cannot_tell, firm: too faint
-        \btoo\s+(?:\w+\s+)?(?:\w+\s+)?to\s+{DECIDE}
+        \btoo\s+(?:\w+\s+)?(?:\w+\s+)?(?:for (?:me|us|anyone)\s+)?to\s+{DECIDE}
     cannot_tell, firm: passive
         \b{UNABLE}\s+{ADVERBS}be\s+{ADVERBS}{SETTLED}\b|\bnone\b[\w ]{0,30}\bcan be {SETTLED}\b
     cannot_tell, firm: too little
@@ -307,7 +320,9 @@ PHRASES = _phrases(
     cannot_tell, absence: not mentioned
         (?:\b(?:is|was|are|were|been)|'s)(?<!that is)(?<!that was)(?<!which is)(?<!which was)(?<!who is)(?<!that's)
         {NOT}\s+{ADVERBS}{MENTIONED}\b|
-        {OPENING}not\s+{ADVERBS}{MENTIONED}\b|\b(?:unspecified|unstated|unmentioned)\b
+        {OPENING}not\s+{ADVERBS}{MENTIONED}\b|\b(?:unspecified|unstated|unmentioned)\b|
+        {WE}(?:'re|'m| are| am| were)\s+(?:not|never)\s+(?:told|informed)\b|
+        \b(?:answer|{MATTER})\s+(?:is|are|was|were){NOT}\s+(?:\w+\s+)?(?:available|provided|present|contained)\b
     cannot_tell, absence: no information
         \bno\s+(?:\w+\s+)?(?:information|mention|indication|details?|reference|clues?|
         context)\b(?:[^.,;!?\n]{0,40}?\b(?:about|on|regarding|as to|concerning|to|of|in the|given|provided|
@@ -325,12 +340,25 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(expand(text, _PARTS))
 
 
-@lru_cache(maxsize=16)
-def _any_phrase(kinds: tuple[RefusalKind, ...]) -> re.Pattern[str]:
-    """All phrases of these kinds in one pattern; the group's number leads back to the phrase."""
+@cache
+def _phrases_of(kind: RefusalKind) -> re.Pattern[str]:
+    """All phrases of a kind in one pattern, which takes half a second; the group's number leads back to the phrase."""
     return re.compile(
-        "|".join(f"(?P<p{i}>{row.pattern})" for i, row in enumerate(PHRASES) if row.kind in kinds)
+        "|".join(f"(?P<p{i}>{row.pattern})" for i, row in enumerate(PHRASES) if row.kind == kind)
     )
+
+
+def _matches(kinds: Sequence[RefusalKind], text: str, start: int, end: int) -> Iterator[re.Match[str]]:
+    """What one pattern of all these kinds would find: from left to right, the first kind where two begin alike."""
+    patterns = [_phrases_of(kind) for kind in kinds]
+    found = [pattern.search(text, start, end) for pattern in patterns]
+    while any(found):
+        first = min(filter(None, found), key=re.Match.start)
+        yield first
+        found = [
+            match if match is None or match.start() >= first.end() else pattern.search(text, first.end(), end)
+            for pattern, match in zip(patterns, found)
+        ]
 
 
 # The phrases are slow on long replies: a kind is sought only where one of its stems occurs, and no kind in a sentence
@@ -343,8 +371,9 @@ _KIND_STEMS = {
     "披 分享 泄 洩 隐 隱 プ 個 개인 사생활 preisgeben verraten weitergeben offenlegen nennen teilen "
     "datenschutz revelar compartir divulg privacidad révéler partager communiquer",
     NONE_FITS: "none option choice answer match fit list includ offer available one among alternativ "
-    "possibilit correspond align belong agree right correct suitable letter 选 選 答 正确 正確 該当 当て "
-    "どれも 해당 맞는 정답 antworten möglichkeiten opciones respuestas réponses propositions",
+    "possibilit correspond align belong agree right correct suitable letter these those them "
+    "选 選 答 正确 正確 該当 当て どれも 해당 맞는 정답 "
+    "antworten möglichkeiten opciones respuestas réponses propositions",
     CANNOT_TELL: "",
 }
 _SIGN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
@@ -430,12 +459,11 @@ def _clauses(visible: str) -> Iterator[Refusal]:
     kinds = tuple(
         kind for kind, stems in _KIND_STEMS.items() if any(stem in visible for stem in stems.split() or [""])
     )
-    phrases = _any_phrase(kinds)
     for sentence in re.finditer(r"(?:[^\n.!?]|[.!?](?!\s))+[.!?]*", visible):
         start, end = sentence.span()
         if not (_STEM.search(visible, start, end) or _SIGN.search(visible, start, end)):
             continue
-        for phrase in phrases.finditer(visible, start, end):
+        for phrase in _matches(kinds, visible, start, end):
             name, kind, strength, _ = PHRASES[int(phrase.lastgroup[1:])]
             before = visible[max(start, phrase.start() - 60) : phrase.start()]
             instruction = "idk" in phrase[0] and _CONDITION.match(visible, phrase.end())

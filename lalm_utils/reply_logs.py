@@ -28,17 +28,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lalm_utils import benchmarks, declining, inspect_logs, items, models, tool_logs
+from lalm_utils import benchmarks, declining, inspect_logs, items, models, question_layouts, tool_logs
 from lalm_utils.benchmarks import Located, Record
 from lalm_utils.items import BenchmarkError, Item
 from lalm_utils.messages import join, short_repr
+from lalm_utils.question_layouts import UNKNOWN_MODALITY
 
 REPLY_KEYS = ("model_output", "model_prediction", "answer_prediction", "response")
 CUT_KEY = "truncated"  # beside the reply: whether the clip was longer than the model hears; may be absent
 FINISH_KEY = "finish"  # how the reply ended; "length": at the limit of tokens; may be absent
 LAYOUTS = ("MMAU", "MMAR", "SH-Bench", "lmms-eval", "inspect_ai", "VLMEvalKit")
 KINDS = ("sh-bench", "lmms-eval", "inspect_ai", "VLMEvalKit")  # benchmarks of items, beside MMAU and MMAR
-UNKNOWN_MODALITY = "mix-sound-music-speech"  # of logs that do not say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,7 @@ def _records(path: Path) -> tuple[str, list[Located], list[str]]:
             [(position, tool_logs.lmms_record(position, record)) for position, record in located],
             [],
         )
-    if benchmarks.kind_of(first) == "sh-bench":
+    if question_layouts.kind_of(first) == "sh-bench":
         return "SH-Bench", *_sh_bench_records(located)
     if tool_logs.TABLE_KEYS.issubset(first):
         return "VLMEvalKit", tool_logs.table_records(located), []
@@ -248,7 +248,7 @@ def _missing(reply: Any) -> bool:
 def _sh_bench_records(located: Sequence[Located]) -> tuple[list[Located], list[str]]:
     records, dropped, lacking = [], 0, 0
     for position, raw in located:
-        record = benchmarks.mmau_schema("sh-bench", position, raw) | {"model_output": raw.get("pred")}
+        record = question_layouts.mmau_schema("sh-bench", position, raw) | {"model_output": raw.get("pred")}
         if raw.get("logp") is not None:
             given, n = _probabilities(position, raw["logp"]), len(record["choices"])
             dropped, lacking = dropped + (len(given) > n), lacking + (len(given) < n)

@@ -6,10 +6,16 @@ import asyncio
 import io
 import json
 import logging
+import os
 import random
 import signal
+import sqlite3
+import subprocess
+import sys
 import threading
+import time
 import traceback
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -773,3 +779,45 @@ def test_a_model_replies_through_a_server_as_it_does_directly(server, load, tmp_
     assert len(kept) > 6
     replies = load(concurrency=1).generate([prompts[place] for place in kept], max_new_tokens=6)
     assert replies == [expected[place] for place in kept]
+
+
+# A run that is killed
+
+KILLED = """
+import json, sys
+from lalm_utils.load_model import load_model
+from lalm_utils.models import Prompt, Turn
+from lalm_utils.store import Store
+
+address, path, total, concurrency = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+model = load_model(f"openai:{address}#tiny", check=False, concurrency=concurrency)
+questions = [Prompt(turns=(Turn(role="user", text=f"question {i}"),)) for i in range(total)]
+with Store(path, progress=False) as store:
+    print(json.dumps([reply.text for (reply,) in store.ask(model, questions)]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_run_on_a_slow_server_that_is_killed_keeps_what_arrived_and_goes_on(server, tmp_path):
+    total, concurrency, kills, path = 60, 4, 3, tmp_path / "replies.sqlite"
+    server.default = lambda chat: said(chat.text, hang=0.15)
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", KILLED, server.address, str(path), str(total), str(concurrency)]
+    lost, stored = 0, set()
+    for turn in range(kills):
+        start, process = len(server.chats), subprocess.Popen(command, env=here, stdout=subprocess.DEVNULL)
+        while len(server.chats) < start + 3 * concurrency + turn and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "it ended before it was killed: raise `total`"
+        with closing(sqlite3.connect(path)) as file:
+            now = {json.loads(text)["content"] for (text,) in file.execute("select prompt from replies")}
+        # what was under way, and what arrived while another reply was being written
+        assert len(server.chats) - len(now) - lost <= 2 * concurrency
+        assert stored < now, "a run that is killed makes progress, and what is stored stays"
+        lost, stored = len(server.chats) - len(now), now
+    before = len(server.chats)
+    last = subprocess.run(command, env=here, capture_output=True, text=True, check=True)
+    assert json.loads(last.stdout) == [f"question {i}" for i in range(total)]
+    assert not stored & {chat.text for chat in server.chats[before:]}, "what is stored is not asked again"
+    assert len(server.chats) == total + lost

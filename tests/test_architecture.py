@@ -156,9 +156,14 @@ def reachable(start: str, targets: Mapping[str, set[str]]) -> set[str]:
 # ---- the package
 
 
+@pytest.fixture(scope="module")
+def package_imports() -> list[Import]:
+    return read_imports(sources())
+
+
 @pytest.mark.parametrize("violations", [arrows_up, side_doors, circles])
-def test_the_package_keeps_its_architecture(violations):
-    assert violations(read_imports(sources())) == set()
+def test_the_package_keeps_its_architecture(package_imports, violations):
+    assert violations(package_imports) == set()
 
 
 def test_every_room_of_the_table_holds_modules():

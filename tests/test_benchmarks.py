@@ -142,6 +142,112 @@ def test_an_unanswerable_item_says_so_itself(tmp_path):
     assert (item.gold, item.answerable, item.kind) == (None, False, "inaudible")
 
 
+# ---- further layouts --------------------------------------------------------------------------------
+
+AQUA = {
+    "id": 3,
+    "type": "IAQD",
+    "subtype": "place",
+    "question": "Where is the animal? (a) Library (b) Beach (c) Unanswerable\nSelect your answer.",
+    "options": ["Library", "Beach", "Unanswerable"],
+    "answer": "Unanswerable",
+    "audio_verb": "barking",
+    "question_verb": "barking",
+    "audio_id": "5-2-A-0",
+    "audio_filename": "ESC-50-master/audio_16k/5-2-A-0.wav",
+    "audio_animal": "Dog",
+}
+DCASE = {
+    "id": 12,
+    "audio_path": "dev_audios/12.wav",
+    "question_text": "What is heard first?",
+    "multi_choice": ["A bell", "A horn"],
+    "answer": "A horn",
+}
+PRO = {
+    "id": "p1",
+    "audio_path": ["data/p1.wav"],
+    "question": "What plays?",
+    "answer": "A harp",
+    "choices": ["A harp", "A lute"],
+    "length_type": "short",
+    "perceptual_skills": ["Timbre"],
+    "reasoning_skills": [],
+    "category": "sound_music",
+    "transcription": None,
+    "task_classification": None,
+    "sub-cat": "instruments",
+}
+
+
+def test_aqua_bench_s_unanswerable_questions_are_unanswerable_and_their_last_option_declines(tmp_path):
+    solvable = AQUA | {
+        "id": 0, "type": "Solvable", "question": "Which animal? (a) Dog (b) Cow\nPick one.", "options": ["Dog", "Cow"],
+        "answer": "Cow", "audio_filename": "/net/someone/vocalsound_16k/audio_16k/m1_0_cough.wav",
+    }  # fmt: skip
+    asked = AQUA | {"id": 4, "type": "AAD", "audio_filename": "/net/x/music_dataset/Piano/302.wav"}
+    path = written(tmp_path / "AQUA-Bench.json", [solvable, AQUA, asked])
+    first, second, third = load_questions(path)
+    assert (first.id, first.gold, first.answerable, first.declining) == ("0", 1, True, None)
+    assert first.question == "Which animal?\nPick one."
+    assert first.clip == tmp_path / "vocalsound_16k/audio_16k/m1_0_cough.wav"
+    assert (second.gold, second.answerable, second.options[second.declining]) == (None, False, "Unanswerable")
+    assert (second.reason, second.kind, second.category, second.task) == (
+        "unfit_question", "ungrounded", "IAQD", "place")  # fmt: skip
+    assert [item.modality for item in (first, second, third)] == ["sound", "sound", "music"]
+    assert third.clip == tmp_path / "music_dataset/Piano/302.wav"
+    assert {item.benchmark for item in (first, second, third)} == {"aqua-bench"}
+
+
+def test_aqua_bench_s_hint_behind_the_options_stays_in_the_question(tmp_path):
+    hint = 'Choose "Unanswerable" if the recording does not tell.'
+    path = written(tmp_path / "q.json", [AQUA | {"question": AQUA["question"] + " " + hint}])
+    assert load_questions(path)[0].question.endswith(hint)
+    assert "(a)" not in load_questions(path)[0].question
+
+
+def test_an_unknown_type_of_aqua_bench_is_refused(tmp_path):
+    with pytest.raises(
+        BenchmarkError, match=r"type 'Odd'; Solvable, AAD, IASD, IAQD are known; mend the record"
+    ):
+        load_questions(written(tmp_path / "q.json", [AQUA | {"type": "Odd"}]))
+
+
+def test_dcase_2026_task_5_loads_with_and_without_answers(tmp_path):
+    unanswered = {key: value for key, value in DCASE.items() if key != "answer"} | {"id": 13}
+    first, second = load_questions(written(tmp_path / "dev.jsonl", lines(DCASE, unanswered)))
+    assert (first.id, first.question, first.options[first.gold]) == ("12", "What is heard first?", "A horn")
+    assert (first.benchmark, first.modality) == ("dcase", "mix-sound-music-speech")
+    assert first.clip == tmp_path / "dev_audios/12.wav"
+    assert (second.gold, second.answerable) == (None, True)  # withheld: asked, not graded
+
+
+def test_mmau_pro_loads_and_says_what_it_leaves_out(tmp_path, caplog):
+    both = PRO | {"id": "p2", "audio_path": ["data/a.wav", "data/b.wav"]}
+    path = written(tmp_path / "test.jsonl", lines(PRO, both, PRO | {"id": "p3", "choices": None}))
+    (item,) = load_questions(path)
+    assert (item.id, item.gold, item.modality, item.task) == ("p1", 0, "mix-sound-music", "instruments")
+    assert item.clip == tmp_path / "data/p1.wav"
+    assert "1 of 3 records have several clips and are left out" in caplog.text
+    assert "1 of 3 records have no options to choose from and are left out" in caplog.text
+    with pytest.raises(BenchmarkError, match="no record is a multiple-choice question about one clip"):
+        load_questions(written(tmp_path / "several.jsonl", lines(both)))
+
+
+@pytest.mark.parametrize("category, modality", [("speech", "speech"), ("voice", "mix-sound-music-speech")])
+def test_a_category_of_mmau_pro_names_the_modality_or_does_not(tmp_path, category, modality):
+    path = written(tmp_path / "test.jsonl", lines(PRO | {"category": category}))
+    assert load_questions(path)[0].modality == modality
+
+
+def test_a_parquet_table_is_refused_with_the_way_to_convert_it(tmp_path):
+    path = written(tmp_path / "test.parquet", b"PAR1\x15\x04\xff\xfePAR1")
+    with pytest.raises(
+        BenchmarkError, match=r"parquet table.*pandas.read_parquet\('test.parquet'\).to_json\("
+    ):
+        load_questions(path)
+
+
 # ---- folders and splits ----------------------------------------------------------------------------
 
 
@@ -549,6 +655,13 @@ def test_a_name_in_another_unicode_form_is_found(tmp_path, in_file, on_disk):
     written(tmp_path / "questions.json", [record])
     (item,) = load(tmp_path)
     assert item.clip == path.resolve()
+
+
+def test_a_name_with_the_slashes_of_windows_is_found(tmp_path):
+    (folder := a_folder(tmp_path, [a_record()])).joinpath("questions.json").write_text(
+        json.dumps([a_record(audio_id="clips\\1.wav")]), encoding="utf-8"
+    )
+    assert load(folder)[0].clip == folder / "clips" / "1.wav"
 
 
 def test_a_clip_under_a_tenth_of_a_second_is_an_error(tmp_path):

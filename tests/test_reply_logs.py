@@ -19,6 +19,7 @@ from lalm_utils.__main__ import main
 from lalm_utils.cli import predictions, rules
 from lalm_utils.cli.score import as_text, score
 from lalm_utils.items import BenchmarkError, from_record
+from lalm_utils.models import Reply
 from lalm_utils.refusals import is_declining
 
 SH_FILES = (
@@ -434,3 +435,46 @@ def test_replies_that_say_no_audio_arrived_are_counted_as_a_fault_of_the_set_up(
     }  # fmt: skip
     assert main(["score", str(path)]) == 0
     assert "1 replies say that no audio arrived: a fault of the set-up" in capsys.readouterr().out
+
+
+# ---- an option that declines, offered by us
+
+
+@pytest.mark.parametrize(
+    "case, index, options, gold, at",
+    [("first", 0, ("Pass", "A dog", "A cat"), 2, 0), ("before the answer", 1, ("A dog", "Pass", "A cat"), 2, 1),
+     ("last", None, ("A dog", "A cat", "Pass"), 1, 2)],
+)  # fmt: skip
+def test_an_option_that_declines_is_offered_at_a_place(case, index, options, gold, at):
+    item = an_item(options=("A dog", "A cat"), gold=1)
+    (offered,) = declining.offer([item], "Pass", index)
+    assert (offered.options, offered.gold, offered.declining, offered.id) == (options, gold, at, item.id)
+
+
+def test_an_offer_to_an_unanswerable_item_leaves_it_so():
+    item = an_item(gold=None, answerable=False)
+    assert declining.offer([item], "Pass", 0)[0].gold is None
+
+
+@pytest.mark.parametrize(
+    "case, fields, index, message",
+    [("declines already", {"options": ("A dog", "IDK"), "gold": 0, "declining": 1}, None, "has the option 'IDK'"),
+     ("the same text", {"options": ("A dog", "pass."), "gold": 0}, None, "has the option 'pass.' already"),
+     ("beyond the list", {}, 5, "index 5 for a further option; its 4 options leave 0 to 4"),
+     ("negative", {}, -1, "index -1 for a further option")],
+)  # fmt: skip
+def test_an_offer_that_cannot_be_made_is_refused(case, fields, index, message):
+    with pytest.raises(BenchmarkError, match=message):
+        declining.offer([an_item(**fields)], "Pass", index)
+
+
+def test_runs_with_an_offered_option_pair_with_those_without(tmp_path):
+    items = [an_item(id=str(i)) for i in range(4)]
+    offered = declining.offer(items, "Pass", 0)
+    said = [Reply(text=text, n_tokens=1, finish="stop") for text in ("A dog", "A cat", "A dog", "A hen")]
+    after = [Reply(text=text, n_tokens=1, finish="stop") for text in ("(B)", "(A)", "Pass", "A hen")]
+    before_table = outcomes.table(items, said, model="m", method="plain", seed=0)
+    after_table = outcomes.table(offered, after, model="m", method="option", seed=0)
+    assert list(after_table["outcome"]) == ["correct", "refused", "refused", "wrong"]
+    gains = metrics.compare(before_table, after_table, ["correct_to_refused", "wrong_to_refused"], by=None)
+    assert gains.set_index("metric")["value"][["correct_to_refused", "wrong_to_refused"]].tolist() == [1, 1]

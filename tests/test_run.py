@@ -177,8 +177,9 @@ def test_cut_clips_are_counted_by_run_and_by_score_with_the_accuracy_without_the
         "accuracy": 0.5,
         "accuracy_without": 0.5,
     }
-    header, row = capsys.readouterr().out.splitlines()[2:4]
+    header, row, note = capsys.readouterr().out.splitlines()[2:5]
     assert dict(zip(header.split(), row.split()))["cut"] == "2"
+    assert note == "cut: clips longer than the model's window; accuracy with them, and without"
     report = tmp_path / "report.json"
     assert main(["score", str(tmp_path / "out" / "plain.jsonl"), "--json", str(report)]) == 0
     found = json.loads(report.read_text())

@@ -71,8 +71,8 @@ def execute(path: Path, *, parameters: Mapping[str, Any] | None = None, out: Pat
     """Execute the notebook at `path`, with its folder as the working directory, and write it once it is done.
 
     parameters: values that replace those of its parameters cell; out: the file to write, by default `path`.
-    Returns the seconds it took. Raises NotebookError, and leaves the file as it was, if a cell fails or a
-    parameter is unknown.
+    Returns the seconds it took. Raises NotebookError, and leaves the file as it was, if a cell fails, the kernel
+    dies or a parameter is unknown.
     """
     notebook = nbformat.read(path, as_version=4)
     names = parameters_of(notebook)
@@ -89,7 +89,10 @@ def execute(path: Path, *, parameters: Mapping[str, Any] | None = None, out: Pat
             progress_bar=False, cwd=path.resolve().parent,
         )  # fmt: skip
     except FAILURES as error:
-        raise NotebookError(f"{path.name} failed; the file is as it was.\n{_failure(error)}") from error
+        # papermill does not say in which cell a kernel died
+        died = isinstance(error, DeadKernelError)
+        hint = " Perhaps it ran out of memory; try a smaller N_ITEMS." if died else ""
+        raise NotebookError(f"{path.name} failed; the file is as it was.\n{_failure(error)}{hint}") from error
     text = nbformat.writes(normalise(executed))
     (out or path).write_text(text + "\n", encoding="utf-8", newline="\n")
     return time.monotonic() - start

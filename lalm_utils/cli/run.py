@@ -213,7 +213,10 @@ def _report(out: Path, summaries: Mapping[str, Mapping[str, Any]]) -> str:
         for method, summary in summaries.items()
     ]
     table = pd.DataFrame(rows).to_string(index=False)
-    lines = [table, f"written to {out}: run.json, and per method .csv and .jsonl"]
+    lines = [table]
+    if any(summary["clips"]["cut"] for summary in summaries.values()):
+        lines.append("cut: clips longer than the model's window; accuracy with them, and without")
+    lines += [f"written to {out}: run.json, and per method .csv and .jsonl"]
     failed = sum(len(summary["failed"]) for summary in summaries.values())
     if failed:
         lines.append(f"{failed} replies failed; the tables say why, and the same command asks for them again")
