@@ -29,7 +29,6 @@ FEW = 12
 TRAINING = {"questions": FEW, "dev": 6, "seeds": 1, "rates": [3e-4], "ks": [3], "epochs": [1]}
 SMALL = {
     "N_ITEMS": FEW,
-    "N_LONG": 18,
     "N_CHAINS": 3,
     "N_UNANSWERABLE": 8,
     "N_DEV": 6,
