@@ -1,7 +1,7 @@
 """Ways to decline compared at one share of refusals, and what a model withholds of what it demonstrably heard.
 
 In: released replies of SH-Bench (arXiv 2512.06380, reply_logs.py) with the probabilities of the options. Out: an
-outcome table for each model and prompt (`load`), tidy rows for a page, and a risk-coverage curve.
+outcome table for each model and prompt (`load`), and tidy rows for a page. The curve itself is in risk_coverage.py.
 
 A *forced answer* is the most probable option of those that do not decline; its probability is the confidence. The
 threshold refuses the least confident forced answers, as many as the model declines when an option permits it, so that
