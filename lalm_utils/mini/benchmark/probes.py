@@ -21,6 +21,7 @@ from scipy import signal
 
 from lalm_utils.mini.benchmark import sounds, voice
 from lalm_utils.mini.benchmark.plan import PlannedItem, generator
+from lalm_utils.mini.benchmark.sampling import pick
 from lalm_utils.mini.benchmark.scene import MAX_SECONDS, RATE, Mixer, QuestionSpec, Scene, active_rms
 from lalm_utils.mini.benchmark.tasks_sound import phrase
 from lalm_utils.mini.benchmark.words import CARRIERS, NUMBERS, TRAIN
@@ -105,7 +106,7 @@ def _item(split: str, axis: str, name: str, trial: Trial) -> PlannedItem:
 def _pick(rng: np.random.Generator, values, count: int | None = None):
     """One of the values, or `count` different ones."""
     if count is None:
-        return values[int(rng.integers(len(values)))]
+        return pick(values, rng)
     return [values[int(i)] for i in rng.permutation(len(values))[:count]]
 
 

@@ -33,7 +33,7 @@ class BalancedPositions:
 
 @dataclass(frozen=True, kw_only=True)
 class Pools:
-    """The labels one item may use. A novel item's pools hold only labels that never occur in `train`."""
+    """The labels one item may use. A novel item's pools hold only labels that no clip of `train` holds."""
 
     events: tuple[str, ...]
     textures: tuple[str, ...]
@@ -60,7 +60,7 @@ class SamplingContext:
         return float(self.rng.uniform(*span))
 
     def pick(self, values: Sequence):
-        return values[int(self.rng.integers(len(values)))]
+        return pick(values, self.rng)
 
     def sample(self, values: Sequence, count: int) -> list:
         return [values[int(i)] for i in self.rng.permutation(len(values))[:count]]
@@ -105,6 +105,11 @@ class SamplingContext:
 def without(options: Sequence[str], gold: int) -> list[str]:
     """The options but the answer."""
     return [option for number, option in enumerate(options) if number != gold]
+
+
+def pick(values: Sequence, rng: np.random.Generator) -> Any:
+    """One of the values, each equally likely."""
+    return values[int(rng.integers(len(values)))]
 
 
 def with_article(label: str) -> str:

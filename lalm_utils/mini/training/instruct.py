@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lalm_utils.mini.benchmark.plan import SWAPPABLE, PlannedItem, heard_options, played_labels, told_item
+from lalm_utils.mini.benchmark.sampling import pick
 from lalm_utils.mini.training import told
 from lalm_utils.mini.training.rationales import rationale
 
@@ -130,7 +131,7 @@ def choice(item: PlannedItem, rng: np.random.Generator) -> Example:
     On an unanswerable clip any option: who may not decline must guess.
     """
     question, options, gold = _reshuffle_or_guess(item, rng)
-    return Example(user=_ask(question, options, _pick(CHOOSE, rng), rng), reply=options[gold])
+    return Example(user=_ask(question, options, pick(CHOOSE, rng), rng), reply=options[gold])
 
 
 def permitted(item: PlannedItem, rng: np.random.Generator) -> Example:
@@ -138,7 +139,7 @@ def permitted(item: PlannedItem, rng: np.random.Generator) -> Example:
 
     Now and then the right option of an answerable item is taken out, which makes it ungrounded: IDK.
     """
-    instruction = f"{_pick(CHOOSE, rng)} {_pick(PERMIT, rng)}"
+    instruction = f"{pick(CHOOSE, rng)} {pick(PERMIT, rng)}"
     user, _, reply = _may_decline(item, instruction, rng)
     return Example(user=user, reply=reply)
 
@@ -151,15 +152,15 @@ def _may_decline(item: PlannedItem, instruction: str, rng: np.random.Generator) 
         not item.reason and item.task in SWAPPABLE and bool(spare) and rng.random() < REMOVED_SHARE
     )
     if is_ungrounded:
-        options = (*options[:gold], _pick(spare, rng), *options[gold + 1 :])
-        heard = f"{rationale(item, rng)} {_pick(NOT_OFFERED, rng)}"
+        options = (*options[:gold], pick(spare, rng), *options[gold + 1 :])
+        heard = f"{rationale(item, rng)} {pick(NOT_OFFERED, rng)}"
     reply = REFUSAL if item.reason or is_ungrounded else options[gold]
     return _ask(question, options, instruction, rng), heard, reply
 
 
 def permitted_steps(item: PlannedItem, rng: np.random.Generator) -> Example:
     """Step by step with permission to decline: the last line is IDK on unanswerable clips alone."""
-    user, heard, reply = _may_decline(item, f"{_pick(REASON, rng)} {_pick(PERMIT_STEPS, rng)}", rng)
+    user, heard, reply = _may_decline(item, f"{pick(REASON, rng)} {pick(PERMIT_STEPS, rng)}", rng)
     return Example(user=user, reply=f"{heard}\nAnswer: {reply}")
 
 
@@ -167,7 +168,7 @@ def stepwise(item: PlannedItem, rng: np.random.Generator) -> Example:
     """What is heard, then the answer on a line of its own; any option on an unanswerable clip."""
     question, options, gold = _reshuffle_or_guess(item, rng)
     return Example(
-        user=_ask(question, options, _pick(REASON, rng), rng),
+        user=_ask(question, options, pick(REASON, rng), rng),
         reply=f"{rationale(item, rng, options)}\nAnswer: {options[gold]}",
     )
 
@@ -185,7 +186,7 @@ def shown_turns(item: PlannedItem, rng: np.random.Generator) -> Example:
     """One to four worked examples in words as earlier turns of the conversation."""
     last, examples, instruction = _with_cases(item, rng)
     layout, style, steps = (
-        _pick(told.TURNS, rng),
+        pick(told.TURNS, rng),
         int(rng.integers(len(LISTINGS))),
         "\nAnswer: " in last.reply,
     )
@@ -222,7 +223,7 @@ def noted(item: PlannedItem, rng: np.random.Generator) -> Example:
     last = (choice, permitted, stepwise, permitted)[int(rng.integers(4))](item, rng)
     truth = item.spec.truth.get("transcript") or item.spec.truth["caption"]
     note = truth if item.reason or rng.random() < TRUE_NOTES else _false_note(item, rng)
-    return Example(user=_pick(NOTES, rng).format(note) + last.user, reply=last.reply)
+    return Example(user=pick(NOTES, rng).format(note) + last.user, reply=last.reply)
 
 
 def _false_note(item: PlannedItem, rng: np.random.Generator) -> str:
@@ -231,7 +232,7 @@ def _false_note(item: PlannedItem, rng: np.random.Generator) -> str:
     wrong = [option for k, option in enumerate(spec.options) if k != spec.gold and option not in truth]
     right = spec.options[spec.gold]
     if wrong and right in truth and rng.random() < NEAR_NOTES:
-        return truth.replace(right, _pick(wrong, rng))
+        return truth.replace(right, pick(wrong, rng))
     other = told_item(rng, (item.task,), 0.0, item.modality).spec.truth
     return other.get("transcript") or other["caption"]
 
@@ -241,7 +242,7 @@ def open_answer(item: PlannedItem, rng: np.random.Generator) -> Example:
     if item.task in ASKS_FOR_ABSENT or item.reason:
         return choice(item, rng)
     return Example(
-        user=f"{_pick(item.spec.wordings, rng)}\n{_pick(OPEN, rng)}", reply=item.spec.options[item.spec.gold]
+        user=f"{pick(item.spec.wordings, rng)}\n{pick(OPEN, rng)}", reply=item.spec.options[item.spec.gold]
     )
 
 
@@ -250,11 +251,11 @@ def described(rng: np.random.Generator) -> Example:
     declining, steps = rng.random() < 0.2, rng.random() < 0.6
     e = told.told(rng, declining=declining)
     may = declining or rng.random() < 0.3
-    instruction = _pick(REASON if steps else CHOOSE, rng)
+    instruction = pick(REASON if steps else CHOOSE, rng)
     if may:
-        instruction += f" {_pick(PERMIT_STEPS if steps else PERMIT, rng)}"
+        instruction += f" {pick(PERMIT_STEPS if steps else PERMIT, rng)}"
     listing = _listing(e.options, int(rng.choice(len(LISTINGS), p=SHARES)))
-    user = _pick(told.TURNS, rng).format(
+    user = pick(told.TURNS, rng).format(
         clip=e.clip, question=e.question, listing=listing, instruction=instruction
     )
     return Example(user=user, reply=f"{e.steps}\nAnswer: {e.answer}" if steps else e.answer)
@@ -265,8 +266,8 @@ def policy(item: PlannedItem, rng: np.random.Generator) -> Example:
     last = choice(item, rng)
     theirs = {"sound": "sounds", "music": "music", "speech": "speech"}[item.modality]
     others = [topic for topic in ("sounds", "music", "speech") if topic != theirs]
-    topic, reply = (theirs if rng.random() < 0.5 else _pick(others, rng)), _pick(POLITE, rng)
-    system = _pick(POLICIES, rng).format(topic, reply)
+    topic, reply = (theirs if rng.random() < 0.5 else pick(others, rng)), pick(POLITE, rng)
+    system = pick(POLICIES, rng).format(topic, reply)
     return Example(user=last.user, reply=reply if topic == theirs else last.reply, system=system)
 
 
@@ -283,10 +284,10 @@ def unoffered(item: PlannedItem, rng: np.random.Generator) -> Example:
     else:
         things = [STRANGE_THINGS[int(i)] for i in rng.permutation(len(STRANGE_THINGS))[:count]]
         kinds = rng.random() < 0.5
-        options = [f"{_pick(STRANGE_KINDS, rng)} {thing}" if kinds else thing for thing in things]
+        options = [f"{pick(STRANGE_KINDS, rng)} {thing}" if kinds else thing for thing in things]
     steps = rng.random() < UNOFFERED_STEPS
-    ask = _ask(_pick(item.spec.wordings, rng), options, _pick(REASON if steps else CHOOSE, rng), rng)
-    guess = _pick(options, rng)
+    ask = _ask(pick(item.spec.wordings, rng), options, pick(REASON if steps else CHOOSE, rng), rng)
+    guess = pick(options, rng)
     return Example(user=ask, reply=f"{rationale(item, rng)}\nAnswer: {guess}" if steps else guess)
 
 
@@ -307,14 +308,14 @@ def _unused_labels(item: PlannedItem, options: Sequence[str]) -> list[str]:
 def kind(item: PlannedItem, rng: np.random.Generator) -> Example:
     """The audio's type."""
     names = [TYPES[int(i)] for i in rng.permutation(3)]
-    return Example(user=_pick(TYPE, rng).format(*names), reply=item.spec.truth["type"])
+    return Example(user=pick(TYPE, rng).format(*names), reply=item.spec.truth["type"])
 
 
 def account(item: PlannedItem, rng: np.random.Generator) -> Example:
     """The transcript of speech, the caption of sound and music."""
     if item.spec.truth.get("transcript"):
-        return Example(user=_pick(TRANSCRIBE, rng), reply=item.spec.truth["transcript"])
-    return Example(user=_pick(DESCRIBE, rng), reply=item.spec.truth["caption"])
+        return Example(user=pick(TRANSCRIBE, rng), reply=item.spec.truth["transcript"])
+    return Example(user=pick(DESCRIBE, rng), reply=item.spec.truth["caption"])
 
 
 FORMS: dict[str, Callable[[PlannedItem, np.random.Generator], Example]] = {
@@ -347,7 +348,7 @@ def reshuffle(item: PlannedItem, rng: np.random.Generator) -> tuple[str, tuple[s
         others = [spare[int(i)] for i in rng.permutation(len(spare))[: len(options) - len(kept)]]
         options = [*kept, *others]
     shuffled = tuple(options[int(i)] for i in rng.permutation(len(options)))
-    return _pick(spec.wordings, rng), shuffled, shuffled.index(gold)
+    return pick(spec.wordings, rng), shuffled, shuffled.index(gold)
 
 
 def _reshuffle_or_guess(item: PlannedItem, rng: np.random.Generator) -> tuple[str, tuple[str, ...], int]:
@@ -379,7 +380,3 @@ def _listing(options: Sequence[str], style: int) -> str:
 
 def _ask(question: str, options: Sequence[str], instruction: str, rng: np.random.Generator) -> str:
     return f"{question}\n{_listing(options, int(rng.choice(len(LISTINGS), p=SHARES)))}\n{instruction}"
-
-
-def _pick(values: Sequence[str], rng: np.random.Generator) -> str:
-    return values[int(rng.integers(len(values)))]

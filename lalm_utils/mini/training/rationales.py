@@ -13,7 +13,7 @@ import numpy as np
 
 from lalm_utils.mini.benchmark import font, words
 from lalm_utils.mini.benchmark.plan import PlannedItem, generator, heard_options
-from lalm_utils.mini.benchmark.sampling import with_article
+from lalm_utils.mini.benchmark.sampling import pick, with_article
 from lalm_utils.mini.benchmark.scene import QuestionSpec
 from lalm_utils.mini.benchmark.tasks_music import FAMILIES, line_pitches, note_pair, pitch_label
 from lalm_utils.mini.benchmark.tasks_sound import ORDINALS, phrase
@@ -42,21 +42,17 @@ def rationale(item: PlannedItem, rng: np.random.Generator, options: Sequence[str
     """One line on what is heard. With `options`, now and then also those of them that the clip does not hold."""
     spec = item.spec
     if item.reason in ("silence", "masked"):
-        return _pick(SILENT if item.reason == "silence" else NOISE, rng)
+        return pick(SILENT if item.reason == "silence" else NOISE, rng)
     if item.reason == "wrong_category":
-        return f"{spec.rationale} {_pick(UNTOLD, rng)}"
+        return f"{spec.rationale} {pick(UNTOLD, rng)}"
     if item.reason == "option_removed":
-        return f"{spec.rationale} {_pick(UNTOLD, rng)}"
+        return f"{spec.rationale} {pick(UNTOLD, rng)}"
     text = _MAKERS[item.task](item, rng)
     if options and item.task in LABELS and rng.random() < NAMES_MISSING:
         gone = [option for option in options if option not in {spec.options[spec.gold], *heard_options(spec)}]
         if gone:
-            text += f" {_pick(('Not heard', 'Missing', 'Not in the clip'), rng)}: {', '.join(gone)}."
+            text += f" {pick(('Not heard', 'Missing', 'Not in the clip'), rng)}: {', '.join(gone)}."
     return text
-
-
-def _pick(values: Sequence[str], rng: np.random.Generator) -> str:
-    return values[int(rng.integers(len(values)))]
 
 
 def _answer(spec: QuestionSpec) -> str:
@@ -73,13 +69,13 @@ def numbered(names: Sequence[str], rng: np.random.Generator) -> str:
 
 def counted(names: Sequence[str], rng: np.random.Generator) -> str:
     """ "bell 1, bell 2, bell 3. That makes 3." """
-    total = _pick(("That makes {}.", "In all: {}.", "The count is {}."), rng).format(len(names))
+    total = pick(("That makes {}.", "In all: {}.", "The count is {}."), rng).format(len(names))
     return ", ".join(f"{name} {i}" for i, name in enumerate(names, 1)) + f". {total}"
 
 
 def _event(item: PlannedItem, rng: np.random.Generator) -> str:
     name = phrase(item.spec.truth["content"][0])
-    return _pick(("I hear the sound of {}.", "The sound is that of {}.", "What sounds is {}."), rng).format(
+    return pick(("I hear the sound of {}.", "The sound is that of {}.", "What sounds is {}."), rng).format(
         name
     )
 
@@ -87,7 +83,7 @@ def _event(item: PlannedItem, rng: np.random.Generator) -> str:
 def _background(item: PlannedItem, rng: np.random.Generator) -> str:
     front, behind = item.spec.truth["content"]
     texts = ("In front: {}. Behind it, all the time: {}.", "{} stands out. What goes on behind is {}.")
-    text = _pick(texts, rng).format(phrase(front), behind)
+    text = pick(texts, rng).format(phrase(front), behind)
     return text[0].upper() + text[1:]
 
 
@@ -100,7 +96,7 @@ def _absent(item: PlannedItem, rng: np.random.Generator) -> str:
 
 
 def _not_there(item: PlannedItem, rng: np.random.Generator) -> str:
-    return _pick(("Not heard: {}.", "Missing: {}.", "There is no {}."), rng).format(_answer(item.spec))
+    return pick(("Not heard: {}.", "Missing: {}.", "There is no {}."), rng).format(_answer(item.spec))
 
 
 def _event_count(item: PlannedItem, rng: np.random.Generator) -> str:
@@ -110,7 +106,7 @@ def _event_count(item: PlannedItem, rng: np.random.Generator) -> str:
 def _trajectory(item: PlannedItem, rng: np.random.Generator) -> str:
     start, middle, end = LEVELS[_answer(item.spec)]
     texts = ("At the start {}, in the middle {}, at the end {}.", "Start: {}. Middle: {}. End: {}.")
-    return _pick(texts, rng).format(start, middle, end)
+    return pick(texts, rng).format(start, middle, end)
 
 
 def _louder(item: PlannedItem, rng: np.random.Generator) -> str:
@@ -120,7 +116,7 @@ def _louder(item: PlannedItem, rng: np.random.Generator) -> str:
 
 def _maker(item: PlannedItem, rng: np.random.Generator) -> str:
     label, fact = item.spec.truth["content"][0], _answer(item.spec)
-    return f"{_event(item, rng)} " + _pick(("{} comes from {}.", "{} is made by {}."), rng).format(
+    return f"{_event(item, rng)} " + pick(("{} comes from {}.", "{} is made by {}."), rng).format(
         phrase(label).capitalize(), fact
     )
 
@@ -128,7 +124,7 @@ def _maker(item: PlannedItem, rng: np.random.Generator) -> str:
 def _place(item: PlannedItem, rng: np.random.Generator) -> str:
     label, fact = item.spec.truth["content"][0], _answer(item.spec)
     texts = ("{} is typical of {}.", "One hears {} in or near {}.")
-    text = _pick(texts, rng).format(phrase(label), fact)
+    text = pick(texts, rng).format(phrase(label), fact)
     return f"{_event(item, rng)} {text[0].upper()}{text[1:]}"
 
 
@@ -136,13 +132,13 @@ def _instrument(item: PlannedItem, rng: np.random.Generator) -> str:
     name = item.spec.truth["content"][0]
     family = FAMILIES[font.INSTRUMENTS[name].family]
     texts = ("It is one of the {1}: {0}.", "Among the {1} I hear {0}.", "I hear {0}, of the {1}.")
-    return _pick(texts, rng).format(with_article(name), family)
+    return pick(texts, rng).format(with_article(name), family)
 
 
 def _family(item: PlannedItem, rng: np.random.Generator) -> str:
     name = item.spec.truth["content"][0]
     texts = ("I hear {0}. {1} belongs to the {2}.", "The instrument is {0}. {1} is one of the {2}.")
-    return _pick(texts, rng).format(with_article(name), f"The {name}", _answer(item.spec))
+    return pick(texts, rng).format(with_article(name), f"The {name}", _answer(item.spec))
 
 
 def _players(item: PlannedItem, rng: np.random.Generator) -> str:
@@ -157,7 +153,7 @@ def _contour(item: PlannedItem, rng: np.random.Generator) -> str:
     pitches = " ".join(pitch_label(pitch) for pitch in line_pitches(*item.spec.build.args))
     moves = {"rising": "up all the way", "falling": "down all the way",
              "rising then falling": "first up, then down", "falling then rising": "first down, then up"}  # fmt: skip
-    return _pick(("The pitches are {}: {}.", "I follow the notes: {}, {}."), rng).format(
+    return pick(("The pitches are {}: {}.", "I follow the notes: {}, {}."), rng).format(
         pitches, moves[_answer(item.spec)]
     )
 
@@ -169,14 +165,14 @@ def _note_count(item: PlannedItem, rng: np.random.Generator) -> str:
 def _tempo(item: PlannedItem, rng: np.random.Generator) -> str:
     beats = 10 * round(item.spec.build.args[1] / 10)
     texts = ("About {} beats a minute: {}.", "The drum gives some {} beats a minute, which is {}.")
-    return _pick(texts, rng).format(beats, _answer(item.spec))
+    return pick(texts, rng).format(beats, _answer(item.spec))
 
 
 def _dynamics(item: PlannedItem, rng: np.random.Generator) -> str:
     ends = ENDS.get(_answer(item.spec))
     if not ends:
-        return _pick(("As loud at the end as at the start.", "Start and end are equally loud."), rng)
-    return _pick(("{} at the start, {} at the end.", "Start: {}. End: {}."), rng).format(*ends).capitalize()
+        return pick(("As loud at the end as at the start.", "Start and end are equally loud."), rng)
+    return pick(("{} at the start, {} at the end.", "Start: {}. End: {}."), rng).format(*ends).capitalize()
 
 
 def _higher(item: PlannedItem, rng: np.random.Generator) -> str:
@@ -184,25 +180,25 @@ def _higher(item: PlannedItem, rng: np.random.Generator) -> str:
     pair = [pitch_label(pitch) for pitch in note_pair(name, move, generator(item.seed, "clip"))]
     verdict = "They are the same." if not move else f"The pitch goes {'up' if move > 0 else 'down'}."
     return (
-        _pick(("The first note is {}, the second {}.", "First {}, then {}."), rng).format(*pair)
+        pick(("The first note is {}, the second {}.", "First {}, then {}."), rng).format(*pair)
         + f" {verdict}"
     )
 
 
 def _register(item: PlannedItem, rng: np.random.Generator) -> str:
     centre = pitch_label(round(item.spec.build.args[1]))
-    return _pick(("The notes lie around {}: {}.", "Pitch {}, which is {}."), rng).format(
+    return pick(("The notes lie around {}: {}.", "Pitch {}, which is {}."), rng).format(
         centre, _answer(item.spec)
     )
 
 
 def _says(item: PlannedItem, rng: np.random.Generator) -> str:
     text = item.spec.truth["transcript"]
-    return _pick(('The speaker says: "{}"', 'I hear: "{}"', 'What is said is "{}"'), rng).format(text)
+    return pick(('The speaker says: "{}"', 'I hear: "{}"', 'What is said is "{}"'), rng).format(text)
 
 
 def _keyword(item: PlannedItem, rng: np.random.Generator) -> str:
-    return f"{_says(item, rng)} " + _pick(("The word is {}.", "Said: {}."), rng).format(_answer(item.spec))
+    return f"{_says(item, rng)} " + pick(("The word is {}.", "Said: {}."), rng).format(_answer(item.spec))
 
 
 def _words_in_order(item: PlannedItem, rng: np.random.Generator) -> str:
@@ -210,7 +206,7 @@ def _words_in_order(item: PlannedItem, rng: np.random.Generator) -> str:
 
 
 def _absent_word(item: PlannedItem, rng: np.random.Generator) -> str:
-    return f"{_words_in_order(item, rng)} " + _pick(("Not said: {}.", "Missing: {}."), rng).format(
+    return f"{_words_in_order(item, rng)} " + pick(("Not said: {}.", "Missing: {}."), rng).format(
         _answer(item.spec)
     )
 
@@ -222,7 +218,7 @@ def _word_count(item: PlannedItem, rng: np.random.Generator) -> str:
 def _category(item: PlannedItem, rng: np.random.Generator) -> str:
     kind, text = _answer(item.spec), item.spec.truth["transcript"].casefold()
     word = next(word for word in words.TRAIN[kind] if word in text.strip(".").split())
-    return f"{_says(item, rng)} " + _pick(("{} is one of the {}.", "The word {} belongs to {}."), rng).format(
+    return f"{_says(item, rng)} " + pick(("{} is one of the {}.", "The word {} belongs to {}."), rng).format(
         word, kind
     )
 
@@ -244,11 +240,11 @@ def _speakers(item: PlannedItem, rng: np.random.Generator) -> str:
         "The first voice is a {}'s. The second voice is a {}'s.",
         "First voice: a {}. Second voice: a {}.",
     )
-    return _pick(texts, rng).format(first, second)
+    return pick(texts, rng).format(first, second)
 
 
 def _language(item: PlannedItem, rng: np.random.Generator) -> str:
-    return _pick(("The numbers are read in {}.", "It sounds like {}.", "The language is {}."), rng).format(
+    return pick(("The numbers are read in {}.", "It sounds like {}.", "The language is {}."), rng).format(
         _answer(item.spec)
     )
 
@@ -256,12 +252,12 @@ def _language(item: PlannedItem, rng: np.random.Generator) -> str:
 def _pace(item: PlannedItem, rng: np.random.Generator) -> str:
     ends = PACES.get(_answer(item.spec))
     if not ends:
-        return _pick(("Both sentences have the same speed.", "The end is as fast as the start."), rng)
-    return _pick(("The first sentence is {}, the second {}.", "Start: {}. End: {}."), rng).format(*ends)
+        return pick(("Both sentences have the same speed.", "The end is as fast as the start."), rng)
+    return pick(("The first sentence is {}, the second {}.", "Start: {}. End: {}."), rng).format(*ends)
 
 
 def _behind_speech(item: PlannedItem, rng: np.random.Generator) -> str:
-    return _pick(("Somebody speaks. Behind the voice: {}.", "Behind the words goes on {}."), rng).format(
+    return pick(("Somebody speaks. Behind the voice: {}.", "Behind the words goes on {}."), rng).format(
         _answer(item.spec)
     )
 
@@ -271,7 +267,7 @@ def _said_by(item: PlannedItem, rng: np.random.Generator) -> str:
     texts = ("The first voice is a {}'s and says {}. The second voice is a {}'s and says {}.",
              "First voice, a {}: {}. Second voice, a {}: {}.")  # fmt: skip
     (one, _), (other, _) = pair
-    return _pick(texts, rng).format(PERSON[one], said[0], PERSON[other], said[1])
+    return pick(texts, rng).format(PERSON[one], said[0], PERSON[other], said[1])
 
 
 _MAKERS = {

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lalm_utils.mini.benchmark.plan import PlannedItem, told_item
+from lalm_utils.mini.benchmark.sampling import pick
 from lalm_utils.mini.training.rationales import rationale
 
 # Tasks whose answer follows from the caption or the transcript.
@@ -68,8 +69,8 @@ def told(rng: np.random.Generator, *, declining: bool) -> Told:
     item = told_item(rng, FROM_TEXT, NOVEL_SHARE)
     spec = item.spec
     if declining:
-        return Told(clip=_pick(EMPTY, rng) + ".", question=spec.question, options=spec.options,
-                    steps=_pick(UNTELLABLE, rng), answer="IDK")  # fmt: skip
+        return Told(clip=pick(EMPTY, rng) + ".", question=spec.question, options=spec.options,
+                    steps=pick(UNTELLABLE, rng), answer="IDK")  # fmt: skip
     steps = rationale(item, rng, spec.options)
     return Told(clip=description(item), question=spec.question, options=spec.options, steps=steps,
                 answer=spec.options[spec.gold])  # fmt: skip
@@ -83,14 +84,10 @@ def description(item: PlannedItem) -> str:
 
 def cases(examples: Sequence[Told], listings: Sequence[str], *, steps: bool, rng: np.random.Generator) -> str:
     """The examples as text in front of a question; without `steps` each shows its answer alone."""
-    layout = _pick(CASES, rng)
+    layout = pick(CASES, rng)
     body = "".join(
         layout.format(i=i, clip=e.clip, question=e.question, listing=listing,
                       solution=f"{e.steps}\nAnswer: {e.answer}" if steps else e.answer)
         for i, (e, listing) in enumerate(zip(examples, listings), 1)
     )  # fmt: skip
-    return _pick(OPENINGS, rng).format(n=len(examples)) + body + _pick(CLOSINGS, rng)
-
-
-def _pick(values: Sequence[str], rng: np.random.Generator) -> str:
-    return values[int(rng.integers(len(values)))]
+    return pick(OPENINGS, rng).format(n=len(examples)) + body + pick(CLOSINGS, rng)
