@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from lalm_utils import bootstrap, selective
+from lalm_utils.declining import offer
 from lalm_utils.items import Item
 
 __all__ = [
@@ -119,13 +120,10 @@ def orders(item: Item, *, declining: str = "") -> list[Item]:
     if not declining and count > 5:
         raise ValueError(f"item {item.id!r} has {count} options, so more than 120 orders; take up to 5")
     if declining:
-        item = replace(item, options=(*item.options, declining), declining=count)
-        ways = [(*range(at), count, *range(at, count)) for at in range(count + 1)]
+        variants = [offer([item], declining, at)[0] for at in range(count + 1)]
     else:
-        ways = list(permutations(range(count)))
-    return [
-        replace(item.reordered(order), id=f"{item.id}-order{number}") for number, order in enumerate(ways)
-    ]
+        variants = [item.reordered(order) for order in permutations(range(count))]
+    return [replace(variant, id=f"{item.id}-order{number}") for number, variant in enumerate(variants)]
 
 
 FRAMES = (
