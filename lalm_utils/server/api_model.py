@@ -210,13 +210,11 @@ class ApiModel:
         where the call failed or no option begins with a listed token, as when a model thinks or answers by letter.
         ModelError for a server that gives no `top_logprobs`.
         """
-        with ThreadPoolExecutor(self.concurrency, thread_name_prefix="lalm-api") as pool:
-            calls = [pool.submit(self._score, prompt) for prompt in prompts]
-            try:
-                return [call.result() for call in calls]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="lalm-api")
+        try:
+            return [call.result() for call in [pool.submit(self._score, prompt) for prompt in prompts]]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # as for replies
 
     def _score(self, prompt: Prompt) -> np.ndarray:
         nothing = np.full(len(prompt.options), np.nan)
