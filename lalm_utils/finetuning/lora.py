@@ -44,9 +44,8 @@ import lalm_utils
 from lalm_utils.cache import cache_dir
 from lalm_utils.finetuning import lora_files
 from lalm_utils.finetuning.idk_data import Example, build, idk_share
-from lalm_utils.finetuning.lora_data import TrainingSet, answer_loss, schedule
+from lalm_utils.finetuning.lora_data import TrainingSet, schedule
 from lalm_utils.finetuning.training_step import (
-    Loss,
     TrainingStep,
     linear_decay,
     load_state,
@@ -65,7 +64,9 @@ __all__ = ["DEFAULT", "TARGETS", "Recipe", "finetune", "load_adapter", "train"]
 TARGETS = r".*\blanguage_model\b.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 SCHEMA = "lalm_utils adapter 1"  # to be changed with anything here that changes what is learnt
 LAST = 10  # steps that the final loss is the mean of
-Step = dict[str, float]  # step (from 1), loss (nats per answer token), learning_rate, examples (seen so far)
+Step = dict[
+    str, float
+]  # step (from 1), loss (nats per answer token or pair), learning_rate, examples (seen so far)
 T = TypeVar("T")
 
 
@@ -112,13 +113,15 @@ def train(
     recipe: Recipe = DEFAULT,
     *,
     prompt_method: str = "idk",
+    dataset: Callable[..., TrainingSet] = TrainingSet,
     on_step: Callable[[Step], None] | None = None,
     save_every: int = 50,
 ) -> Path:
     """Fine-tune LoRA on `examples`, asked by `prompt_method`; the folder of the adapter.
 
-    folder: by default one in the user's cache, named after what is trained. If it holds the adapter of the same
-    base, examples and recipe, it is returned as it is. An interrupted training goes on from its last state
+    dataset: what makes batches of the examples, and their loss; `preference.PairSet` for DPO. folder: by default one
+    in the user's cache, named after what is trained. If it holds the adapter of the same base, examples and recipe,
+    it is returned as it is. An interrupted training goes on from its last state
     (every `save_every` steps), also on another number of processes. Of several processes, each calls this alike with
     a model of its own; rank 0 alone writes, and on several hosts `folder` lies where all read it. `on_step` is called
     after each step. `model` itself is left as it was. Raises ModelError, on every process, for a model that cannot be
@@ -127,7 +130,7 @@ def train(
     check_trainable(model)
     processes = processes_of(model.device)
     check_shared(recipe, processes.num_processes)
-    data = TrainingSet(model, examples, method=prompt_method)
+    data = dataset(model, examples, method=prompt_method)
     digest = _digest(model, data, recipe, prompt_method)
     folder = (
         Path(folder or cache_dir() / "adapters" / f"{prompt_method}-{digest[:12]}").expanduser().absolute()
@@ -140,6 +143,7 @@ def train(
 
         if _by_rank_0(processes, look):
             return folder
+        data.prepare()
         stack.enter_context(_fork_random_state(model.device))
         lora = stack.enter_context(lora_layers(model, recipe))
         run = _Run(model, lora, data, recipe, digest, checkpoint=_scratch(folder) / "state.pt")
@@ -199,7 +203,7 @@ class _Run:
         parameters = [parameter for parameter in lora.parameters() if parameter.requires_grad]
         self.step = TrainingStep(
             model.model,
-            _with_batches_of(data, answer_loss),
+            data.loss,
             [(parameters, recipe.learning_rate)],
             steps=len(self.plan),
             schedule=partial(linear_decay, warmup=recipe.warmup),
@@ -249,11 +253,6 @@ class _Run:
             "final_loss": float(np.mean(last)),
             "final_loss_is": f"mean of the last {len(last)} steps",
         }
-
-
-def _with_batches_of(data: TrainingSet, loss: Loss) -> Loss:
-    """`loss` for batches that are numbers of examples: a process reads the clips of its own batches alone."""
-    return lambda model, numbers: loss(model, data.batch(numbers))
 
 
 def _by_rank_0(processes: PartialState, look: Callable[[], T]) -> T:
@@ -357,6 +356,7 @@ def _facts(model: Any, data: TrainingSet, recipe: Recipe, method: str) -> dict[s
         "dataset": data.digest,
         "seed": recipe.seed,
         "recipe": asdict(recipe),
+        **data.facts,
         "versions": {name: module.__version__ for name, module in modules.items()}
         | {"python": platform.python_version()},
     }

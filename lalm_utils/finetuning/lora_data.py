@@ -66,6 +66,8 @@ class TrainingSet:
     its tower once, within the budget of its cache; any other has its own processor make batches of texts and clips.
     """
 
+    replies = ("target",)  # what of an example is read after its prompt
+
     def __init__(self, model: Any, examples: Sequence[Example], *, method: str = "idk") -> None:
         """Render every example by `method`, exactly as evaluation does, and check every clip's header.
 
@@ -74,17 +76,33 @@ class TrainingSet:
         """
         if not examples:
             raise ValueError("no examples to learn from: build them with idk_data.build")
-        for example in examples:
-            if not example.target.strip():
-                raise ValueError(f"item {example.item.id!r}: target {example.target!r}; a reply has a text")
+        replies = [tuple(getattr(example, name) for name in self.replies) for example in examples]
+        for example, some in zip(examples, replies):
+            if blank := [reply for reply in some if not reply.strip()]:
+                raise ValueError(f"item {example.item.id!r}: target {blank[0]!r}; a reply has a text")
         check_clips([example.item for example in examples], "the examples to learn")
         self.model, self.examples = model, tuple(examples)
-        self.prompts = [replace(prompts.render(e.item, method), options=(e.target,)) for e in examples]
+        self.prompts = [
+            replace(prompts.render(example.item, method), options=some)
+            for example, some in zip(examples, replies)
+        ]
         self.rendered = [model.render(prompt) for prompt in self.prompts]
         self.lengths = [self._length(number) for number in range(len(examples))]
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    def prepare(self) -> None:
+        """What the loss needs of the base model; called once, before a training begins or goes on."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What provenance says of the loss, beside the recipe."""
+        return {}
+
+    def loss(self, model: nn.Module, numbers: Sequence[int]) -> tuple[torch.Tensor, int]:
+        """Of the batch of these examples: its sum, and the number of terms. Clips are read here, batch by batch."""
+        return answer_loss(model, self.batch(numbers))
 
     def batch(self, numbers: Sequence[int]) -> dict[str, torch.Tensor]:
         """Keyword arguments of the model's forward for these examples, `labels` (batch, length) among them."""
@@ -93,34 +111,41 @@ class TrainingSet:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) over all that is learnt from, in order: rendered prompts, clip files, targets."""
+        """SHA-256 (hex) over all that is learnt from, in order: rendered prompts, clip files, replies."""
         rows = [
-            [text, [sha256_of(clip) for clip in prompt.clips], prompt.options[0]]
+            [text, [sha256_of(clip) for clip in prompt.clips], *prompt.options]
             for text, prompt in zip(self.rendered, self.prompts)
         ]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def _length(self, number: int) -> int:
         """About how many tokens, without decoding the clip: good enough to sort by."""
-        text, window = self.rendered[number] + self.examples[number].target, self.model.parts.window_seconds
+        text, window = (
+            self.rendered[number] + "".join(self.prompts[number].options),
+            self.model.parts.window_seconds,
+        )
         seconds = sum(min(check_clip(clip), window) for clip in self.prompts[number].clips)
         return len(self.model.processor.tokenizer(text).input_ids) + round(25 * seconds)
 
     @torch.no_grad()
     def _embedded(self, some: Sequence[Prompt]) -> dict[str, torch.Tensor]:
         """Right-padded embeddings of prompt, clip and answer."""
-        module, audio_token = self.model.model, self.model.model.config.audio_token_id
         ids, labels, audio = [], [], []
         for prompt in some:
             tokens, (answer,), embeddings = self.model.embed(prompt)
             ids.append([*tokens, *answer])
             labels.append(answer_labels(tokens, answer))
             audio += embeddings
+        return self._embeds(ids, audio) | {"labels": self._padded(labels, IGNORED)}
+
+    def _embeds(self, ids: Sequence[Sequence[int]], audio: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The embeddings of rows of tokens, those of clips in their places, and the mask of what is padding."""
+        module, audio_token = self.model.model, self.model.model.config.audio_token_id
         tokens, mask = self._padded(ids, 0), self._padded([[1] * len(row) for row in ids], 0)
         embeds = module.get_input_embeddings()(tokens)
         if audio:
-            embeds[(tokens == audio_token) & mask.bool()] = torch.cat(audio).to(embeds.dtype)
-        return {"inputs_embeds": embeds, "attention_mask": mask, "labels": self._padded(labels, IGNORED)}
+            embeds[(tokens == audio_token) & mask.bool()] = torch.cat(tuple(audio)).to(embeds.dtype)
+        return {"inputs_embeds": embeds, "attention_mask": mask}
 
     def _processed(self, some: Sequence[Prompt]) -> dict[str, torch.Tensor]:
         """The processor's tensors of the whole texts, padded to the left as in evaluation."""

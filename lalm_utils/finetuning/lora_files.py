@@ -55,7 +55,7 @@ def provenance(folder: str | Path) -> dict[str, Any]:
 
 
 def curve(folder: str | Path) -> pd.DataFrame:
-    """The training curve: step (from 1), loss (nats per answer token), learning_rate, examples (seen so far)."""
+    """The curve of a training: step (from 1), loss (nats a token or pair), learning_rate, examples (seen so far)."""
     return pd.read_csv(Path(folder, CURVE))
 
 
