@@ -33,7 +33,7 @@ from lalm_utils.models import Model, ModelError, Prompt, Turn
 from lalm_utils.store import Store
 
 __all__ = [
-    "Logistic", "agreement", "clip_agreement", "contrast", "cross_fit", "entropy", "first_token_entropy",
+    "Logistic", "agreement", "clip_agreement", "complete", "contrast", "cross_fit", "entropy", "first_token_entropy",
     "hidden_states", "likelihoods", "margin", "p_idk", "p_true", "probabilities", "rotated", "samples",
     "semantic_entropy", "stated", "top",
 ]  # fmt: skip
@@ -54,10 +54,11 @@ def likelihoods(
 
 
 def _scored(model: Model, asked: Sequence[Prompt], items: Sequence[Item], store: Store) -> list[np.ndarray]:
-    return _complete(vectors.likelihoods(model, asked, store=store), model, items)
+    return complete(vectors.likelihoods(model, asked, store=store), model, items)
 
 
-def _complete(found: Sequence[np.ndarray | None], model: Model, items: Sequence[Item]) -> list[np.ndarray]:
+def complete(found: Sequence[np.ndarray | None], model: Model, items: Sequence[Item]) -> list[np.ndarray]:
+    """What was found of each item; ModelError, naming the first, where a prompt failed."""
     for item, each in zip(items, found, strict=True):
         if each is None:
             raise ModelError(
@@ -118,7 +119,7 @@ def first_token_entropy(
 
     asked = [prompts.render(item, method) for item in items]
     found = vectors.ask(model, "first-token entropy 1", measure, asked, store=store)
-    return np.concatenate(_complete(found, model, items))
+    return np.concatenate(complete(found, model, items))
 
 
 def _refuse_server(model: Any, name: str, instead: str) -> None:
@@ -226,7 +227,7 @@ def hidden_states(model: Any, items: Sequence[Item], method: str = "plain", *, s
     _refuse_server(model, "last_hidden_states", "option_logprobs")
     asked = [prompts.render(item, method) for item in items]
     found = vectors.ask(model, "last hidden state 1", model.last_hidden_states, asked, store=store)
-    return np.array(_complete(found, model, items))
+    return np.array(complete(found, model, items))
 
 
 @dataclass(frozen=True, kw_only=True)

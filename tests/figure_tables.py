@@ -190,6 +190,13 @@ def scores() -> pd.DataFrame:
     return frame("series kind coverage value low high n", rows, benchmark="mini", seed=0)
 
 
+def scores_and_scales() -> pd.DataFrame:
+    rows = [("LoRA × 0.25 to 2", "scales", at, 0.4 * at, math.nan, math.nan, 300) for at in (0.9, 0.4, 0.6)]
+    return pd.concat(
+        [scores(), frame("series kind coverage value low high n", rows, benchmark="mini", seed=0)]
+    )
+
+
 def interventions(series=("mini", "ignores its chain", "copies its chain")) -> pd.DataFrame:
     rows = [(test, who, k / 5, 1 - k * loss / 5, 0.9 - k * loss / 5, 1.1 - k * loss / 5, 100)
             for test in ("early answering", "filler", "paraphrase", "mistakes")
@@ -250,6 +257,7 @@ EXAMPLES = {
     "real_models_gain": real_gains, "real_models_risk": risks, "chain_curves": interventions,
     "audio_curves": spoilt_clips, "audio_needs": needs, "trust_axes": trust,
     "trust_strength": strengths, "trust_det": trade_offs, "risk_coverage": scores,
+    "risk_coverage_trained": scores_and_scales, "risk_coverage_open": scores,
 }  # fmt: skip
 TABLES = {name: example() for name, example in EXAMPLES.items()}
 
@@ -265,7 +273,7 @@ NAMES = {
     "real_models_risk": "model group", "chain_curves": "intervention series",
     "audio_curves": "panel setting metric", "audio_needs": "series", "trust_axes": "axis way",
     "trust_strength": "metric way", "trust_det": "form series",
-    "risk_coverage": "series",
+    "risk_coverage": "series", "risk_coverage_trained": "series", "risk_coverage_open": "series",
 }  # fmt: skip
 
 MANY = [f"method {letter}" for letter in "ABCDEFGH"]

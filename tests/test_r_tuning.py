@@ -93,6 +93,6 @@ def test_a_failed_prompt_is_named(model, labelled, tmp_path):
     gone = replace(labelled[0].item, clip=tmp_path / "gone.wav")
     with (
         Store(tmp_path / "s.sqlite") as store,
-        pytest.raises(ModelError, match="no likelihood for item 'item-0'"),
+        pytest.raises(ModelError, match="no likelihood or state for item 'item-0'"),
     ):
         r_tuning.p_sure(model, [gone], [0], store=store)

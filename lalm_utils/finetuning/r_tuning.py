@@ -15,10 +15,10 @@ from dataclasses import replace
 import numpy as np
 from scipy import special
 
-from lalm_utils import prompts, vectors
+from lalm_utils import confidence, prompts, vectors
 from lalm_utils.finetuning.idk_data import Example
 from lalm_utils.items import Item
-from lalm_utils.models import Model, ModelError, Turn
+from lalm_utils.models import Model, Turn
 from lalm_utils.store import Store
 
 __all__ = ["METHOD", "examples", "p_sure"]
@@ -49,9 +49,5 @@ def p_sure(model: Model, items: Sequence[Item], answers: Sequence[int], *, store
         prompt = prompts.render(item, METHOD)
         begun = Turn(role="assistant", text=BEGINNING.format(answer=item.options[answer]))
         asked.append(replace(prompt, turns=(*prompt.turns, begun), options=WORDS))
-    found = vectors.likelihoods(model, asked, store=store)
-    if failed := [item.id for item, each in zip(items, found) if each is None]:
-        raise ModelError(
-            f"{model.name} gave no likelihood for item {failed[0]!r}: check its clip, or leave it out"
-        )
+    found = confidence.complete(vectors.likelihoods(model, asked, store=store), model, items)
     return np.array([special.softmax(each)[0] for each in found])
