@@ -64,9 +64,8 @@ __all__ = ["DEFAULT", "TARGETS", "Recipe", "finetune", "load_adapter", "train"]
 TARGETS = r".*\blanguage_model\b.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 SCHEMA = "lalm_utils adapter 1"  # to be changed with anything here that changes what is learnt
 LAST = 10  # steps that the final loss is the mean of
-Step = dict[
-    str, float
-]  # step (from 1), loss (nats per answer token or pair), learning_rate, examples (seen so far)
+# step (from 1), loss (nats per answer token or pair), learning_rate, examples (seen so far)
+Step = dict[str, float]
 T = TypeVar("T")
 
 
