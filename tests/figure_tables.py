@@ -192,9 +192,8 @@ def scores() -> pd.DataFrame:
 
 def scores_and_scales() -> pd.DataFrame:
     rows = [("LoRA × 0.25 to 2", "scales", at, 0.4 * at, math.nan, math.nan, 300) for at in (0.9, 0.4, 0.6)]
-    return pd.concat(
-        [scores(), frame("series kind coverage value low high n", rows, benchmark="mini", seed=0)]
-    )
+    extra = frame("series kind coverage value low high n", rows, benchmark="mini", seed=0)
+    return pd.concat([scores(), extra], ignore_index=True)
 
 
 def interventions(series=("mini", "ignores its chain", "copies its chain")) -> pd.DataFrame:
