@@ -95,10 +95,10 @@ def ask(
     asked, labels = [prompt(item) for item in items], vocabulary(items)
     greedy = [reply for (reply,) in store.ask(model, asked, max_new_tokens=MAX_NEW_TOKENS, seed=seed)]
     drawn = store.ask(model, asked, n=n, temperature=temperature, max_new_tokens=MAX_NEW_TOKENS, seed=seed)
-    for item, *replies in zip(items, greedy, drawn):
-        if any(reply.finish == "failed" for reply in (replies[0], *replies[1])):
+    for item, first, more in zip(items, greedy, drawn):
+        if errors := [reply.error for reply in (first, *more) if reply.finish == "failed"]:
             raise ModelError(
-                f"{model.name} gave no reply to item {item.id!r}: check its clip, or leave it out"
+                f"{model.name} gave no reply to item {item.id!r} ({errors[0]}): check its clip, or leave it out"
             )
     texts = [reply.text for reply in greedy]
     given = [replace(each, options=(text,)) for each, text in zip(asked, texts)]

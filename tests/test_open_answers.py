@@ -161,7 +161,7 @@ def test_any_model_may_judge_in_text(store):
 def test_a_failed_reply_is_named(store):
     model = Opened()
     model.generate = lambda prompts, **_: [[failed("gone")] * _.get("n", 1)] * len(prompts)
-    with pytest.raises(ModelError, match="gave no reply to item 'i0'"):
+    with pytest.raises(ModelError, match=r"gave no reply to item 'i0' \(gone\)"):
         open_answers.ask(model, [item()], store=store)
 
 
