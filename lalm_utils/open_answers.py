@@ -17,6 +17,7 @@ of right answers are lower bounds; `judged_by` has a model judge instead.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -41,6 +42,7 @@ MAX_NEW_TOKENS = 16
 SCORES = ("likelihood a token", "likelihood", "agreement", "semantic entropy", "P(True)")
 ASKS_FOR_ABSENT = ("Absent sound", "Unsaid word")  # mini's tasks: what is not in a clip is endless
 ANY_WORD = ("Spoken word",)  # mini's task that any word of the transcript answers
+log = logging.getLogger(__name__)
 _POINTS_AT_OPTIONS = re.compile(r"\b(?:of these|following|options?|choices|below|listed)\b", re.IGNORECASE)
 
 
@@ -90,16 +92,22 @@ def ask(
     """A row per item: item, modality, level, task, novel, reply (greedy), outcome, right (bool), and SCORES.
 
     n samples at `temperature` give the two scores of agreement; two replies mean the same if their normalised words are
-    equal. A refusal is not right. Raises ValueError as `prompt` does, ModelError for a prompt that failed.
+    equal. A refusal is not right. Items with a failed reply are left out, and logged. Raises ValueError as `prompt`
+    does, ModelError if no item is left.
     """
     asked, labels = [prompt(item) for item in items], vocabulary(items)
     greedy = [reply for (reply,) in store.ask(model, asked, max_new_tokens=MAX_NEW_TOKENS, seed=seed)]
     drawn = store.ask(model, asked, n=n, temperature=temperature, max_new_tokens=MAX_NEW_TOKENS, seed=seed)
-    for item, first, more in zip(items, greedy, drawn):
-        if errors := [reply.error for reply in (first, *more) if reply.finish == "failed"]:
-            raise ModelError(
-                f"{model.name} gave no reply to item {item.id!r} ({errors[0]}): check its clip, or leave it out"
-            )
+    rows = list(zip(items, asked, greedy, drawn))
+    whole = [row for row in rows if all(reply.finish != "failed" for reply in (row[2], *row[3]))]
+    if len(whole) < len(rows):
+        item, _, *replies = next(row for row in rows if row not in whole)
+        error = next(reply.error for reply in (replies[0], *replies[1]) if reply.finish == "failed")
+        message = f"{model.name} gave no reply to item {item.id!r} ({error})"
+        if not whole:
+            raise ModelError(f"{message}, nor to any other: check the clips")
+        log.warning("%s; %d of %d items left out", message, len(rows) - len(whole), len(rows))
+    items, asked, greedy, drawn = zip(*whole)
     texts = [reply.text for reply in greedy]
     given = [replace(each, options=(text,)) for each, text in zip(asked, texts)]
     total = np.array([each[0] for each in _scored(model, given, items, store)])
