@@ -190,6 +190,7 @@ def _pair_forms(text: str, numeric: bool) -> Iterator[tuple[str, ...]]:
         )
 
 
+@lru_cache(maxsize=1024)  # a sentence is compared by several rules
 def _key(text: str, numbers: bool) -> tuple[str, ...]:
     return tuple(word.text for word in words(text, numbers))
 
