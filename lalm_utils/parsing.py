@@ -123,6 +123,11 @@ def read(reply: str, options: Sequence[str], *, declining: int | None = None, cu
     return Reading(choice=None, kind=UNREADABLE, evidence=evidence, rule=claim.rule)
 
 
+def thoughts(reply: str) -> str:
+    """What a reply holds in tags of thoughts, the tags left out; "" without any."""
+    return "\n".join(CUES.THOUGHT.sub("", reply[start:end]).strip() for start, end in _thoughts(reply))
+
+
 def mmau_match(reply: str, options: Sequence[str], gold_text: str) -> bool:
     r"""MMAU's own rule: the reply has every word of the gold text, and none that only other options have.
 
