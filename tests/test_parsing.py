@@ -116,6 +116,21 @@ def test_a_fresh_table_was_read_as_labelled_at_first_sight_and_no_option_is_inve
     assert not [case for case, got in parted if got.isdigit()]  # of what is left, no option is a wrong one
 
 
+def test_the_replies_of_complaints_about_like_projects_are_read_as_labelled():
+    path = SHARED / "faults" / "replies.jsonl"
+    if not path.is_file():
+        pytest.skip(f"no {path.name} at {path.parent}: replies labelled by others")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    parted = []
+    for row in rows:
+        reading = read(row["reply"], row["choices"])
+        got = reading.choice if reading.kind == OPTION else reading.kind
+        if got != {"refused": REFUSED}.get(row["want"], row["want"]):
+            parted.append((row["group"], row["reply"], got))
+    assert len(rows) > 50
+    assert parted == []
+
+
 # --- every item of the published benchmarks ---
 
 
