@@ -168,7 +168,9 @@ def _execute(
     """Minutes of the notebooks that ran, and what the others failed of; each in a process of its own."""
     OUT.mkdir(parents=True, exist_ok=True)
     minutes, failures, context = {}, {}, get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=_share_cores, initargs=(jobs,)) as pool:
+    with ProcessPoolExecutor(
+        jobs, context, initializer=_use_threads, initargs=(max(1, CORES // jobs),)
+    ) as pool:
         futures = {}
         # The longest first: one that is begun last leaves the other cores idle.
         for path in sorted(paths, key=lambda path: -cost[path]):
@@ -197,10 +199,10 @@ def _figures(path: Path) -> Path:
     return OUT / "figures" / path.name[:2]
 
 
-def _share_cores(jobs: int) -> None:
+def _use_threads(number: int) -> None:
     """Leave the other notebooks their cores, unless the user has said how many threads to compute with."""
     for name in ("LALM_UTILS_THREADS", "OMP_NUM_THREADS"):
-        os.environ.setdefault(name, str(max(1, CORES // jobs)))
+        os.environ.setdefault(name, str(number))
 
 
 if __name__ == "__main__":
