@@ -453,7 +453,7 @@ def _sakura_record(position: str, row: Mapping[str, str], track: Path, root: Pat
     name, file = track.resolve().name, row["file"].strip()
     try:
         question, options = split_options(row[f"{hop}_instruction"])
-        answer = _lettered_answer(row[f"{hop}_answer"], options)
+        answer = lettered_answer(row[f"{hop}_answer"], options)
     except BenchmarkError as error:
         raise BenchmarkError(f"{position}, item '{name}/{file}/{hop}': {error}; mend the row") from error
     return {
@@ -484,7 +484,7 @@ def split_options(instruction: str) -> tuple[str, list[str]]:
     return instruction[: start[-1]].strip(), [piece.strip() for piece in pieces[2::2]]
 
 
-def _lettered_answer(answer: str, options: list[str]) -> str:
+def lettered_answer(answer: str, options: list[str]) -> str:
     """The text behind " (d) angry", whose letter must point at the same text; a bare text passes."""
     match = re.match(r"\s*\(([a-z])\)(.*)", answer, re.IGNORECASE | re.DOTALL)
     if not match:

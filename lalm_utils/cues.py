@@ -16,7 +16,9 @@ _TABLE = parts(
         fifteen|sixteen|seventeen|eighteen|nineteen|twenty)
     OUT =
         (?:not|never|unlikely|improbable|implausible|doubtful|incorrect|wrong|absent|missing|impossible|out|ruled out|
-        excluded|eliminated|dismissed|rejected|discarded|less likely|nowhere|(?:an?\s+)?(?:incorrect|wrong|unlikely|
+        excluded|eliminated|dismissed|rejected|discarded|
+        (?:the\s+)?(?:less|least) (?:likely|plausible|probable|fitting|suitable)|nowhere|
+        (?:an?\s+)?(?:incorrect|wrong|unlikely|
         improbable|bad|poor)\b)
     IS = \s+(?:is|would be|should be|must be|will be|has to be|seems to be|appears to be)\b
     ANSWER_WORD =
@@ -110,14 +112,16 @@ _TABLE = parts(
         (?:\b(?:not|never|no|neither|nor|without|cannot|rather than|instead of|as opposed to|unlike|except(?: for)?|
         apart from|aside from|excluding|(?:other|more|less|\w+er) than|similar to|(?:rul(?:e|es|ed|ing)|cross(?:ed|
         ing)?) (?:\w+ )?out|if|whether|unless|otherwise|(?:least|less) likely|lack(?:s|ed|ing)?|fail(?:s|ed|ing)? to|
-        nobody|zero|(?:would|might|could) (?:have )?expect(?:ed)?|exclud(?:e|es|ed)|eliminat(?:e|es|ed|ing)|
+        nobody|zero|(?:would|might|could) (?:have )?expect(?:ed)?|contradict(?:s|ed|ing)?|
+        (?:speaks?|argues?|counts?|evidence) against|(?:inconsistent|incompatible|at odds) with|
+        differ(?:s|ed|ent)? from|exclud(?:e|es|ed)|eliminat(?:e|es|ed|ing)|
         discard(?:s|ed|ing)?|reject(?:s|ed|ing)?|dismiss(?:es|ed|ing)?|
         den(?:y|ies|ied)|nothing(?: like)?|none of|(?:all|any|both|some) of the|(?<!no )(?<!a )(?<!little )doubt(?:s|
         ed)?(?: that)?|doubtful|improbable|implausible|unlikely|(?:is|was|are|'s|being|sounds?|seems?) anything but|
         far from|free of|devoid of|absence of|absent|missing|hardly|barely|scarcely|incorrect|wrong|opposite of|
         (?:mistaken?|confused?) (?:it )?(?:for|with)|hard to (?:believe|imagine)|too \w+ (?:for|to be)|nicht|keine?n?|
         kein|aucune?|ningun[oa]?|pas|sin|ohne|sans)\b|n't\b|不是|没有|沒有|并非|並非|不像|(?:^|
-        (?<=[.,:\n]\s))(?:identify|determine|count)\b)(?!\s+(?:only|just|(?:a\s+)?doubt|question)\b)
+        (?<=[.,:\n]\s))(?:identify|determine|count)\b)(?!\s+(?:only|just|(?:a\s+)?doubt|question|else than)\b)
     DENIED_AFTER =
         (?:(?!\b(?:because|and|but|while|since|as|so|or)\b)[^.,;:!?\n]){0,25}?(?:n't\b|
         \bwould (?!be (?:the(?!\s(?:wrong|
@@ -156,7 +160,10 @@ _TABLE = parts(
         [.!?,;\n(-]\s*)(?:(?:oh|hmm|no|ah|um|sorry|hold on|hang on)[,.!]*\s+){0,2}(?:wait|actually|on second thought|
         correction|scratch that|strike that|i mean|i meant|make (?:that|it)|my mistake|or rather|hold on|
         sorry)\b(?:[\s,.!:-]*\b(?:no|it should be|i meant?|make (?:that|it))\b)*|(?<=[,;.!?-])\s*no,|\b(?:change|revise|
-        correct)\w* (?:my answer|it|that|this) to\b|\bnot\s+[^.,;:!?\n]{1,40}?(?:,?\s+but(?:\s+(?:rather|
+        correct)\w* (?:my answer|it|that|this) to\b|
+        \bi (?:first|initially|originally|at first) (?:thought|assumed|believed|guessed|took|suspected)\b
+        [^.;:!?\n]{1,60}?\bbut\b|
+        \bnot\s+[^.,;:!?\n]{1,40}?(?:,?\s+but(?:\s+(?:rather|
         instead))?\b|[;,]\s*(?:it|that|this)(?:'s| is)\b)|
         \b(?:the|its?|his|her|their)\s+(?:most|best)\s+(?:[\w'-]+\s+){1,8}?(?:is|would be|must be)\b(?:\s+option\b)?|
         {FOREIGN}

@@ -38,7 +38,7 @@ from lalm_utils.store import Store
 
 __all__ = [
     "ANSWER", "CHAIN", "IDK", "UNTOUCHED", "Case", "by_truth_of_clip", "force", "forced", "four_tests",
-    "listen", "rewritten", "rubric_records", "table_of", "think",
+    "listen", "rewritten", "rubric_records", "table_of", "think", "units_of",
 ]  # fmt: skip
 CHAIN, ANSWER = "stepwise", "stepwise_idk"  # the methods of writing a chain, and of answering from it
 IDK = "IDK"
@@ -74,11 +74,16 @@ def forced(item: Item, chain: str, *, method: str = ANSWER) -> Prompt:
     return Prompt(turns=(*prompt.turns, last), options=tuple(f" {text}" for text in (*item.options, IDK)))
 
 
+def units_of(items: Sequence[Item], own: Mapping[str, str], unit: Unit) -> list[tuple[Item, str]]:
+    """The units of the items' chains, each beside its item: what a helper rewrites."""
+    return [(i, u.rstrip()) for i in items if own.get(i.id) for u in split(own[i.id], unit)]
+
+
 def rewritten(
     helper: Helper, kind: Kind, items: Sequence[Item], own: Mapping[str, str], *, unit: Unit
 ) -> dict[str, dict[str, str]]:
     """By item id, what a helper makes of each unit of its chain, all asked for at once."""
-    units = [(i, u.rstrip()) for i in items if own.get(i.id) for u in split(own[i.id], unit)]
+    units = units_of(items, own, unit)
     texts: dict[str, dict[str, str]] = {}
     for (item, old), new in zip(units, helper.rewrite(kind, units), strict=True):
         texts.setdefault(item.id, {})[old] = new
@@ -141,14 +146,17 @@ def listen(
     `absent` says whether the chain names a label that the clip does not hold; NaN where the item's own clip has no
     annotated content.
     """
+    conditions = {(UNTOUCHED, 0.0): items, **changed}
+    # All at once, so that a model answers in full batches; the ids keep the conditions apart.
+    asked = [replace(i, id=f"{k} {i.id}") for k, others in enumerate(conditions.values()) for i in others]
+    texts = think(model, asked, store=store, seed=seed)
     cases, held = [], {}
-    for (name, strength), others in {(UNTOUCHED, 0.0): items, **changed}.items():
-        texts = think(model, others, store=store, seed=seed)
+    for k, ((name, strength), others) in enumerate(conditions.items()):
         for own, item in zip(items, others, strict=True):
-            if item.id in texts:
-                chain, key = texts[item.id], (item.id, name, strength)
+            if (chain := texts.get(f"{k} {item.id}")) is not None:
                 cases.append(Case(item=item, chain=chain, intervention=name, strength=strength))
-                held[key] = _names_absent(chain, own, item, labels.get(item.modality, ()))
+                names = _names_absent(chain, own, item, labels.get(item.modality, ()))
+                held[item.id, name, strength] = names
     table = table_of(model, cases, store=store)
     keys = zip(table["item"], table["intervention"], table["strength"])
     return table.assign(absent=[held[key] for key in keys])

@@ -13,7 +13,7 @@ import pandas as pd
 from lalm_utils import bootstrap
 from lalm_utils.faithfulness import UNTOUCHED
 
-__all__ = ["METRICS", "PARTS", "areas", "contrast", "curves", "decompose", "kappa", "ratios"]
+__all__ = ["METRICS", "PARTS", "areas", "between", "contrast", "curves", "decompose", "kappa", "ratios"]
 METRICS = (
     "consistency",
     "kappa",
@@ -134,6 +134,33 @@ def contrast(
         )
     strata = sides[0].loc[both, "modality"]
     return bootstrap.tidy([_mean(group, "consistency", agree[0] - agree[1], strata, n_boot, level, seed)], [])
+
+
+def between(
+    one: pd.DataFrame, other: pd.DataFrame, *, strength: float = 1.0, n_boot: int = 2000, level: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """What an intervention does to `other` less what it does to `one`, two models with chains of their own.
+
+    Metrics consistency and to IDK of `curves`, each a mean of paired differences over the items that both tables have.
+    Rows of bootstrap.COLUMNS, `group` being the intervention.
+    """
+    rows = []
+    for name in dict.fromkeys(one.loc[one["intervention"] != UNTOUCHED, "intervention"]):
+        sides = [t[(t["intervention"] == name) & (t["strength"] == strength)] for t in (one, other)]
+        sides = [side.set_index("item") for side in sides]
+        both = sides[0].index.intersection(sides[1].index)
+        if not len(both):
+            continue
+        first, second = (side.loc[both] for side in sides)
+        strata = first["modality"]
+        for metric, hits in {
+            "consistency": lambda side: side["answer"] == side["before"],
+            "to IDK": lambda side: (side["outcome"] == "refused") & (side["start"] != "refused"),
+        }.items():
+            change = hits(second).to_numpy(float) - hits(first).to_numpy(float)
+            rows.append(_mean(name, metric, change, strata, n_boot, level, seed))
+    return bootstrap.tidy(rows, [])
 
 
 def _mean(

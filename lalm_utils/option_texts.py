@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 
 from lalm_utils.cues import CUES
 from lalm_utils.refusals import find_refusals, is_declining
-from lalm_utils.wording import tidy, words
+from lalm_utils.wording import holds_number, tidy, words
 
 CLASH = -1  # stands where there is no option's index: two options, or none on offer
 _LONGEST_MENTION = 200  # words
@@ -61,13 +61,14 @@ class Options:
 
     def equal(self, text: str) -> int | None:
         """The option whose text this is: exactly, else but for case, else word by word, else in another form."""
+        for known, form in ((self.raw, text), (self.texts, text), (self.folded, text.casefold())):
+            if form in known and form:
+                return self.first(i for i, option in enumerate(known) if option == form)
+        if len(text) > self.longest:
+            return None
         key = _key(text, self.numeric)
-        forms = ((self.raw, text), (self.texts, text), (self.folded, text.casefold()), (self.keys, key))
-        for known, form in forms:
-            hits = [i for i, option in enumerate(known) if option and option == form]
-            if hits:
-                return self.first(hits)
-        return self.aliases.get(key)
+        hits = [i for i, option in enumerate(self.keys) if option and option == key]
+        return self.first(hits) if hits else self.aliases.get(key)
 
     def is_text(self, letter: str) -> bool:
         """Whether a bare letter may be an option's text, so that it is no position."""
@@ -79,15 +80,17 @@ class Options:
         return self.texts.index(self.texts[index]) if index < len(self.texts) else CLASH
 
 
-@lru_cache(maxsize=1024)  # the questions of a whole benchmark, which each method asks anew
+@lru_cache(maxsize=4096)  # the questions of a whole benchmark, which each method asks anew
 def prepare(given: tuple[str, ...]) -> Options:
     raw = tuple(tidy(option).strip() for option in given)
     texts = without_labels(raw)
-    plain, counted = (tuple(_key(text, numbers) for text in texts) for numbers in (False, True))
-    numeric = all(any(word[-1:].isdigit() for word in key) for key in counted) and len(set(counted)) == len(
-        set(texts)
-    )
-    keys = counted if numeric else plain
+    keys = tuple(_key(text, False) for text in texts)
+    numeric = all(map(holds_number, keys))
+    if numeric:  # perhaps: "one of them" holds none
+        counted = tuple(_key(text, True) for text in texts)
+        numeric = all(any(word[-1:].isdigit() for word in key) for key in counted)
+        numeric = numeric and len(set(counted)) == len(set(texts))
+        keys = counted if numeric else keys
     entries = [(key, _mention_kind(key), i) for i, key in enumerate(keys)]
     if numeric and len({key[1:] for key in keys}) == 1 and keys[0][1:]:
         entries += [(key[:1], "value", i) for i, key in enumerate(keys)]
@@ -178,18 +181,16 @@ def _pair_forms(text: str, numeric: bool) -> Iterator[tuple[str, ...]]:
         r"(\d[\d.:]*)\s*(?:s|sec|seconds)?\s*(?:-|to)\s*(\d[\d.:]*)\s*(?:s|sec|seconds)?", text
     )
     if span and numeric:
+        start, end = _key(span[1], numeric) + _key(span[2], numeric)
+        yield from ((start, "to", end), (start, "and", end), (start, end))
         yield from (
-            (span[1], "to", span[2]),
-            (span[1], "second", "to", span[2], "second"),
-            (span[1], "and", span[2]),
-        )
-        yield from (
-            (span[1], "to", span[2], "second"),
-            (span[1], "and", span[2], "second"),
-            (span[1], span[2]),
+            (start, "second", "to", end, "second"),
+            (start, "to", end, "second"),
+            (start, "and", end, "second"),
         )
 
 
+@lru_cache(maxsize=1024)  # a sentence is compared by several rules
 def _key(text: str, numbers: bool) -> tuple[str, ...]:
     return tuple(word.text for word in words(text, numbers))
 

@@ -123,6 +123,11 @@ def read(reply: str, options: Sequence[str], *, declining: int | None = None, cu
     return Reading(choice=None, kind=UNREADABLE, evidence=evidence, rule=claim.rule)
 
 
+def thoughts(reply: str) -> str:
+    """What a reply holds in tags of thoughts, the tags left out; "" without any."""
+    return "\n".join(CUES.THOUGHT.sub("", reply[start:end]).strip() for start, end in _thoughts(reply))
+
+
 def mmau_match(reply: str, options: Sequence[str], gold_text: str) -> bool:
     r"""MMAU's own rule: the reply has every word of the gold text, and none that only other options have.
 
@@ -191,9 +196,10 @@ def _addressed(text: str, options: Options) -> str:
     text = _without(text, _thoughts(text), "\n")
     text = _without(text, _outside_response(text), "\n")
     text = _without(text, [found.span() for found in CUES.MARKUP.finditer(text)], " ")
-    return (
+    text = (
         _without(text, [found.span() for found in CUES.SUM.finditer(text)], " ") if options.numeric else text
     )
+    return text.strip()
 
 
 def _without(text: str, spans: Iterable[tuple[int, int]], blank: str) -> str:
@@ -273,9 +279,11 @@ class _Page:
         found = sorted(
             [*_by_letter(self), *_by_text(self)], key=lambda mention: (mention.start, -mention.end)
         )
-        if self.options.courteous or all(mention.kind == "letter" for mention in found):
+        if all(mention.kind == "letter" for mention in found):
             return found
         courtesy = [part.span() for part in CUES.COURTESY.finditer(self.text)]
+        whole = {(mention.start, mention.end) for mention in found}  # an option may be nothing but a courtesy
+        courtesy = [span for span in courtesy if span not in whole]
         return [mention for mention in found if not _within(courtesy, mention.start)] if courtesy else found
 
     @cached_property
@@ -302,6 +310,14 @@ class _Page:
     @cached_property
     def refusal_spans(self) -> list[tuple[int, int]]:
         return [(refusal.start, refusal.end) for refusal in self.refusals]
+
+    @cached_property
+    def reports(self) -> list[tuple[int, int]]:
+        """Quotations that hold more than an option: what somebody says, not the naming of an option."""
+        return [
+            (start, end) for start, end in self.quotes
+            if _whole(self.options, self.text[start + 1 : end - 1].strip(" .,!?")) is None
+        ]  # fmt: skip
 
     def _denies_option(self, refusal: Refusal) -> bool:
         """Whether what "does not mention ..." misses is an option: a denial, no refusal."""
@@ -528,6 +544,7 @@ def _sole(page: _Page, start: int, end: int) -> _Claim | None:
     for mention in page.mentions[page.rank(start) : page.rank(end)]:
         if (
             mention.choice not in seen
+            and not _within(page.reports, mention.start)
             and not _within_refusal(page, mention.start)
             and _is_affirmed(page, mention)
         ):

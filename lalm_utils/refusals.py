@@ -407,7 +407,7 @@ _CLAUSE_END = _pattern(r"[.,;!?\n]|\s-\s|\b(?:but|however|although|though|yet)\b
 _ABSENCE_END = _pattern(
     r"""
     [.;!?\n]|\s-\s|\b(?:but|however|although|though|and (?:is|was|sounds|seems|are))\b|
-    ,\s+(?:so|and so|which|therefore|it|i|we)\b
+    ,\s+(?:so|and so|which|therefore|it|i|we|he|she|they|the\s+\w+\s+(?:is|was))\b
     """
 )
 _DECLINER = _pattern(

@@ -13,6 +13,7 @@ The layout is recognised by what is inside (a zip, a table's first line, the fir
     lmms-eval    `*_samples_*.jsonl` (tool_logs.py)
     VLMEvalKit   the table MODEL_DATASET.xlsx, .tsv or .csv, a reply under `prediction` (tool_logs.py)
     inspect_ai   `.json` and `.eval` (inspect_logs.py)
+    SAKURA, AQUA-Bench, UltraEval-Audio, and with the question file AU-Harness (audio_logs.py)
 
 A reply that is absent, null, NaN or blank is *missing*, and its item has the outcome `failed`. Questions of official
 files are known by their ids, all others by what is asked (`items.question_id`), so that two files of the same
@@ -28,7 +29,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lalm_utils import benchmarks, declining, inspect_logs, items, models, question_layouts, tool_logs
+from lalm_utils import (
+    audio_logs,
+    benchmarks,
+    declining,
+    inspect_logs,
+    items,
+    models,
+    question_layouts,
+    tool_logs,
+)
 from lalm_utils.benchmarks import Located, Record
 from lalm_utils.items import BenchmarkError, Item
 from lalm_utils.messages import join, short_repr
@@ -37,8 +47,19 @@ from lalm_utils.question_layouts import UNKNOWN_MODALITY
 REPLY_KEYS = ("model_output", "model_prediction", "answer_prediction", "response")
 CUT_KEY = "truncated"  # beside the reply: whether the clip was longer than the model hears; may be absent
 FINISH_KEY = "finish"  # how the reply ended; "length": at the limit of tokens; may be absent
-LAYOUTS = ("MMAU", "MMAR", "SH-Bench", "lmms-eval", "inspect_ai", "VLMEvalKit")
-KINDS = ("sh-bench", "lmms-eval", "inspect_ai", "VLMEvalKit")  # benchmarks of items, beside MMAU and MMAR
+LAYOUTS = (
+    "MMAU", "MMAR", "SH-Bench", "lmms-eval", "inspect_ai", "VLMEvalKit", "SAKURA", "AQUA-Bench", "UltraEval-Audio",
+    "AU-Harness",
+)  # fmt: skip
+KINDS = (
+    "sh-bench",
+    "lmms-eval",
+    "inspect_ai",
+    "VLMEvalKit",
+    "SAKURA",
+    "aqua-bench",
+    "UltraEval-Audio",
+)  # benchmarks of items, beside MMAU and MMAR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +149,17 @@ def _records(path: Path) -> tuple[str, list[Located], list[str]]:
         )
     if question_layouts.kind_of(first) == "sh-bench":
         return "SH-Bench", *_sh_bench_records(located)
+    if len(located) == 1 and audio_logs.is_sakura(first):
+        return "SAKURA", *audio_logs.sakura_records(first, path)
+    if question_layouts.kind_of(first) == "aqua-bench" and "response" in first:
+        return "AQUA-Bench", *audio_logs.aqua_records(located)
+    if set(first) == audio_logs.ULTRAEVAL_KEYS:
+        return "UltraEval-Audio", *audio_logs.ultraeval_records(located)
+    if audio_logs.HARNESS_KEYS.issubset(first):
+        raise BenchmarkError(
+            f"{located[0][0]}: a log of AU-Harness does not part its options; give the file of the questions too, to "
+            "be joined by their texts: --questions FILE"
+        )
     if tool_logs.TABLE_KEYS.issubset(first):
         return "VLMEvalKit", tool_logs.table_records(located), []
     return "MMAU" if "task" in first else "MMAR", located, []
@@ -135,8 +167,13 @@ def _records(path: Path) -> tuple[str, list[Located], list[str]]:
 
 def _join_by_id(path: Path, questions: Path, columns: Sequence[str]) -> tuple[str, list[Located], list[str]]:
     """The records of `questions`, each with the reply that `path` holds under its id."""
+    given = _replies(path)
     replies: dict[str, Record] = {}
-    for position, record in _replies(path):
+    further: list[str] = []
+    if given and audio_logs.HARNESS_KEYS.issubset(given[0][1]):
+        texts, further = audio_logs.harness_replies(given, _records(questions)[1])
+        given = [(str(path), {"id": name, REPLY_KEYS[0]: text}) for name, text in texts.items()]
+    for position, record in given:
         if record.get("id") is None:
             raise BenchmarkError(f"{position}: no id; replies are joined with {questions} by id; add it")
         if str(record["id"]) in replies:
@@ -156,7 +193,7 @@ def _join_by_id(path: Path, questions: Path, columns: Sequence[str]) -> tuple[st
     for position, record in located:
         question = {key: value for key, value in record.items() if key not in REPLY_KEYS}
         joined.append((position, question | replies.get(str(record.get("id")), {})))
-    return layout, joined, notes
+    return layout, joined, [*notes, *further]
 
 
 def _replies(path: Path) -> list[Located]:

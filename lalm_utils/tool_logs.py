@@ -44,14 +44,14 @@ def lmms_record(position: str, record: Record) -> Record:
         question, choices = document["question"], document.get("choices", document.get("options"))
         choices = _listed(position, choices)
     else:
-        question, choices = _prompt_parts(position, record.get("input"))
+        question, choices = prompt_parts(position, record.get("input"))
     clip = document.get("audio_id", document.get("audio_path"))
     return {
         "id": f"doc {record['doc_id']}",
         "clip": clip if isinstance(clip, str) else f"doc {record['doc_id']}",
         "question": question,
         "choices": choices,
-        "answer": _letter_or_text(document.get("answer") or record.get("target"), choices),
+        "answer": letter_or_text(document.get("answer") or record.get("target"), choices),
         "dataset": "lmms-eval",
         "task": document.get("task", document.get("modality")),
         "category": document.get("category"),
@@ -80,7 +80,7 @@ def _listed(position: str, choices: Any) -> Any:
         raise BenchmarkError(f"{position}: choices {short_repr(choices)} are no list ({error})") from error
 
 
-def _prompt_parts(position: str, prompt: Any) -> tuple[str, list[str]]:
+def prompt_parts(position: str, prompt: Any) -> tuple[str, list[str]]:
     """Question and options of a prompt that lists them as lines "A. ...", "B. ..." and so on."""
     lines = prompt.split("\n") if isinstance(prompt, str) else []
     found = [(at, match) for at, line in enumerate(lines) if (match := _LETTERED.fullmatch(line))]
@@ -97,7 +97,7 @@ def _prompt_parts(position: str, prompt: Any) -> tuple[str, list[str]]:
     return question, options
 
 
-def _letter_or_text(answer: Any, choices: Any) -> Any:
+def letter_or_text(answer: Any, choices: Any) -> Any:
     """The option that a letter such as "B" or "(B)" names; any other answer, or an option, as it is."""
     letter = answer.strip("() .") if isinstance(answer, str) else ""
     if not isinstance(choices, list) or answer in choices or not re.fullmatch("[A-Z]", letter):
@@ -131,7 +131,7 @@ def table_records(located: Sequence[Located]) -> list[Located]:
         clip = next((row[key] for key in ("audio_path", "audio", "video") if row.get(key)), None)
         records.append((position, {
             "id": str(row.get("index")), "clip": str(clip or f"index {row.get('index')}"), "question": row["question"],
-            "choices": choices, "answer": _letter_or_text(row["answer"], choices), "dataset": "VLMEvalKit",
+            "choices": choices, "answer": letter_or_text(row["answer"], choices), "dataset": "VLMEvalKit",
             "task": row.get("modality"), "category": row.get("category"), "sub-category": row.get("l2-category"),
             "model_output": None if failed else reply,
         }))  # fmt: skip

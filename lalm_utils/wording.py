@@ -38,6 +38,7 @@ _SMALL = {
 }
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
 _TIMES = {"once": "1", "twice": "2", "thrice": "3"}
+_NUMBERS = frozenset((*_SMALL, *_TIMES, "none"))
 _PRONOUN_BEFORE = frozenset("the this that which each every no any another".split())
 _PRONOUN_AFTER = frozenset("of can could may might must would should cannot has hears".split())
 _JOINTS = ("", "-", "/", "_", "&")
@@ -53,6 +54,7 @@ _UNITS = {
 }  # fmt: skip
 _QUOTE = re.compile(r"\"|(?P<opening>(?<!\w)'(?=\w))|(?P<closing>(?<=[\w.,!?])'(?!\w))|\n")
 _GLUED = re.compile(r"(\d[\d.,:]*)([a-z]+)")
+_ZEROS = re.compile(r"(-?\d+)(?:\.0+|(\.\d*[1-9])0+)")
 _LITTLE = frozenset(("a", "an", "and", "the"))  # the only words that _article looks at
 _KEYS = frozenset("major minor maj min flat sharp dorian phrygian lydian mixolydian".split())
 
@@ -94,13 +96,24 @@ def words(text: str, numbers: bool) -> list[Word]:
         else:
             found.append(Word(plain, start, end, joined))
         last = end
-    found = _digits(found, text) if numbers else found
+    found = _digits([_without_zeros(word) for word in found], text) if numbers else found
     telling = [
         word
         for word, after in zip(found, [*found[1:], None])
         if word.text not in _LITTLE or not _article(word, after, text)
     ]
     return telling or found
+
+
+def _without_zeros(word: Word) -> Word:
+    """60.0 as 60, and 2.50 as 2.5."""
+    number = _ZEROS.fullmatch(word.text) if "." in word.text else None
+    return word._replace(text=number[1] + (number[2] or "")) if number else word
+
+
+def holds_number(key: Iterable[str]) -> bool:
+    """Whether any of the folded words may be read as a number."""
+    return any(word in _NUMBERS or any(map(str.isdigit, word)) for word in key)
 
 
 def _article(word: Word, after: Word | None, text: str) -> bool:

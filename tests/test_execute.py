@@ -176,6 +176,12 @@ def execute_here(path: Path, *, parameters: dict | None = None, out: Path | None
     return 60.0
 
 
+def fail_first(path: Path, **arguments: object) -> float:
+    if path.name == "01_b.ipynb":
+        raise NotebookError("01_b.ipynb failed; the file is as it was.")
+    return execute_here(path, **arguments)
+
+
 @pytest.fixture
 def house(tmp_path, monkeypatch):
     """A folder of notebooks with its quick.yaml, out/ and committed figures; the notebook writes its own figure."""
@@ -214,7 +220,8 @@ def test_the_quick_size_is_told_beside_what_is_committed_and_writes_over_nothing
     shown = capsys.readouterr().out
     assert "1 notebooks into" in shown
     assert "about 2 minutes" in shown
-    assert "1 of 1, {'N_ITEMS': 12}, about 2 min left" in shown
+    assert "02_a.ipynb: {'N_ITEMS': 12}, about 2 min" in shown
+    assert "02_a.ipynb: 1.0 min, 1 of 1, about 0 min left" in shown
     assert "It helps." in shown
     assert shown.splitlines()[-1].split()[-1] == covers
     assert "12.00 [7.00, 17.00]" in shown
@@ -224,11 +231,6 @@ def test_a_notebook_that_fails_is_told_at_the_end_and_the_others_are_executed(ho
     headlines(house, "16")
     write(house / "01_b.ipynb", "1", parameters='FIGURES = "figures"')
 
-    def fail_first(path, **arguments):
-        if path.name == "01_b.ipynb":
-            raise NotebookError("01_b.ipynb failed; the file is as it was.")
-        return execute_here(path, **arguments)
-
     monkeypatch.setattr(execute, "execute", fail_first)
     assert quick.main([]) == 1
     shown = capsys.readouterr()
@@ -237,12 +239,29 @@ def test_a_notebook_that_fails_is_told_at_the_end_and_the_others_are_executed(ho
     assert "12.00 [7.00, 17.00]" in shown.out
 
 
+def test_two_notebooks_run_at_once_with_a_share_of_the_cores_each(house, capsys, monkeypatch):
+    monkeypatch.delenv("LALM_UTILS_THREADS", raising=False)  # as `make test` sets it
+    monkeypatch.setattr(quick, "CORES", 4)
+    source = (  # each waits for the other
+        "import os, pathlib, time\nhere, other = pathlib.Path(FIGURES), pathlib.Path(FIGURES).parent / {other!r}\n"
+        "here.mkdir(parents=True)\nlast = time.time() + 300\n"
+        "while not other.is_dir() and time.time() < last: time.sleep(0.05)\n"
+        "print(other.is_dir(), os.environ['LALM_UTILS_THREADS'])"
+    )
+    (house / "02_a.ipynb").unlink()
+    (house / "quick.yaml").write_text("{}")
+    for name, other in (("01", "02"), ("02", "01")):
+        write(house / f"{name}_x.ipynb", source.format(other=other), parameters='FIGURES = "figures"')
+    assert quick.main(["--jobs", "2"]) == 0
+    copies = [nbformat.read(house / "out" / f"{name}_x.ipynb", as_version=4) for name in ("01", "02")]
+    assert [copy.cells[-1].outputs[0].text for copy in copies] == ["True 2\n"] * 2
+
+
 def test_a_notebook_without_an_entry_runs_with_its_own_parameters(house, capsys):
     (house / "quick.yaml").write_text("{}")
     assert quick.main(["--only", "02"]) == 0
     shown = capsys.readouterr().out
-    assert "no time is known for 02_a.ipynb" in shown
-    assert "its own parameters" in shown
+    assert "02_a.ipynb: its own parameters, no time is known" in shown
     assert "all,300" in (house / "out" / "figures" / "02" / "trial" / "gain.csv").read_text()
 
 

@@ -93,6 +93,19 @@ def test_the_scripts_hear_and_do_not_hear(items, store, tmp_path, monkeypatch):
     assert value(measures.curves(keen, n_boot=50), "silence", "names absent") == 0
 
 
+def test_clips_heard_in_one_call_give_what_each_alone_does(items, store, tmp_path, monkeypatch):
+    monkeypatch.setenv("LALM_UTILS_CACHE", str(tmp_path))
+    labels, model = chain.vocabulary(items), ScriptedModel(copies=True)
+    changed = {("silence", 1.0): runs.with_silence(items), ("swapped", 1.0): runs.swap_clips(items)}
+    together = faithfulness.listen(model, items, changed, store=store, labels=labels)
+    for (name, strength), others in changed.items():
+        alone = faithfulness.listen(model, items, {(name, strength): others}, store=store, labels=labels)
+        rows = (t[t["intervention"] == name].reset_index(drop=True) for t in (together, alone))
+        pd.testing.assert_frame_equal(*rows)
+    texts = faithfulness.think(model, changed["swapped", 1.0], store=store)
+    assert together.query("intervention == 'swapped'").set_index("item")["chain"].to_dict() == texts
+
+
 def test_the_instruction_is_the_same_at_every_strength(items):
     full, none = (faithfulness.forced(items[0], text) for text in ("I hear a bell.", ""))
     assert full.turns[0] == none.turns[0]
@@ -171,6 +184,15 @@ def test_kappa_by_hand(before, after, n_options, wanted):
     found, resampled = measures.kappa(*arrays, np.ones((3, len(before)), int))
     assert found == pytest.approx(wanted, nan_ok=True)
     assert resampled == pytest.approx([wanted] * 3, nan_ok=True)
+
+
+def test_the_difference_between_two_models_is_paired_by_item(items, store):
+    one, other = run_script(False, items, store), run_script(True, items[1:], store)
+    rows = measures.between(one, other, n_boot=50).set_index(["group", "metric"])
+    assert rows.loc[("early answering", "consistency"), ["value", "n"]].tolist() == [-1, 11]
+    assert rows.loc[("early answering", "to IDK"), "value"] == 1
+    assert rows.loc[("paraphrase", "consistency"), "value"] == 0
+    assert (measures.between(one, one, n_boot=50)["value"] == 0).all()
 
 
 def outcomes(*values: str) -> pd.DataFrame:

@@ -196,6 +196,126 @@ def test_each_tools_log_is_read_and_pairs_with_itself(tmp_path, case, layout, bu
     assert report["overall"]["paired"] == 2
 
 
+# ---- tools that evaluate audio models alone
+
+
+def sakura(*replies: str | None, key: str = "response", **fields) -> dict:
+    entry = {"instruction": "What barks? (a) a dog (b) a cat", "label": "(a) a dog"} | fields
+    return {
+        "judge_model": "j",
+        "results": {f"{i}.wav": entry | {key: reply} for i, reply in enumerate(replies)},
+    }
+
+
+def ultraeval(id: int, reply: str | None, template: str = "{q}\nA. A dog\nB. A cat") -> list[dict]:
+    contents = [
+        {"type": "audio", "value": f"{id}.wav"},
+        {"type": "text", "value": template.format(q="What barks?")},
+    ]
+    steps = {"prompt": {"content": [{"role": "user", "contents": contents}]}, "inference": {"content": reply},
+             "post_process": {"content": "B"}, "eval": {"match": 0, "pred": "B", "ref": "a"}}  # fmt: skip
+    return [{"type": name, "id": id, "data": data} for name, data in steps.items()]
+
+
+def aqua(id: str, kind: str, reply: str, answer: str = "A dog") -> dict:
+    options = ["A dog", "A cat", "None of the above"]
+    return {"id": id, "type": kind, "question": "What barks? (a) A dog (b) A cat (c) None of the above",
+            "options": options, "answer": answer, "audio_filename": "/net/ESC-50-master/1.wav",
+            "response": reply}  # fmt: skip
+
+
+AUDIO_LOGS = [
+    ("answers to SAKURA", "SAKURA", lambda: sakura("a dog", "I don't know.", "(b) a cat"), []),
+    ("SAKURA's judge", "SAKURA", lambda: sakura("a dog", "I don't know.", "(b) a cat", key="model_response",
+                                                Judgement="correct", Explanation="e"),
+     ["the file's judge calls 3 of 3 replies correct; it decides nothing here"]),
+    ("UltraEval-Audio", "UltraEval-Audio",
+     lambda: "\n".join(json.dumps(line) for i, reply in enumerate(["A", "I don't know.", "B"])
+                       for line in ultraeval(i, reply)), []),
+    ("UltraEval-Audio, MMAU's template, and an item that broke off", "UltraEval-Audio",
+     lambda: "\n".join(json.dumps(line) for line in [
+         *[line for i, reply in enumerate(["A", "I don't know.", "A cat"])
+           for line in ultraeval(i, reply, "{q}  Select one option. A. A dog\nB. A cat\n")],
+         {"type": "error", "id": 3, "data": {"info": "traceback"}}]),
+     ["1 items broke off before eval and are left out"]),
+    ("AQUA-Bench", "AQUA-Bench", lambda: [
+        aqua("1", "Solvable", "(a)"), aqua("2", "Solvable", "I don't know."), aqua("3", "Solvable", "A cat"),
+        aqua("4", "AAD", "(c)", "None of the above"), aqua("5", "AAD", "A cat", "None of the above")],
+     ["2 unanswerable items (absent_answer) are not scored: 1 declined, 1 answered all the same"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case, layout, build, notes", AUDIO_LOGS, ids=[row[0] for row in AUDIO_LOGS])
+def test_results_of_tools_for_audio_are_read_by_the_raw_reply(tmp_path, case, layout, build, notes):
+    path = write(tmp_path / "results.json", build())
+    log = reply_logs.read(path)
+    assert (log.layout, log.notes, outcome(log)) == (layout, notes, ["correct", "refused", "wrong"])
+    assert {each.item.question for each in log.predictions} == {"What barks?"}
+    assert score(path, path, n_boot=10)["overall"]["paired"] == 3
+
+
+def harness(reply: str, metric: str = "judge", **fields) -> dict:
+    line = {
+        "dataset": "mmar",
+        "metric": metric,
+        "model": "m",
+        "reference": "A dog",
+        "candidate": reply,
+        "score": 0,
+    }
+    said = (
+        "What barks?Select one option from the provided choices as the final answer:\n Choices: A dog A cat"
+    )
+    return line | {"instruction": said} | fields
+
+
+def test_a_log_of_au_harness_is_joined_with_the_questions_by_their_texts(tmp_path):
+    asked = [a_record(id=name, choices=["A dog", "A cat"], answer="A dog") for name in "xy"]
+    questions = write(tmp_path / "q.json", asked)
+    lines = [
+        harness("A dog"),
+        harness("I don't know."),
+        harness("A dog", "bleu"),
+        harness("I don't know.", "bleu"),
+    ]
+    path = write(tmp_path / "run.log", "\n".join(map(json.dumps, lines)))
+    log = reply_logs.read(path, questions=questions)
+    assert [each.item.id for each in log.predictions] == ["x", "y"]
+    assert (outcome(log), log.notes) == (
+        ["correct", "refused"],
+        ["2 metrics in the log; the lines of judge are read"],
+    )
+    for change, message in [
+        ({"instruction": "What mews?"}, "is no question of the file"),
+        ({"reference": "A cat"}, "with the reference 'A cat' is no question"),
+        ({"model": "other"}, "2 runs in one log"),
+    ]:
+        write(path, "\n".join(map(json.dumps, [harness("A dog"), harness("A dog", **change)])))
+        with pytest.raises(BenchmarkError, match=message):
+            reply_logs.read(path, questions=questions)
+    with pytest.raises(BenchmarkError, match=r"does not part its options.*--questions FILE"):
+        reply_logs.read(path)
+
+
+BROKEN_LOGS = [
+    ("SAKURA without a label", sakura("a dog", label=None), "no texts instruction and label"),
+    ("SAKURA without options", sakura("a dog", instruction="What barks?"), "options lettered"),
+    ("UltraEval without an answer", ultraeval(0, "A")[:2], "no item with a step eval"),
+    ("UltraEval with another line", [*ultraeval(0, "A"), {"type": "x"}], "type, id and data are needed"),
+    (
+        "AQUA-Bench without a solvable question",
+        [aqua("4", "AAD", "(c)", "None of the above")],
+        "no solvable question",
+    ),
+]
+
+
+@pytest.mark.parametrize("case, content, message", BROKEN_LOGS, ids=[row[0] for row in BROKEN_LOGS])
+def test_results_that_cannot_be_scored_are_refused_by_name(tmp_path, case, content, message):
+    with pytest.raises(BenchmarkError, match=message):
+        reply_logs.read(write(tmp_path / "results.json", content))
+
+
 def test_both_forms_of_an_inspect_log_give_the_same_items(tmp_path):
     plain = reply_logs.read(write(tmp_path / "log.json", INSPECT)).predictions
     packed = reply_logs.read(eval_log(tmp_path / "log.eval")).predictions
@@ -243,7 +363,7 @@ def two(first: dict, **changes) -> list[dict]:
 
 REFUSED = [
     ("an unknown layout", "r.json", [{"prompt": "?", "generation": "B"}],
-     r"MMAU, MMAR, SH-Bench, lmms-eval, inspect_ai, VLMEvalKit\) are the keys found: prompt, generation"),
+     r"MMAU, MMAR, SH-Bench, .*, AU-Harness\) are the keys found: prompt, generation"),
     ("an unknown object", "r.json", json.dumps({"results": {}, "config": {}}, indent=1), "keys found: results, config"),
     ("the same question twice", "r.json", [sh(), sh()], "element 2: duplicate id 'office_1-"),
     ("log-likelihoods", "r.jsonl", lmms(0, "A", filtered_resps=[["-1.5", "True"], ["-2.5", "False"]]),

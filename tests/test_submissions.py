@@ -86,6 +86,57 @@ def test_mmar_s_script_reads_another_key_and_both_layouts(tmp_path, ending):
     assert len(records) == 2
 
 
+def test_mmar_s_leaderboard_gets_id_thoughts_and_answer(tmp_path):
+    path = questions(tmp_path / "mmar.jsonl", mmar(1), mmar(2), mmar(3))
+    replies = run(path, "<think>It barks.</think>\nThe answer is dog.", "cat", None)
+    out = submissions.write(tmp_path / "out.jsonl", path, replies, parsed=True, leaderboard=True).path
+    assert [json.loads(line) for line in out.read_text().splitlines()] == [
+        {"id": "r1", "thinking_prediction": "It barks.", "answer_prediction": "dog"},
+        {"id": "r2", "thinking_prediction": "", "answer_prediction": "cat"},
+        {"id": "r3", "thinking_prediction": "", "answer_prediction": "", "reply_failed": "gone"},
+    ]
+    report = score(out, questions=path, exclude_failed=True, n_boot=10)["overall"]
+    assert (report["correct"], report["wrong"], report["failed"]) == (1, 1, 1)
+    other = questions(tmp_path / "mmau.json", mmau(1))
+    with pytest.raises(SubmissionError, match="is of MMAU; the leaderboard's layout is MMAR's"):
+        submissions.write(tmp_path / "out.json", other, run(other, "dog"), leaderboard=True)
+
+
+def sakura(folder: Path, *tracks: str) -> Path:
+    for track in tracks:
+        (folder / "data" / track).mkdir(parents=True)
+        rows = ["file,attribute_label,single_instruction,single_answer,multi_instruction,multi_answer"]
+        rows += [
+            f"{i}.wav,dog,Which? (a) dog (b) cat,(a) dog,Says? (a) meow (b) woof,(b) woof" for i in (1, 2)
+        ]
+        (folder / "data" / track / "metadata.csv").write_text("\n".join(rows))
+    return folder
+
+
+def test_sakura_s_judge_gets_instruction_label_and_response_of_each_clip(tmp_path, capsys):
+    folder = sakura(tmp_path / "sakura", "Animal")
+    asked = benchmarks.load(folder, split="multi", need_clips=False)
+    run_folder(tmp_path / "run", asked, "(b) woof", None)
+    out = tmp_path / "out.json"
+    assert main(["submit", str(tmp_path / "run"), "--benchmark", str(folder), "--out", str(out)]) == 0
+    assert "2 records, 1 of them without a reply" in capsys.readouterr().out
+    entry = {"instruction": "Says? (a) meow (b) woof", "label": "(b) woof"}
+    assert json.loads(out.read_text())["results"] == {
+        "1.wav": entry | {"response": "(b) woof"}, "2.wav": entry | {"response": "", "reply_failed": "gone"},
+    }  # fmt: skip
+    assert list(predictions.table(predictions.records(out), out)["outcome"]) == ["correct", "failed"]
+    both = sakura(tmp_path / "both", "Animal", "Gender")
+    for names, path, message in [
+        (["Animal/1.wav/single", "Animal/1.wav/multi"], folder, "2 hops of SAKURA"),
+        (["Animal/9.wav/multi"], folder, "are not in"),
+        (["Animal/1.wav/multi"], both, "lies in two tracks; give one track's folder"),
+    ]:
+        with pytest.raises(SubmissionError, match=message):
+            submissions.write_sakura(out, path, [(name, "dog", "") for name in names])
+    with pytest.raises(SubmissionError, match=r"reads \.json"):
+        submissions.write_sakura(tmp_path / "out.csv", folder, [("Animal/1.wav/multi", "dog", "")])
+
+
 def test_missing_replies_are_written_as_failed_and_said(tmp_path, caplog):
     path = questions(tmp_path / "mmau.json", *map(mmau, range(5)))
     replies = [("u0", "dog", ""), ("u1", None, "HTTP 500"), ("u2", " ", ""), ("u3", None, "")]

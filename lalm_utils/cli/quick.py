@@ -1,4 +1,4 @@
-"""Execute every notebook at its quick size: `python -m lalm_utils.cli.quick [--only 02]`.
+"""Execute every notebook at its quick size, two at once: `python -m lalm_utils.cli.quick [--only 02] [--jobs 2]`.
 
 In: notebooks/[0-9]*.ipynb, and their quick parameters, minutes and headline numbers in notebooks/quick.yaml.
 Out: executed copies in out/ and their figures in out/figures/NN/, never over the committed ones; at the end a table
@@ -8,9 +8,12 @@ of minutes, Answers, and whether each quick interval covers the committed value.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ from lalm_utils.cli.execute import NotebookError
 OUT = execute.ROOT / "out"
 COMMITTED = execute.ROOT / "figures"
 KEYS = {"minutes", "parameters", "headline"}
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+JOBS = min(2, CORES)  # most operations here are too small to gain a factor of two from two threads
 
 
 def settings(path: Path) -> dict[str, dict[str, Any]]:
@@ -103,6 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m lalm_utils.cli.quick", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--only", default="", metavar="02", help="only notebooks whose names begin like this")
+    parser.add_argument(
+        "--jobs", type=int, default=JOBS, choices=range(1, 17), metavar="N",
+        help=f"notebooks at once, each with its share of the cores and about 3 GB; by default {JOBS}",
+    )  # fmt: skip
     args = parser.parse_args(arguments)
     try:
         paths = execute.find(execute.NOTEBOOKS, args.only)
@@ -110,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NotebookError as error:
         print(error, file=sys.stderr)
         return 1
-    lines, records, errors = _run(paths, entries)
+    lines, records, errors = _run(paths, entries, args.jobs)
     print("\n".join(lines))
     if records:
         print("\n" + pd.DataFrame(records).fillna("").to_string(index=False))
@@ -119,36 +128,81 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(
-    paths: Sequence[Path], entries: Mapping[str, Mapping[str, Any]]
+    paths: Sequence[Path], entries: Mapping[str, Mapping[str, Any]], jobs: int
 ) -> tuple[list[str], list[dict], list[str]]:
-    """Execute the notebooks in order, saying the time left: the closing lines, the records of coverage and the errors.
+    """Execute the notebooks, `jobs` at once: the closing lines, the records of coverage and the errors.
 
     A notebook that fails is told at the end; the others are executed all the same.
     """
     cost = {path: float(entries.get(path.name[:2], {}).get("minutes", 0)) for path in paths}
-    unknown = [path.name for path in paths if not cost[path]]
+    about = sum(cost.values()) / min(jobs, len(paths))
     print(
-        f"{len(paths)} notebooks into {OUT}: about {sum(cost.values()):.0f} minutes on 2 cores after downloads"
+        f"{len(paths)} notebooks into {OUT}, {jobs} at once: about {about:.0f} minutes after downloads",
+        flush=True,
     )
-    if unknown:
-        print(f"no time is known for {', '.join(unknown)}")
-    lines, records, errors, start = [], [], [], time.monotonic()
-    for number, path in enumerate(paths):
-        entry, left = entries.get(path.name[:2], {}), sum(cost[other] for other in paths[number:])
-        sizes = entry.get("parameters") or "its own parameters"
-        print(f"{path.name}: {number + 1} of {len(paths)}, {sizes}, about {left:.0f} min left", flush=True)
-        figures, copy = OUT / "figures" / path.name[:2], OUT / path.name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        parameters = {"FIGURES": str(figures), **(entry.get("parameters") or {})}
-        try:
-            minutes = execute.execute(path, parameters=parameters, out=copy) / 60
-            records += coverage(path.name[:2], entry.get("headline") or [], figures, COMMITTED)
-        except NotebookError as error:
-            errors.append(str(error))
+    for path in paths:
+        sizes = entries.get(path.name[:2], {}).get("parameters") or "its own parameters"
+        print(
+            f"  {path.name}: {sizes}, {f'about {cost[path]:.0f} min' if cost[path] else 'no time is known'}"
+        )
+    start = time.monotonic()
+    minutes, failures = _execute(paths, entries, cost, jobs)
+    lines, records = [], []
+    for path in paths:
+        if path in failures:
             lines.append(f"\n{path.name}: failed, see below")
             continue
-        lines += [f"\n{path.name}: {minutes:.1f} min", answer(copy).rstrip()]
-    return [*lines, f"\nall: {(time.monotonic() - start) / 60:.1f} min"], records, errors
+        lines += [f"\n{path.name}: {minutes[path]:.1f} min", answer(OUT / path.name).rstrip()]
+        headlines = entries.get(path.name[:2], {}).get("headline") or []
+        try:
+            records += coverage(path.name[:2], headlines, _figures(path), COMMITTED)
+        except NotebookError as error:
+            failures[path] = str(error)
+    lines.append(f"\nall: {(time.monotonic() - start) / 60:.1f} min")
+    return lines, records, list(failures.values())
+
+
+def _execute(
+    paths: Sequence[Path], entries: Mapping[str, Mapping[str, Any]], cost: Mapping[Path, float], jobs: int
+) -> tuple[dict[Path, float], dict[Path, str]]:
+    """Minutes of the notebooks that ran, and what the others failed of; each in a process of its own."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    minutes, failures, context = {}, {}, get_context("spawn")
+    with ProcessPoolExecutor(
+        jobs, context, initializer=_use_threads, initargs=(max(1, CORES // jobs),)
+    ) as pool:
+        futures = {}
+        # The longest first: one that is begun last leaves the other cores idle.
+        for path in sorted(paths, key=lambda path: -cost[path]):
+            parameters = {
+                "FIGURES": str(_figures(path)),
+                **(entries.get(path.name[:2], {}).get("parameters") or {}),
+            }
+            futures[pool.submit(execute.execute, path, parameters=parameters, out=OUT / path.name)] = path
+        try:
+            for done, future in enumerate(as_completed(futures), 1):
+                path = futures[future]
+                try:
+                    minutes[path] = future.result() / 60
+                except NotebookError as error:
+                    failures[path] = str(error)
+                left = sum(cost[other] for other in set(paths) - set(minutes) - set(failures)) / jobs
+                state = "failed" if path in failures else f"{minutes[path]:.1f} min"
+                print(f"{path.name}: {state}, {done} of {len(paths)}, about {left:.0f} min left", flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return minutes, failures
+
+
+def _figures(path: Path) -> Path:
+    return OUT / "figures" / path.name[:2]
+
+
+def _use_threads(number: int) -> None:
+    """Leave the other notebooks their cores, unless the user has said how many threads to compute with."""
+    for name in ("LALM_UTILS_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, str(number))
 
 
 if __name__ == "__main__":

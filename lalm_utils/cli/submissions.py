@@ -10,6 +10,9 @@ A reply is written under two keys: the one that a benchmark's script reads (MMAU
 answer_prediction) and the one that its README names (model_prediction). A record without the key is left out
 of the scripts' denominator, and another, easier, set of items is scored. So every record gets the keys: a
 failed reply is an empty text, which the scripts count as wrong, and `reply_failed` beside it says why.
+
+MMAR's leaderboard takes less (`--leaderboard`): an id, the thoughts of a reply and its answer. SAKURA is judged from
+one object, whose `results` hold instruction, label and response of each clip; its folder is given as the benchmark.
 """
 
 from __future__ import annotations
@@ -31,7 +34,11 @@ from lalm_utils.outcomes import Outcome
 if TYPE_CHECKING:
     from lalm_utils.items import Item
 
-KEYS = {"mmau": ("model_output", "model_prediction"), "mmar": ("answer_prediction", "model_prediction")}
+KEYS = {
+    "mmau": ("model_output", "model_prediction"),
+    "mmar": ("answer_prediction", "model_prediction"),
+    "sakura": ("response",),
+}
 FAILED = "reply_failed"
 UNASKED = "not asked in this run"
 
@@ -63,7 +70,13 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     )
     add = parser.add_argument
     add("folder", type=Path, metavar="RUN_FOLDER", help="what `run` wrote (--out)")
-    add("--benchmark", type=Path, required=True, metavar="FILE", help="the official question file of the run")
+    add(
+        "--benchmark",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the official question file of the run, or a folder of SAKURA",
+    )
     add("--out", type=Path, required=True, metavar="FILE", help="the submission, .json; for MMAR also .jsonl")
     add("--method", default="plain", help="the run's method (default: plain)")
     add(
@@ -71,13 +84,21 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="write the option that our parser reads in a reply, where it reads one",
     )
+    add(
+        "--leaderboard", action="store_true", help="id, thoughts and answer alone, as MMAR's leaderboard asks"
+    )
     parser.set_defaults(run=run, faults=(SubmissionError,))
 
 
 def run(args: argparse.Namespace) -> int:
     """Write, print. Returns the exit code, 0: missing replies are no error, but are counted."""
     replies = read_run(args.folder, args.method)
-    submission = write(args.out, args.benchmark, replies, parsed=args.parsed)
+    if args.benchmark.is_dir() and any(args.benchmark.rglob("metadata.csv")):
+        submission = write_sakura(args.out, args.benchmark, replies, parsed=args.parsed)
+    else:
+        submission = write(
+            args.out, args.benchmark, replies, parsed=args.parsed, leaderboard=args.leaderboard
+        )
     print(
         f"benchmark: {submission.release}\nwritten to {submission.path}: {submission.n} records, "
         f"{len(submission.failed)} of them without a reply; replies are {'parsed' if args.parsed else 'as they came'}"
@@ -111,12 +132,15 @@ def read_run(folder: Path, method: str) -> list[RunReply]:
 
 
 def write(
-    path: str | Path, questions: str | Path, replies: Sequence[RunReply], *, parsed: bool = False
-) -> Submission:
+    path: str | Path, questions: str | Path, replies: Sequence[RunReply], *, parsed: bool = False,
+    leaderboard: bool = False,
+) -> Submission:  # fmt: skip
     """Write the records of the official file `questions` to `path`, each with its reply.
 
     parsed: a reply in which `parsing.read` finds an option is written as that option's text, any other as it
     is; the official rule misses many right answers in sentences. Say with a number which of the two it was.
+    leaderboard: of MMAR alone: a record is its id, thinking_prediction (what stands in the reply's tags of thoughts)
+    and answer_prediction.
     The ending of `path` decides the layout, as in the official scripts: .json is an array, .jsonl (MMAR alone)
     one record a line. An existing file is overwritten.
 
@@ -129,18 +153,16 @@ def write(
         raise SubmissionError(f"{path}: {kind.upper()}'s script reads .json{' or .jsonl' * (kind == 'mmar')}")
     if path.resolve() == questions.resolve():
         raise SubmissionError(f"{path}: would overwrite the question file; name another")
-    texts: dict[str, tuple[str, str]] = {}  # by item: the reply, and why it is missing or ""
-    for item, text, error in replies:
-        if item in texts:
-            raise SubmissionError(f"item {item!r} stands more than once; give one run at a time")
-        texts[item] = (
-            ("", error or "failed") if text is None else (text, "" if text.strip() else "empty reply")
-        )
-    if unknown := [item for item in texts if item not in {item.id for _, item in records}]:
-        raise SubmissionError(
-            f"{len(unknown)} items, e.g. {unknown[0]!r}, are not in {questions}; give the file that was asked"
-        )
+    if leaderboard and kind != "mmar":
+        raise SubmissionError(f"{questions}: is of {kind.upper()}; the leaderboard's layout is MMAR's")
+    texts = _by_item(replies, {item.id for _, item in records}, questions)
     filled = [record | _fields(item, kind, texts, parsed) for record, item in records]
+    if leaderboard:
+        filled = [
+            {"id": record["id"], "thinking_prediction": parsing.thoughts(texts.get(item.id, ("", ""))[0])}
+            | {key: line[key] for key in (KEYS[kind][0], FAILED) if key in line}
+            for line, (record, item) in zip(filled, records)
+        ]
     missing = tuple(item.id for (_, item), record in zip(records, filled) if FAILED in record)
     if missing:
         log.warning("%s: %d of %d replies are missing, written as failed", path, len(missing), len(filled))
@@ -151,6 +173,39 @@ def write(
     )
     release = releases.identify([item for _, item in records]).name
     return Submission(path=path, n=len(filled), failed=missing, release=release)
+
+
+def write_sakura(
+    path: str | Path, folder: str | Path, replies: Sequence[RunReply], *, parsed: bool = False
+) -> Submission:
+    """Write the replies to one hop of SAKURA as its judge reads them: an object `results` with an entry a clip.
+
+    Raises SubmissionError: not .json, replies of both hops, a clip's name in two tracks (give one track's folder),
+    or replies to items that the folder lacks.
+    """
+    path = Path(path)
+    if path.suffix != ".json":
+        raise SubmissionError(f"{path}: SAKURA's judge reads .json")
+    hops = {item.rpartition("/")[2] for item, _, _ in replies}
+    if len(hops) != 1:
+        raise SubmissionError(
+            f"replies to {len(hops)} hops of SAKURA ({', '.join(sorted(hops))}); give one run"
+        )
+    loaded = benchmarks.load(folder, split=hops.pop(), need_clips=False)
+    texts = _by_item(replies, {item.id for item in loaded}, folder)
+    results: dict[str, dict[str, str]] = {}
+    for item in loaded:
+        lettered = [f"({chr(ord('a') + i)}) {option}" for i, option in enumerate(item.options)]
+        if item.clip.name in results:
+            raise SubmissionError(f"{folder}: {item.clip.name} lies in two tracks; give one track's folder")
+        results[item.clip.name] = {
+            "instruction": " ".join([item.question, *lettered]),
+            "label": lettered[item.gold],
+            **_fields(item, "sakura", texts, parsed),
+        }
+    path.write_text(json.dumps({"results": results}, indent=2) + "\n", encoding="ascii")
+    missing = tuple(item.id for item in loaded if FAILED in results[item.clip.name])
+    return Submission(path=path, n=len(results), failed=missing, release=releases.identify(loaded).name)
 
 
 def official(path: str | Path) -> pd.DataFrame:
@@ -204,6 +259,24 @@ def _official(questions: Path) -> tuple[str, list[tuple[dict[str, Any], Item]]]:
             )
     kind = "mmar" if "audio_path" in records[0][1] else "mmau"
     return kind, [(record, item) for (_, record), item in zip(records, loaded, strict=True)]
+
+
+def _by_item(
+    replies: Sequence[RunReply], known: set[str], questions: str | Path
+) -> dict[str, tuple[str, str]]:
+    """By item the reply, and why it is missing or ""."""
+    texts: dict[str, tuple[str, str]] = {}
+    for item, text, error in replies:
+        if item in texts:
+            raise SubmissionError(f"item {item!r} stands more than once; give one run at a time")
+        texts[item] = (
+            ("", error or "failed") if text is None else (text, "" if text.strip() else "empty reply")
+        )
+    if unknown := [item for item in texts if item not in known]:
+        raise SubmissionError(
+            f"{len(unknown)} items, e.g. {unknown[0]!r}, are not in {questions}; give the file that was asked"
+        )
+    return texts
 
 
 def _fields(item: Item, kind: str, texts: dict[str, tuple[str, str]], parsed: bool) -> dict[str, str]:

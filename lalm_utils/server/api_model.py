@@ -24,8 +24,9 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from itertools import islice
 from typing import Any, get_args
 
 import httpx
@@ -192,14 +193,27 @@ class ApiModel:
         return [replies[number] for number in range(len(prompts))]
 
     def arrivals(self, prompts: Sequence[Prompt], **settings: Any) -> Iterator[tuple[int, list[Reply]]]:
-        """The number of each prompt and its replies, as they arrive; `settings` are those of `generate`."""
-        decoding = Decoding(**settings)
+        """The number of each prompt and its replies, as they arrive; `settings` are those of `generate`.
+
+        A prompt is sent in place of one whose replies have been taken. So a caller that writes them down before it
+        asks for more loses `concurrency` requests at most when it is killed, however slowly it writes.
+        """
+        decoding, waiting = Decoding(**settings), enumerate(prompts)
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="lalm-api")
+
+        def send(count: int) -> dict[Future[list[Reply]], int]:
+            return {
+                pool.submit(self._replies, prompt, decoding): number
+                for number, prompt in islice(waiting, count)
+            }
+
         try:
-            calls = {pool.submit(self._replies, prompt, decoding): i for i, prompt in enumerate(prompts)}
-            for call in as_completed(calls):
-                self._notice_copies(call.result(), decoding)
-                yield calls[call], call.result()
+            calls = send(self.concurrency)
+            while calls:
+                for call in wait(calls, return_when=FIRST_COMPLETED).done:
+                    self._notice_copies(call.result(), decoding)
+                    yield calls.pop(call), call.result()
+                    calls |= send(1)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # an interrupt does not wait for what is under way
 

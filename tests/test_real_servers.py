@@ -1,0 +1,88 @@
+"""The embedded model behind real servers, reply for reply; skipped where none is installed.
+
+A server may live in another environment than the tests: LALM_UTILS_VLLM and LALM_UTILS_TRANSFORMERS_SERVE name the
+commands (`/path/to/vllm`, `/path/to/transformers`). Without them those on the path are taken, `transformers` only if
+what its server needs is installed (`pip install 'transformers[serving]'`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lalm_utils import runs
+from lalm_utils.benchmarks import load
+from lalm_utils.load_model import load_model
+from lalm_utils.mini.model import mini_dir, servable
+from lalm_utils.store import Store
+
+START = 600  # seconds that a server may take to load the model
+SERVING = all(find_spec(name) for name in ("fastapi", "uvicorn", "openai"))
+COMMANDS = {
+    "vllm": os.environ.get("LALM_UTILS_VLLM") or shutil.which("vllm"),
+    "transformers": os.environ.get("LALM_UTILS_TRANSFORMERS_SERVE")
+    or (SERVING and shutil.which("transformers")),
+}
+ARGUMENTS = {
+    "vllm": ["serve", "{model}", "--port", "{port}", "--dtype", "float32", "--max-model-len", "2048"],
+    "transformers": ["serve", "{model}", "--port", "{port}", "--dtype", "float32", "--device", "cpu"],
+}
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(params=["vllm", "transformers"])
+def served(request, tmp_path):
+    """Address and model's name of a server of the embedded model that answers."""
+    command = COMMANDS[request.param]
+    if not command:
+        pytest.skip(f"no server of {request.param} is installed, and no variable names one")
+    model = str(servable.write(tmp_path / "copy") if request.param == "vllm" else mini_dir())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = [text.format(model=model, port=port) for text in ARGUMENTS[request.param]]
+    log = tmp_path / "server.log"
+    # its own folder: where a file of the checkout shadows a package, the server would import that
+    with log.open("w") as output:
+        process = subprocess.Popen([command, *arguments], stdout=output, stderr=output, cwd=tmp_path)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/v1/models", process, log)
+        yield f"http://127.0.0.1:{port}/v1", model
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
+    last = time.monotonic() + START
+    while time.monotonic() < last and process.poll() is None:
+        try:
+            if httpx.get(url, timeout=5).is_success:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(1)
+    pytest.fail(f"the server did not come up:\n{log.read_text()[-3000:]}")
+
+
+def test_a_server_of_the_embedded_model_replies_as_the_model_does_here(served, tmp_path):
+    address, name = served
+    items = load("mini", split="dev", n=12, seed=0)
+    with Store(tmp_path / "replies.sqlite") as store:
+        here, there = (
+            [
+                runs.ask(load_model(model, **options), items, method, store=store)["reply"].tolist()
+                for method in ("plain", "idk")
+            ]
+            for model, options in (("mini", {"dtype": "float32"}), (f"openai:{address}#{name}", {}))
+        )
+    assert there == here
