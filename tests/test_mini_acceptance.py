@@ -19,7 +19,7 @@ from lalm_utils.mini.training import acceptance, acceptance_forms
 from lalm_utils.mini.training.rationales import rationale
 from lalm_utils.store import Store
 
-FEW = 90
+FEW = 45
 ADAPTER = WEIGHTS / "adapter_model.safetensors"
 
 

@@ -26,7 +26,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SH_BENCH = ROOT.parent / "shared" / "sh_bench"  # released replies of real models
 SAKURA = ROOT.parent / "shared" / "sakura"  # real recordings; no licence to hand them on
 COMMON = {"MODEL": str, "BENCHMARK": str, "N_ITEMS": int, "SEED": int, "FIGURES": str}
-FEW = 12
+FEW = 9
 TRAINING = {"questions": 6, "dev": 6, "seeds": 1, "rates": [3e-4], "ks": [3], "epochs": [1]}
 SMALL = {
     "N_ITEMS": FEW,

@@ -71,7 +71,7 @@ def wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
         except httpx.HTTPError:
             pass
         time.sleep(1)
-    pytest.fail(f"the server did not come up:\n{log.read_text()[-3000:]}")
+    pytest.fail(f"the server did not come up (exit status {process.poll()}):\n{log.read_text()[-3000:]}")
 
 
 def test_a_server_of_the_embedded_model_replies_as_the_model_does_here(served, tmp_path):
