@@ -6,6 +6,7 @@ SAKURA say at most the modality; the embedded benchmark says what its generator 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 
 from lalm_utils.items import MODALITIES, Item
@@ -16,6 +17,8 @@ TEXT_KINDS = {
     "music": "music caption",
     "speech": "transcript",
 }  # of text, by a clip's type
+# A sentence of a chain that tells what is not there: "Missing: car horn."
+ABSENCE = re.compile(r"\b(?:Not heard|Not said|Not in the clip|Missing|There is no)\b[^.\n]*")
 
 
 def clip_type(item: Item) -> str:
@@ -75,7 +78,7 @@ def labels_in(text: str, labels: Collection[str]) -> set[str]:
     """The labels that occur in a text as whole words, whatever their case, articles and punctuation.
 
     Where labels overlap the longer one counts: "a muted trumpet" does not name "trumpet". Numbers are the same in
-    words and digits. A denial is not seen: "no rain" names "rain".
+    words and digits. A denial is not seen: "no rain" names "rain"; take out what ABSENCE matches first.
     """
     keys = {label: tuple(_words(label)) for label in labels}
     longest_first = sorted(set(filter(None, keys.values())), key=len, reverse=True)

@@ -143,7 +143,7 @@ def listen(
 
     changed: (intervention, strength) to the same items on other clips, with the truth of what these hold
     (`by_truth_of_clip`). labels: by modality, what a chain can name (chain_interventions.vocabulary). The column
-    `absent` says whether the chain names a label that the clip does not hold; NaN where the item's own clip has no
+    `absent` says whether the chain reports a label that the clip does not hold; NaN where the item's own clip has no
     annotated content.
     """
     conditions = {(UNTOUCHED, 0.0): items, **changed}
@@ -165,7 +165,8 @@ def listen(
 def _names_absent(chain: str, own: Item, item: Item, labels: Iterable[str]) -> float:
     if not annotations.labels_of(own):
         return np.nan
-    return float(bool(annotations.labels_in(chain, set(labels)) - set(annotations.labels_of(item))))
+    reported = annotations.labels_in(annotations.ABSENCE.sub(" ", chain), set(labels))
+    return float(bool(reported - set(annotations.labels_of(item))))
 
 
 def by_truth_of_clip(changed: Sequence[Item], items: Sequence[Item]) -> list[Item]:

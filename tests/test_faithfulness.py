@@ -218,3 +218,17 @@ def test_rubric_records_hold_the_thinking_beside_the_answer(items, store):
     record = faithfulness.rubric_records(table, items)[0]
     assert set(record) == {"id", "thinking_prediction", "answer_prediction"}
     assert record["thinking_prediction"] == f"I hear {record['answer_prediction']}."
+
+
+@pytest.mark.parametrize(
+    "text, absent",
+    [
+        ("The first is rain. Missing: bell.", 0.0),
+        ("Not heard: bell. The first is rain.", 0.0),
+        ("There is no bell, only rain.", 0.0),
+        ("The first is rain. The second is a bell.", 1.0),
+    ],
+)
+def test_a_sentence_that_says_what_is_missing_reports_nothing(text, absent, items):
+    own = replace(items[0], annotations={"content": ["rain"]})
+    assert faithfulness._names_absent(text, own, own, ("rain", "bell")) == absent

@@ -114,7 +114,7 @@ def audio_needs(table: pd.DataFrame) -> Figure:
     n = table.groupby("series")["count"].sum().rename("n").reset_index()
     fig, ((ax,),) = drawing.sheet(
         "What is the clip needed for?",
-        f"Questions by what is enough to answer them, with their numbers · {drawing.count_items(n, 'series')} questions"
+        f"Questions by what is enough to answer them · {drawing.count_items(n, 'series')} questions"
         f"{drawing.run_label(table)}",
         height=2.3 + 0.42 * len(series),
     )

@@ -26,7 +26,6 @@ NEEDS_STEPS = (
 )  # fmt: skip
 OPEN = "Reply with the name alone."
 # From here on a chain says what is not in the clip.
-ABSENT = re.compile(r"(?:Not heard|Not said|Not in the clip|Missing|There is no)\b")
 METHODS = ("stepwise", "stepwise_idk", "mcot_no_idk", "mcot", "mcot_turns_no_idk", "mcot_turns", "idk")
 
 
@@ -84,9 +83,9 @@ def _steps(plain: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> list[dict]:
 
 def named(chain: str, labels: Sequence[str]) -> list[str]:
     """The labels that a chain names as heard, in order; the longer of two labels that share a word."""
-    heard = ABSENT.split(chain.split("Answer:")[0])[0]
+    report = annotations.ABSENCE.sub(" ", chain.split("Answer:")[0])
     pattern = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
-    return [found.casefold() for found in re.findall(rf"(?<!\w)(?:{pattern})(?!\w)", heard, re.IGNORECASE)]
+    return [found.casefold() for found in re.findall(rf"(?<!\w)(?:{pattern})(?!\w)", report, re.IGNORECASE)]
 
 
 def truth_of(item: Item) -> list[str]:
