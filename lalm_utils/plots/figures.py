@@ -430,7 +430,7 @@ def chain_length(table: pd.DataFrame) -> Figure:
     heights = {box: k + 0.5 * methods.index(box[0]) for k, box in enumerate(boxes)}
     fig, ((ax,),) = drawing.sheet(
         "Are longer chains more often right?",
-        f"Median, middle half (box), 5 to 95 % (line) · {table['n'].sum():,.0f} questions"
+        f"Median, middle half (box), 5 to 95 % (line) · {table['n'].sum():,.0f} chains"
         f"{drawing.run_label(table)}",
         height=1.8 + 0.3 * len(boxes) + 0.1 * len(methods),
     )
