@@ -313,11 +313,22 @@ class _Page:
 
     @cached_property
     def reports(self) -> list[tuple[int, int]]:
-        """Quotations that hold more than an option: what somebody says, not the naming of an option."""
+        """Quotations that hold more than an option: what somebody says, not the naming of an option.
+
+        One that quotes an option within, "he said 'dog'", names it all the same.
+        """
+        names = [
+            _whole(self.options, self.text[start + 1 : end - 1].strip(" .,!?")) is not None
+            for start, end in self.quotes
+        ]
+        starts = [
+            start for (start, _), is_name in zip(self.quotes, names) if is_name
+        ]  # in order, as the quotes are
         return [
-            (start, end) for start, end in self.quotes
-            if _whole(self.options, self.text[start + 1 : end - 1].strip(" .,!?")) is None
-        ]  # fmt: skip
+            (start, end)
+            for (start, end), is_name in zip(self.quotes, names)
+            if not is_name and bisect_left(starts, start) == bisect_left(starts, end)
+        ]
 
     def _denies_option(self, refusal: Refusal) -> bool:
         """Whether what "does not mention ..." misses is an option: a denial, no refusal."""
