@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import inspect
+import io
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -60,15 +61,26 @@ def player(clip: str | Path | np.ndarray, caption: str = "", *, rate: int = RATE
 
 
 def picture(figure: Figure | str | Path, alt: str = "", *, dpi: float | None = None) -> Image:
-    """A matplotlib figure, or the PNG that figure_files.save returned, at a page's width.
+    """A matplotlib figure, or the PNG that figure_files.save returned, at a page's width and in 256 colours.
 
     dpi: pixels per inch of a matplotlib figure; fewer than the style's make a smaller notebook.
     """
     if isinstance(figure, str | Path):
-        return Image(data=Path(figure).read_bytes(), width=WIDTH, alt=alt or Path(figure).stem)
+        return Image(data=_in_palette(Path(figure).read_bytes()), width=WIDTH, alt=alt or Path(figure).stem)
     from lalm_utils.plots.figure_files import render  # matplotlib is loaded already where there is a figure
 
-    return Image(data=render(figure, dpi=dpi), width=WIDTH, alt=alt or "figure")
+    return Image(data=_in_palette(render(figure, dpi=dpi)), width=WIDTH, alt=alt or "figure")
+
+
+def _in_palette(png: bytes) -> bytes:
+    """A third of the bytes: charts have few colours, and a notebook is to stay small."""
+    from PIL import Image as Picture
+
+    file = io.BytesIO()
+    Picture.open(io.BytesIO(png)).convert("RGB").quantize(256, dither=Picture.Dither.NONE).save(
+        file, "PNG", optimize=True
+    )
+    return file.getvalue()
 
 
 class LiveCurve:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from fake_model import FakeModel
 
-from lalm_utils import notebook, runs
+from lalm_utils import notebook, runs, show
 from lalm_utils.benchmarks import planned_items
 from lalm_utils.items import BenchmarkError
 from lalm_utils.models import ModelError
@@ -80,7 +80,7 @@ def test_a_saved_table_says_model_benchmark_and_seed(case, columns, expected, fa
     saved = pd.read_csv(run.figure_dir / "speed_ratio.csv")
     assert list(saved)[len(TABLE.columns) :] == list(expected), case
     assert saved.iloc[0][list(expected)].to_dict() == expected
-    assert picture.data == (run.figure_dir / "speed_ratio.png").read_bytes()
+    assert picture.data == show.picture(run.figure_dir / "speed_ratio.png").data
     assert picture.alt == "how many times as fast"
     assert list(table) == [*TABLE, *columns], "the table itself was changed"
 
