@@ -95,7 +95,7 @@ def test_a_figure_asks_a_question_says_how_many_and_names_a_unit(name):
     title, subtitle = (text.get_text() for text in figure.texts[:2])
     assert title.endswith("?")
     assert "benchmark mini" in subtitle
-    assert any("questions" in text or "adapters" in text for text in texts(figure))
+    assert any(what in text for text in texts(figure) for what in ("questions", "chains", "adapters"))
     units = [ax.get_xlabel() + ax.get_ylabel() + ax.get_title() for ax in figure.axes]
     assert any(unit in text for text in units for unit in ("%", "no unit", "words", "nats"))
 
