@@ -33,8 +33,8 @@ from lalm_utils.models import Model, ModelError, Prompt, Turn
 from lalm_utils.store import Store
 
 __all__ = [
-    "Logistic", "agreement", "clip_agreement", "complete", "contrast", "cross_fit", "entropy", "first_token_entropy",
-    "hidden_states", "likelihoods", "margin", "p_idk", "p_true", "probabilities", "rotated", "samples",
+    "Logistic", "agreement", "clip_agreement", "contrast", "cross_fit", "entropy", "first_token_entropy",
+    "hidden_states", "likelihoods", "margin", "p_idk", "p_true", "probabilities", "rotated", "samples", "score_prompts",
     "semantic_entropy", "stated", "top",
 ]  # fmt: skip
 P_TRUE = "Proposed answer: {answer}\nIs the proposed answer right? Reply with yes or no."
@@ -50,14 +50,17 @@ def likelihoods(
     ModelError where a prompt failed.
     """
     asked = [prompts.render(item, method, audio=audio) for item in items]
-    return _scored(model, asked, items, store)
+    return score_prompts(model, asked, items, store)
 
 
-def _scored(model: Model, asked: Sequence[Prompt], items: Sequence[Item], store: Store) -> list[np.ndarray]:
-    return complete(vectors.likelihoods(model, asked, store=store), model, items)
+def score_prompts(
+    model: Model, requests: Sequence[Prompt], items: Sequence[Item], store: Store
+) -> list[np.ndarray]:
+    """As `likelihoods`, of prompts of one's own, one an item, with their options."""
+    return _complete(vectors.likelihoods(model, requests, store=store), model, items)
 
 
-def complete(found: Sequence[np.ndarray | None], model: Model, items: Sequence[Item]) -> list[np.ndarray]:
+def _complete(found: Sequence[np.ndarray | None], model: Model, items: Sequence[Item]) -> list[np.ndarray]:
     """What was found of each item; ModelError, naming the first, where a prompt failed."""
     for item, each in zip(items, found, strict=True):
         if each is None:
@@ -99,7 +102,9 @@ def rotated(model: Model, items: Sequence[Item], method: str = "plain", *, store
         chosen = [i for i, item in enumerate(items) if shift < len(item.options)]
         orders = [np.roll(np.arange(len(items[i].options)), shift) for i in chosen]
         asked = [prompts.render(items[i].reordered(order), method) for i, order in zip(chosen, orders)]
-        for i, order, each in zip(chosen, orders, _scored(model, asked, [items[i] for i in chosen], store)):
+        for i, order, each in zip(
+            chosen, orders, score_prompts(model, asked, [items[i] for i in chosen], store)
+        ):
             total[i][order] += special.softmax(each) / len(order)
     return total
 
@@ -119,7 +124,7 @@ def first_token_entropy(
 
     asked = [prompts.render(item, method) for item in items]
     found = vectors.ask(model, "first-token entropy 1", measure, asked, store=store)
-    return np.concatenate(complete(found, model, items))
+    return np.concatenate(_complete(found, model, items))
 
 
 def _refuse_server(model: Any, name: str, instead: str) -> None:
@@ -173,7 +178,7 @@ def semantic_entropy(drawn: np.ndarray) -> np.ndarray:
 def p_true(model: Model, items: Sequence[Item], answers: Sequence[int], *, store: Store) -> np.ndarray:
     """P(yes) against no, when the model is asked whether its own answer is right, in [0, 1]."""
     asked = [_about(*each, P_TRUE, ("yes", "no")) for each in zip(items, answers, strict=True)]
-    found = _scored(model, asked, items, store)
+    found = score_prompts(model, asked, items, store)
     return np.array([special.softmax(each)[0] for each in found])
 
 
@@ -181,7 +186,7 @@ def p_idk(model: Model, items: Sequence[Item], method: str = "idk", *, store: St
     """1 - P(IDK) against the options under a prompt that permits to decline, in [0, 1]."""
     asked = [prompts.render(item, method) for item in items]
     asked = [replace(prompt, options=(*prompt.options, "IDK")) for prompt in asked]
-    return np.array([1 - special.softmax(each)[-1] for each in _scored(model, asked, items, store)])
+    return np.array([1 - special.softmax(each)[-1] for each in score_prompts(model, asked, items, store)])
 
 
 def stated(model: Model, items: Sequence[Item], answers: Sequence[int], *, store: Store) -> np.ndarray:
@@ -227,7 +232,7 @@ def hidden_states(model: Any, items: Sequence[Item], method: str = "plain", *, s
     _refuse_server(model, "last_hidden_states", "option_logprobs")
     asked = [prompts.render(item, method) for item in items]
     found = vectors.ask(model, "last hidden state 1", model.last_hidden_states, asked, store=store)
-    return np.array(complete(found, model, items))
+    return np.array(_complete(found, model, items))
 
 
 @dataclass(frozen=True, kw_only=True)

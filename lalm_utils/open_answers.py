@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from lalm_utils import annotations, confidence, parsing, vectors
+from lalm_utils import annotations, confidence, parsing
 from lalm_utils.items import Item
 from lalm_utils.models import Model, ModelError, Prompt, Turn
 from lalm_utils.outcomes import Outcome
@@ -110,7 +110,7 @@ def ask(
     items, asked, greedy, drawn = zip(*whole)
     texts = [reply.text for reply in greedy]
     given = [replace(each, options=(text,)) for each, text in zip(asked, texts)]
-    total = np.array([each[0] for each in _scored(model, given, items, store)])
+    total = np.array([each[0] for each in confidence.score_prompts(model, given, items, store)])
     meanings = np.array([_clusters(text, replies) for text, replies in zip(texts, drawn)])
     found = [grade(item, text, labels[item.task]) for item, text in zip(items, texts)]
     facts = [{name: getattr(item, name) for name in ("modality", "level", "task", "novel")} for item in items]
@@ -146,11 +146,9 @@ def _yes(
         )
         for item, text in zip(items, texts)
     ]
-    return np.array([special.softmax(each)[0] for each in _scored(model, asked, items, store)])
-
-
-def _scored(model: Model, asked: Sequence[Prompt], items: Sequence[Item], store: Store) -> list[np.ndarray]:
-    return confidence.complete(vectors.likelihoods(model, asked, store=store), model, items)
+    return np.array(
+        [special.softmax(each)[0] for each in confidence.score_prompts(model, asked, items, store)]
+    )
 
 
 def _clusters(greedy: str, replies: Sequence) -> list[int]:

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import special
 
-from lalm_utils import confidence, prompts, vectors
+from lalm_utils import confidence, prompts
 from lalm_utils.finetuning.idk_data import Example
 from lalm_utils.items import Item
 from lalm_utils.models import Model, Turn
@@ -49,5 +49,5 @@ def p_sure(model: Model, items: Sequence[Item], answers: Sequence[int], *, store
         prompt = prompts.render(item, METHOD)
         begun = Turn(role="assistant", text=BEGINNING.format(answer=item.options[answer]))
         asked.append(replace(prompt, turns=(*prompt.turns, begun), options=WORDS))
-    found = confidence.complete(vectors.likelihoods(model, asked, store=store), model, items)
+    found = confidence.score_prompts(model, asked, items, store)
     return np.array([special.softmax(each)[0] for each in found])

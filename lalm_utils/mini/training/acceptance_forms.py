@@ -25,7 +25,6 @@ NEEDS_STEPS = (
     "Word category", "Spoken arithmetic", "Said by whom",
 )  # fmt: skip
 OPEN = "Reply with the name alone."
-# From here on a chain says what is not in the clip.
 METHODS = ("stepwise", "stepwise_idk", "mcot_no_idk", "mcot", "mcot_turns_no_idk", "mcot_turns", "idk")
 
 
