@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lalm_utils import bootstrap, outcomes, prompts, runs
+from lalm_utils import bootstrap, outcomes, prompts, runs, vectors
 from lalm_utils.confidence import probabilities
 from lalm_utils.items import Item
 from lalm_utils.models import Model, Prompt, Turn
@@ -91,11 +91,15 @@ def _denial(item: Item) -> int | None:
 # ---- the threshold
 
 
-def confidence(model: Model, items: Sequence[Item]) -> pd.DataFrame:
+def confidence(model: Model, items: Sequence[Item], *, store: Store) -> pd.DataFrame:
     """The options' probabilities under the plain prompt: item, confidence (the largest), score (of the options that do
-    not deny, NaN where none denies). Failed prompts have NaN."""
+    not deny, NaN where none denies). Failed prompts have NaN. The store keeps the likelihoods."""
     order = sorted(range(len(items)), key=lambda i: str(items[i].clip))
-    logprobs = model.option_logprobs([render(items[i]) for i in order])
+    likelihoods = vectors.likelihoods(model, [render(items[i]) for i in order], store=store)
+    logprobs = [
+        np.full(len(items[i].options), np.nan) if of_item is None else of_item
+        for i, of_item in zip(order, likelihoods, strict=True)
+    ]
     by_item = dict(zip(order, probabilities(logprobs), strict=True))
     rows = []
     for i, item in enumerate(items):

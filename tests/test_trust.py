@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from lalm_utils import trust_measures as measures
 from lalm_utils.audio import RATE, chirp, write_clip
 from lalm_utils.items import Item
 from lalm_utils.models import Prompt, Reply
+from lalm_utils.store import Store
 from tests.fake_model import FakeModel
 
 Answer = Callable[[Item], str]
@@ -59,6 +60,12 @@ def probes(tmp_path_factory) -> dict[str, list[Item]]:
     return {
         axis: [replace(item, clip=Path(f"/{item.id}.wav")) for item in items] for axis, items in found.items()
     }
+
+
+@pytest.fixture
+def store(tmp_path) -> Iterator[Store]:
+    with Store(tmp_path / "replies.sqlite") as opened:
+        yield opened
 
 
 def tables(items: list[Item], **ways: Answer) -> dict[str, pd.DataFrame]:
@@ -176,19 +183,39 @@ def test_a_threshold_refuses_the_least_confident_and_keeps_what_failed(probes):
     assert trust.threshold_at_share(values["confidence"], 0) == -np.inf
 
 
-def test_confidence_is_normalised_over_the_options_and_the_score_is_of_those_that_do_not_deny(probes):
-    items = [probes["authentication"][0], probes["fairness"][0]]
+def test_confidence_is_normalised_over_the_options_and_the_score_is_of_those_that_do_not_deny(
+    probes, store, tmp_path
+):
+    write_clip(tmp_path / "chirp.wav", chirp())  # the store wants the clip itself
+    items = [replace(probes[axis][0], clip=tmp_path / "chirp.wav") for axis in ("authentication", "fairness")]
 
     class Sure(FakeModel):
+        scored = 0
+
         def option_logprobs(self, prompts):
+            self.scored += len(prompts)
             return [np.log(np.array([3.0, 1.0, 1.0, 1.0])[: len(prompt.options)]) - 700 for prompt in prompts]
 
-    rows = trust.confidence(Sure(), items).set_index("item")
+    model = Sure()
+    rows = trust.confidence(model, items, store=store).set_index("item")
     denied_first = items[0].options[0] == "no"
     assert rows.loc[items[0].id, "confidence"] == pytest.approx(0.75)
     assert rows.loc[items[0].id, "score"] == pytest.approx(0.25 if denied_first else 0.75)
     assert rows.loc[items[1].id, "confidence"] == pytest.approx(0.5)
     assert np.isnan(rows.loc[items[1].id, "score"])
+    pd.testing.assert_frame_equal(trust.confidence(model, items, store=store).set_index("item"), rows)
+    assert model.scored == len(items)
+
+
+def test_confidence_is_missing_where_the_prompt_failed(probes, store, tmp_path):
+    write_clip(tmp_path / "chirp.wav", chirp())
+    item = replace(probes["authentication"][0], clip=tmp_path / "chirp.wav")
+
+    class Mute(FakeModel):
+        def option_logprobs(self, prompts):
+            return [np.full(len(prompt.options), np.nan) for prompt in prompts]
+
+    assert trust.confidence(Mute(), [item], store=store)[["confidence", "score"]].isna().all(axis=None)
 
 
 # ---- each axis at both ends
