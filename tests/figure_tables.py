@@ -205,6 +205,14 @@ def interventions(series=("mini", "ignores its chain", "copies its chain")) -> p
     return table
 
 
+def chain_parts(parts=("all", "Animal, single hop", "Gender, multi hop")) -> pd.DataFrame:
+    rows = [(part, test, 1 - loss, 0.9 - loss, 1.1 - loss, n) for part, n in zip(parts, (48, 6, 6), strict=False)
+            for test, loss in (("early answering", 0.4), ("mistakes", 0.9))]  # fmt: skip
+    table = frame("part intervention value low high n", rows)
+    table.loc[3, ["value", "low", "high"]] = math.nan
+    return table
+
+
 def spoilt_clips() -> pd.DataFrame:
     settings = {"white noise": ("none", "20 dB", "0 dB", "-20 dB"), "mask": ("50 %", "100 %"),
                 "another voice or clip": ("swapped clip", "a voice says a wrong option")}  # fmt: skip
@@ -254,6 +262,7 @@ EXAMPLES = {
     "idk_share_by_k": shares, "sft_curve": curves, "lora_scale": scales, "sft_by_k": rules,
     "speed_ratio": speeds, "transfer_matrix": matrices, "transfer_control": controls,
     "real_models_gain": real_gains, "real_models_risk": risks, "chain_curves": interventions,
+    "chain_parts": chain_parts,
     "audio_curves": spoilt_clips, "audio_needs": needs, "trust_axes": trust,
     "trust_strength": strengths, "trust_det": trade_offs, "risk_coverage": scores,
     "risk_coverage_trained": scores_and_scales, "risk_coverage_open": scores,
@@ -270,6 +279,7 @@ NAMES = {
     "sft_by_k": "metric", "speed_ratio": "task", "transfer_matrix": "trained_on tested_on",
     "transfer_control": "trained_on tested_on kind", "real_models_gain": "model group",
     "real_models_risk": "model group", "chain_curves": "intervention series",
+    "chain_parts": "part intervention",
     "audio_curves": "panel setting metric", "audio_needs": "series", "trust_axes": "axis way",
     "trust_strength": "metric way", "trust_det": "form series",
     "risk_coverage": "series", "risk_coverage_trained": "series", "risk_coverage_open": "series",

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from lalm_utils.plots import drawing
 from lalm_utils.plots.drawing import figure, label
 
-__all__ = ["audio_curves", "audio_needs", "chain_curves"]
+__all__ = ["audio_curves", "audio_needs", "chain_curves", "chain_parts"]
 
 NEEDS = {
     "text-solvable": ("#949494", "right without the clip, too"),
@@ -62,6 +62,32 @@ def chain_curves(table: pd.DataFrame) -> Figure:
     for ax in grid[:, 0]:
         ax.set_ylabel("Cohen's κ (no unit)", fontsize=8.5)
     drawing.legend(fig)
+    return fig
+
+
+@figure(text="part intervention", numbers="value low high n")
+def chain_parts(table: pd.DataFrame) -> Figure:
+    """Agreement with the untouched answer at full strength, a row for each part of the benchmark.
+
+    One row per (part, intervention), in the order in which they are to appear, all questions first: part (a modality,
+    or a track and hop); intervention; value (Cohen's kappa), low, high; n (items).
+    """
+    table = table.rename(columns={"part": "category", "intervention": "series"})
+    parts, series = (list(dict.fromkeys(table[column])) for column in ("category", "series"))
+    n = table.groupby("category")["n"].max()
+    fig, ((ax,),) = drawing.sheet(
+        "Does the answer follow the chain in every part of the benchmark?",
+        "Agreement with the untouched answer at full strength, chance-corrected, with 95 % interval · "
+        f"{n.max():,.0f} questions at most{drawing.run_label(table)}",
+        height=2.0 + 0.62 * len(parts),
+    )
+    names = [label(f"{name} (n = {n[name]:.0f})", width=18, at_most=40) for name in parts]
+    drawing.category_axis(ax, names)
+    drawing.dots(ax, table, parts, series, hollow=False, step=0.2)
+    ax.axvline(0, color=drawing.GREY, linewidth=0.8, linestyle=":")
+    ax.set(xlim=(-0.6, 1.08), xlabel="Cohen's κ (no unit)")
+    ax.grid(axis="x")
+    drawing.legend(fig, series)
     return fig
 
 
