@@ -102,7 +102,7 @@ def test_the_facts_of_true_chains_are_right_and_those_of_another_items_chain_are
     vocabulary = {p.modality: acceptance_forms.vocabulary_of(items, p.modality) for p in planned}
     chains = [rationale(p, np.random.default_rng(k), p.spec.options) for k, p in enumerate(planned)]
     found = [
-        acceptance_forms.named(f"{chain}\nAnswer: bell", vocabulary[p.modality])
+        acceptance_forms.labels_named(f"{chain}\nAnswer: bell", vocabulary[p.modality])
         for p, chain in zip(planned, chains)
     ]
     truth = [acceptance_forms.truth_of(item) for item in items]
