@@ -161,23 +161,23 @@ def _name_types(
 def _write_texts(
     model: Model, states: Sequence[_ItemState], store: Store, seed: int, limit: int | None
 ) -> None:
-    alive = [state for state in states if state.reply is None]
-    questions = [text_prompt(state.item, state.type) for state in alive]
-    for state, question in zip(alive, questions):
+    pending = [state for state in states if state.reply is None]
+    questions = [text_prompt(state.item, state.type) for state in pending]
+    for state, question in zip(pending, questions):
         state.kind, state.text_prompt = text_kind(state.type), question.turns[-1].text
-    for state, reply in zip(alive, _replies(model, questions, store, "text", limit or TEXT_TOKENS, seed)):
+    for state, reply in zip(pending, _replies(model, questions, store, "text", limit or TEXT_TOKENS, seed)):
         state.text, state.reply = reply.text, _failure(reply, "text")
 
 
 def _answer(
     model: Model, states: Sequence[_ItemState], store: Store, seed: int, limit: int | None, *, hear: bool
 ) -> None:
-    alive = [state for state in states if state.reply is None]
-    for state in alive:
+    pending = [state for state in states if state.reply is None]
+    for state in pending:
         state.prompt = answer_prompt(state.item, state.kind, state.text, hear=hear)
-    questions = [state.prompt for state in alive]
+    questions = [state.prompt for state in pending]
     replies = _replies(model, questions, store, "answer", limit or MAX_NEW_TOKENS["idk"], seed)
-    for state, reply in zip(alive, replies):
+    for state, reply in zip(pending, replies):
         state.reply = _failure(reply, "answer") or reply
 
 

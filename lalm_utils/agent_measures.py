@@ -29,9 +29,9 @@ def routing(steps: pd.DataFrame) -> pd.DataFrame:
     values="count")`.
     """
     true = [*MODALITIES, *sorted(set(steps["true"]) - set(MODALITIES))]
-    read = [*MODALITIES, UNREADABLE, *([FAILED] if steps["type"].eq(FAILED).any() else [])]
+    replies = [*MODALITIES, UNREADABLE, *([FAILED] if steps["type"].eq(FAILED).any() else [])]
     counts = steps.groupby(["true", "type"]).size()
-    rows = [(t, r, int(counts.get((t, r), 0))) for t in true if steps["true"].eq(t).any() for r in read]
+    rows = [(t, r, int(counts.get((t, r), 0))) for t in true if steps["true"].eq(t).any() for r in replies]
     return pd.DataFrame(rows, columns=["true", "read", "count"])
 
 
@@ -41,10 +41,10 @@ def routing_rates(steps: pd.DataFrame, *, level: float = 0.95) -> pd.DataFrame:
     Tidy: group, metric ("right", "unreadable"), value, low, high (Wilson) in [0, 1], n. Failed items are left
     out. For a mix no type is right.
     """
-    replied = steps[steps["type"] != FAILED]
-    parts = [(name, replied[replied["true"] == name]) for name in MODALITIES]
+    complete = steps[steps["type"] != FAILED]
+    parts = [(name, complete[complete["true"] == name]) for name in MODALITIES]
     rows = []
-    for group, part in [*parts, ("overall", replied)]:
+    for group, part in [*parts, ("overall", complete)]:
         hits = {"right": part["type"] == part["true"], "unreadable": part["type"] == UNREADABLE}
         for metric, hit in hits.items() if len(part) else ():
             k, n = int(hit.sum()), len(part)
@@ -124,19 +124,19 @@ def _model_text(steps: pd.DataFrame) -> pd.Series:
     return steps["text_prompt"].ne("") & steps["text"].ne("")
 
 
-def _scores(captions: pd.DataFrame, labelled: pd.DataFrame, kind: str) -> pd.DataFrame:
+def _scores(captions: pd.DataFrame, items: pd.DataFrame, kind: str) -> pd.DataFrame:
     """One row per captioned clip of a type: true, recall, precision, recall_another_clip; NaN for none."""
-    labels = {label for content in labelled.loc[labelled["true"] == kind, "content"] for label in content}
+    labels = {label for content in items.loc[items["true"] == kind, "content"] for label in content}
     rows = captions[captions["true"] == kind]
-    named, true = (
+    predictions, true = (
         [annotations.labels_in(text, labels) for text in rows["text"]],
         [set(c) for c in rows["content"]],
     )
-    others = [*named[1:], *named[:1]] if len(named) > 1 else [None] * len(named)
+    others = [*predictions[1:], *predictions[:1]] if len(predictions) > 1 else [None] * len(predictions)
     return pd.DataFrame({
         "true": rows["true"].to_numpy(),
-        "recall": [len(n & t) / len(t) for n, t in zip(named, true)],
-        "precision": [len(n & t) / len(n) if n else np.nan for n, t in zip(named, true)],
+        "recall": [len(n & t) / len(t) for n, t in zip(predictions, true)],
+        "precision": [len(n & t) / len(n) if n else np.nan for n, t in zip(predictions, true)],
         "recall_another_clip": [np.nan if o is None else len(o & t) / len(t) for o, t in zip(others, true)],
     }, dtype=object)  # fmt: skip
 

@@ -179,8 +179,8 @@ def _whole_mp3(path: str | Path, file: soundfile.SoundFile) -> soundfile.SoundFi
     if not sound:  # of another layer, or with a free bitrate
         return file
     length, most = sum(frame.samples for frame in sound), _MP3_FRAMES * sound[0].samples
-    counted = len(sound) < len(frames)
-    if file.frames - length > most and counted:
+    has_count = len(sound) < len(frames)
+    if file.frames - length > most and has_count:
         file.close()
         raise AudioError(
             f"{path}: damaged, {length} of {file.frames} samples are there; fetch the clip again"
@@ -193,7 +193,7 @@ def _whole_mp3(path: str | Path, file: soundfile.SoundFile) -> soundfile.SoundFi
             f"{path}: holds MP3s of different rates or channels one behind the other; a clip is one sound; "
             "convert it to WAV"
         )
-    return soundfile.SoundFile(io.BytesIO(mp3.counted(content, sound)))
+    return soundfile.SoundFile(io.BytesIO(mp3.with_count(content, sound)))
 
 
 def _header_seconds(path: str | Path, file: soundfile.SoundFile) -> float:

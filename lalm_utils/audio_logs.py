@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lalm_utils import benchmarks, parsing, question_layouts
-from lalm_utils.benchmarks import Located, Record
+from lalm_utils.benchmarks import Entry, Record
 from lalm_utils.items import BenchmarkError
 from lalm_utils.messages import join, short_repr
 from lalm_utils.tool_logs import letter_or_text, prompt_parts
@@ -35,9 +35,9 @@ def is_sakura(first: Record) -> bool:
     return isinstance(entry, dict) and {"instruction", "label"} <= set(entry)
 
 
-def sakura_records(content: Record, path: Any) -> tuple[list[Located], list[str]]:
+def sakura_records(content: Record, path: Any) -> tuple[list[Entry], list[str]]:
     """One record a clip."""
-    located, verdicts = [], Counter()
+    records, verdicts = [], Counter()
     for clip, entry in content["results"].items():
         position = f"{path}, {clip}"
         fields = [entry.get(key) for key in ("instruction", "label")] if isinstance(entry, dict) else [None]
@@ -52,21 +52,19 @@ def sakura_records(content: Record, path: Any) -> tuple[list[Located], list[str]
             raise BenchmarkError(f"{position}: {error}; mend the entry") from error
         if "Judgement" in entry:
             verdicts[str(entry["Judgement"]).strip(" .\"'").lower()] += 1
-        located.append((position, {
+        records.append((position, {
             "id": clip, "clip": clip, "question": question, "choices": choices, "answer": answer, "dataset": "SAKURA",
             "task": None, "model_output": entry.get("model_response", entry.get("response")),
         }))  # fmt: skip
-    judged = sum(verdicts.values())
-    note = (
-        f"the file's judge calls {verdicts['correct']} of {judged} replies correct; it decides nothing here"
-    )
-    return located, [note] if judged else []
+    n_verdicts = sum(verdicts.values())
+    note = f"the file's judge calls {verdicts['correct']} of {n_verdicts} replies correct; it decides nothing here"
+    return records, [note] if n_verdicts else []
 
 
-def aqua_records(located: Sequence[Located]) -> tuple[list[Located], list[str]]:
+def aqua_records(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
     """The solvable questions; the unanswerable ones have no right option and are counted in a note, by reason."""
     records, counts = [], {}
-    for position, raw in located:
+    for position, raw in entries:
         record = question_layouts.mmau_schema("aqua-bench", position, raw) | {
             "model_output": raw.get("response")
         }
@@ -74,8 +72,12 @@ def aqua_records(located: Sequence[Located]) -> tuple[list[Located], list[str]]:
             records.append((position, record))
             continue
         reply, choices = record["model_output"], record["choices"]
-        at = choices.index(record["declining_option"]) if record["declining_option"] in choices else None
-        kind = parsing.read(reply, choices, declining=at).kind if isinstance(reply, str) else "no reply"
+        declining = (
+            choices.index(record["declining_option"]) if record["declining_option"] in choices else None
+        )
+        kind = (
+            parsing.read(reply, choices, declining=declining).kind if isinstance(reply, str) else "no reply"
+        )
         counts.setdefault(record["unanswerable_reason"], Counter())[kind] += 1
     notes = [
         f"{sum(kinds.values())} unanswerable items ({reason}) are not scored: {kinds[parsing.REFUSED]} declined, "
@@ -84,16 +86,16 @@ def aqua_records(located: Sequence[Located]) -> tuple[list[Located], list[str]]:
     ]
     if not records:
         raise BenchmarkError(
-            f"{located[0][0]}: no solvable question in the file; score the file of all four types"
+            f"{entries[0][0]}: no solvable question in the file; score the file of all four types"
         )
     return records, notes
 
 
-def ultraeval_records(located: Sequence[Located]) -> tuple[list[Located], list[str]]:
+def ultraeval_records(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
     """One record an id, from its prompt, inference and eval. An item that broke off says no answer and is left out."""
     steps: dict[Any, dict[str, Any]] = {}
     positions: dict[Any, str] = {}
-    for position, line in located:
+    for position, line in entries:
         if not set(line) >= ULTRAEVAL_KEYS:
             raise BenchmarkError(
                 f"{position}: {join(line)} are the keys; type, id and data are needed in each line"
@@ -121,10 +123,10 @@ def ultraeval_records(located: Sequence[Located]) -> tuple[list[Located], list[s
         }))  # fmt: skip
     if not records:
         raise BenchmarkError(
-            f"{located[0][0]}: no item with a step eval, which says the answer; log a finished run"
+            f"{entries[0][0]}: no item with a step eval, which says the answer; log a finished run"
         )
-    broken = len(steps) - len(records)
-    return records, [f"{broken} items broke off before eval and are left out"] if broken else []
+    n_incomplete = len(steps) - len(records)
+    return records, [f"{n_incomplete} items broke off before eval and are left out"] if n_incomplete else []
 
 
 def _contents(prompt: Any) -> tuple[list[str], list[str]]:
@@ -138,39 +140,39 @@ def _contents(prompt: Any) -> tuple[list[str], list[str]]:
     )
 
 
-def harness_replies(
-    located: Sequence[Located], questions: Sequence[Located]
-) -> tuple[dict[str, str], list[str]]:
+def harness_replies(entries: Sequence[Entry], questions: Sequence[Entry]) -> tuple[dict[str, str], list[str]]:
     """The replies of AU-Harness by the question's id, and notes: a line belongs to the question that it quotes.
 
     Questions of the same words on several clips are told apart by their order, which is the log's. Raises
     BenchmarkError where a line quotes no question, another number of lines than of questions is found, or the
     reference is another answer.
     """
-    runs = Counter(tuple(line.get(key) for key in ("dataset", "model", "metric")) for _, line in located)
+    runs = Counter(tuple(line.get(key) for key in ("dataset", "model", "metric")) for _, line in entries)
     if len({run[:2] for run in runs}) > 1:
         raise BenchmarkError(
-            f"{located[0][0]}: {len(runs)} runs in one log, e.g. {short_repr(list(runs)[1])}; keep the lines of one"
+            f"{entries[0][0]}: {len(runs)} runs in one log, e.g. {short_repr(list(runs)[1])}; keep the lines of one"
         )
     first = next(iter(runs))
-    waiting: dict[tuple[str, str, str], list[str]] = {}
+    ids: dict[tuple[str, str, str], list[str]] = {}
     for _, record in questions:
         choices = record.get("choices")
         listing = " ".join(map(str, choices)) if isinstance(choices, list) else ""
         key = (str(record.get("question")), listing, str(record.get("answer")))
-        waiting.setdefault(key, []).append(str(record.get("id")))
+        ids.setdefault(key, []).append(str(record.get("id")))
     replies: dict[str, str] = {}
-    for position, line in located:
+    for position, line in entries:
         if line.get("metric") != first[2]:
             continue
-        said, reference = str(line["instruction"]), str(line["reference"])
-        fitting = [key for key in waiting if key[2] == reference and key[0] in said and key[1] in said]
-        key = max(fitting, key=lambda key: len(key[0]), default=None)
-        if key is None or not waiting[key]:
+        instruction, reference = str(line["instruction"]), str(line["reference"])
+        candidates = [
+            key for key in ids if key[2] == reference and key[0] in instruction and key[1] in instruction
+        ]
+        key = max(candidates, key=lambda key: len(key[0]), default=None)
+        if key is None or not ids[key]:
             raise BenchmarkError(
-                f"{position}: {short_repr(said)} with the reference {short_repr(reference)} is no question of the "
-                "file, or more often than there; give the questions that were asked"
+                f"{position}: {short_repr(instruction)} with the reference {short_repr(reference)} is no question of "
+                "the file, or more often than there; give the questions that were asked"
             )
-        replies[waiting[key].pop(0)] = line["candidate"]
+        replies[ids[key].pop(0)] = line["candidate"]
     note = f"{len(runs)} metrics in the log; the lines of {first[2]} are read"
     return replies, [note] if len(runs) > 1 else []

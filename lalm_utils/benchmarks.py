@@ -52,7 +52,7 @@ HOPS = ("single", "multi")
 GZIP = b"\x1f\x8b"
 SAKURA_COLUMNS = ("file", "single_instruction", "single_answer", "multi_instruction", "multi_answer")
 
-Located = tuple[str, Record]  # "FILE, line 3" and the record that stands there
+Entry = tuple[str, Record]  # "FILE, line 3" and the record that stands there
 log = logging.getLogger(__name__)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -88,10 +88,10 @@ def load(
             f"{len(faults[:5])}:{listing}\nMend or remove them in a copy of the file"
         )
     refuse_duplicates(items, benchmark)
-    chosen = items if n is None else sample(items, n, seed=seed)
+    selection = items if n is None else sample(items, n, seed=seed)
     if need_clips:
-        check_clips(chosen, benchmark)
-    return chosen
+        check_clips(selection, benchmark)
+    return selection
 
 
 def read(benchmark: str | Path, *, split: str | None = None) -> tuple[list[Item], list[str]]:
@@ -111,16 +111,16 @@ def read(benchmark: str | Path, *, split: str | None = None) -> tuple[list[Item]
             items.append(from_record(record, root))
         except BenchmarkError as error:
             faults.append(f"{position}, {error}; mend or remove it in a copy of the file")
-    named = any("declining_option" in record for _, record in records)
-    return declining.mark(items, by_wording=not named), faults
+    has_declining_option = any("declining_option" in record for _, record in records)
+    return declining.mark(items, by_wording=not has_declining_option), faults
 
 
 def refuse_duplicates(items: Sequence[Item], source: str | Path) -> None:
     """BenchmarkError if an id names several items."""
-    repeated = [id for id, count in Counter(item.id for item in items).items() if count > 1]
-    if repeated:
+    duplicates = [id for id, count in Counter(item.id for item in items).items() if count > 1]
+    if duplicates:
         raise BenchmarkError(
-            f"{source}, item {short_repr(repeated[0])}: duplicate id, {len(repeated)} such; an id names one item; "
+            f"{source}, item {short_repr(duplicates[0])}: duplicate id, {len(duplicates)} such; an id names one item; "
             "rename or remove the others in a copy of the file"
         )
 
@@ -178,7 +178,7 @@ def check_clips(items: Sequence[Item], source: str | Path) -> None:
 
 def read_records(
     path: Path, split: str | None = None, faults: list[str] | None = None
-) -> tuple[Path, list[Located]]:
+) -> tuple[Path, list[Entry]]:
     """The folder that clips may not leave, and the records of `split` (None: all; SAKURA: "single").
 
     Raises BenchmarkError if the path is no benchmark, or a file is empty, too large, not UTF-8, not JSON or
@@ -202,22 +202,29 @@ def read_records(
     return file.parent, _of_split(read_questions(file, faults), split, file, faults)
 
 
-def read_questions(file: Path, faults: list[str] | None = None) -> list[Located]:
+def read_questions(file: Path, faults: list[str] | None = None) -> list[Entry]:
     """All records of a question file in MMAU's schema, in order; `faults` as for `read_records`."""
     records = list(json_records(file))
     kind = question_layouts.kind_of(records[0][1])
     if not kind:
         raise BenchmarkError(
-            f"{file}: neither {question_layouts.known()}: the first record has "
+            f"{file}: neither {question_layouts.kinds_text()}: the first record has "
             f"{join(records[0][1]) or 'no keys'}; add the missing fields or give another file"
         )
     records = _fit(records, kind, file)
-    return _whole(
-        ((at, lambda at=at, r=r: question_layouts.mmau_schema(kind, at, r)) for at, r in records), faults
+    return _convert(
+        (
+            (
+                position,
+                lambda position=position, record=record: question_layouts.mmau_schema(kind, position, record),
+            )
+            for position, record in records
+        ),
+        faults,
     )
 
 
-def _fit(records: list[Located], kind: str, file: Path) -> list[Located]:
+def _fit(records: list[Entry], kind: str, file: Path) -> list[Entry]:
     """The records that are multiple-choice questions about one clip; a warning counts the others."""
     why = Counter(filter(None, (question_layouts.unfit(kind, record) for _, record in records)))
     if why.total() == len(records):
@@ -226,32 +233,30 @@ def _fit(records: list[Located], kind: str, file: Path) -> list[Located]:
         )
     for reason, count in why.items():
         log.warning("%s: %d of %d records have %s and are left out", file, count, len(records), reason)
-    return [(at, record) for at, record in records if not question_layouts.unfit(kind, record)]
+    return [(position, record) for position, record in records if not question_layouts.unfit(kind, record)]
 
 
-def _whole(records: Iterable[tuple[str, Callable[[], Record]]], faults: list[str] | None) -> list[Located]:
+def _convert(records: Iterable[tuple[str, Callable[[], Record]]], faults: list[str] | None) -> list[Entry]:
     """The records that can be made; of the others, why not, in `faults`, or as a BenchmarkError without these."""
-    whole = []
+    result = []
     for position, make in records:
         try:
-            whole.append((position, make()))
+            result.append((position, make()))
         except BenchmarkError as error:
             if faults is None:
                 raise
             faults.append(str(error))
-    return whole
+    return result
 
 
-def _of_split(
-    records: list[Located], split: str | None, file: Path, faults: list[str] | None
-) -> list[Located]:
-    chosen = [(position, record) for position, record in records if split in (None, record.get("split"))]
-    if not chosen and not faults:
+def _of_split(records: list[Entry], split: str | None, file: Path, faults: list[str] | None) -> list[Entry]:
+    selection = [(position, record) for position, record in records if split in (None, record.get("split"))]
+    if not selection and not faults:
         present = sorted({str(record.get("split")) for _, record in records})
         raise BenchmarkError(
             f"{file}: no item of split {split!r}; it holds {join(present)}; choose one or None for all"
         )
-    return chosen
+    return selection
 
 
 def _question_file(folder: Path) -> Path:
@@ -279,24 +284,24 @@ def _holds_questions(file: Path) -> bool:
     return isinstance(record, dict) and question_layouts.kind_of(record) != ""
 
 
-def json_records(file: Path, text: str | None = None) -> Iterator[Located]:
+def json_records(file: Path, text: str | None = None) -> Iterator[Entry]:
     """The objects of a JSON array or of JSON lines, each with its position. Raises BenchmarkError.
 
     text: the file's, where it is read already.
     """
     text = read_text(file) if text is None else text
     _refuse_bombs(text, file)
-    yield from _checked(_located(text, file), text, file)
+    yield from _check_records(_parse_records(text, file), text, file)
 
 
 def json_object(text: str, file: str | Path) -> Record:
     """The one JSON object that `text`, found in `file`, is. Raises BenchmarkError."""
     _refuse_bombs(text, file)
-    [(_, record)] = _checked([(str(file), _json(text, file, 1))], text, file)
+    [(_, record)] = _check_records([(str(file), _json(text, file, 1))], text, file)
     return record
 
 
-def _checked(records: list[tuple[str, Any]], text: str, file: str | Path) -> Iterator[Located]:
+def _check_records(records: list[tuple[str, Any]], text: str, file: str | Path) -> Iterator[Entry]:
     if not records:
         raise BenchmarkError(f"{file}: empty, an array without items; give the whole question file")
     escaped = _SURROGATE.search(text) is not None  # only an escape can bring one in
@@ -309,7 +314,7 @@ def _checked(records: list[tuple[str, Any]], text: str, file: str | Path) -> Ite
         yield position, record
 
 
-def _located(text: str, file: Path) -> list[tuple[str, Any]]:
+def _parse_records(text: str, file: Path) -> list[tuple[str, Any]]:
     if text.lstrip().startswith("["):
         return [(f"{file}, element {i}", r) for i, r in enumerate(_json(text, file, 1), start=1)]
     # Not splitlines(): U+2028 and U+0085 may stand inside a JSON string.
@@ -366,7 +371,7 @@ def read_text(file: Path) -> str:
             )
         content = file.read_bytes()
         if content.startswith(GZIP):
-            content = unzipped(content, file)
+            content = gunzip(content, file)
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BenchmarkError(f"{file}: {_why_no_text(content, file, error)}") from error
@@ -390,7 +395,7 @@ def _why_no_text(content: bytes, file: Path, error: UnicodeDecodeError) -> str:
     return f"not UTF-8 at byte {error.start}; save it as UTF-8"
 
 
-def unzipped(content: bytes, file: Path) -> bytes:
+def gunzip(content: bytes, file: Path) -> bytes:
     """What is gzipped, within the bound of a question file. Raises BenchmarkError."""
     try:
         with gzip.open(io.BytesIO(content)) as stream:
@@ -415,16 +420,19 @@ def _tracks(path: Path) -> list[Path]:
 
 def read_sakura(
     tracks: Iterable[Path], root: Path, split: str, faults: list[str] | None = None
-) -> list[Located]:
+) -> list[Entry]:
     """One hop ("single" or "multi") of every clip of the given track folders, in MMAU's schema.
 
     The track is the record's category and decides its modality; the label of the clip is kept in `truth`.
     """
     if split not in HOPS:
         raise BenchmarkError(f"{root}: SAKURA has no split {split!r}; choose one of {', '.join(HOPS)}")
-    rows = ((at, row, track) for track in tracks for at, row in _rows(track / "metadata.csv"))
-    made = ((at, lambda at=at, r=r, t=t: _sakura_record(at, r, t, root, split)) for at, r, t in rows)
-    return _whole(made, faults)
+    rows = ((position, row, track) for track in tracks for position, row in _rows(track / "metadata.csv"))
+    conversions = (
+        (position, lambda position=position, r=r, t=t: _sakura_record(position, r, t, root, split))
+        for position, r, t in rows
+    )
+    return _convert(conversions, faults)
 
 
 def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:

@@ -94,12 +94,12 @@ def mcnemar_table(
     rows = []
     for first, second in _pairs(list(runs), against):
         try:
-            old, new = metrics.pair(runs[first], runs[second], exclude=exclude)
+            before, after = metrics.pair(runs[first], runs[second], exclude=exclude)
         except OutcomeError as error:
             raise OutcomeError(f"{first!r} (before) against {second!r} (after): {error}") from None
-        had, has = (table["outcome"].isin(PROPERTIES[on]).to_numpy() for table in (old, new))
+        had, has = (table["outcome"].isin(PROPERTIES[on]).to_numpy() for table in (before, after))
         gained, lost = int((has & ~had).sum()), int((had & ~has).sum())
-        rows.append((first, second, gained, lost, len(old), mcnemar(gained, lost)))
+        rows.append((first, second, gained, lost, len(before), mcnemar(gained, lost)))
     table = pd.DataFrame(rows, columns=["first", "second", "gained", "lost", "n", "p"])
     return table.assign(p_holm=holm(table["p"]))
 

@@ -49,8 +49,8 @@ def likelihoods(
 
     ModelError where a prompt failed.
     """
-    asked = [prompts.render(item, method, audio=audio) for item in items]
-    return score_prompts(model, asked, items, store)
+    requests = [prompts.render(item, method, audio=audio) for item in items]
+    return score_prompts(model, requests, items, store)
 
 
 def score_prompts(
@@ -60,14 +60,14 @@ def score_prompts(
     return _complete(vectors.likelihoods(model, requests, store=store), model, items)
 
 
-def _complete(found: Sequence[np.ndarray | None], model: Model, items: Sequence[Item]) -> list[np.ndarray]:
-    """What was found of each item; ModelError, naming the first, where a prompt failed."""
-    for item, each in zip(items, found, strict=True):
-        if each is None:
+def _complete(results: Sequence[np.ndarray | None], model: Model, items: Sequence[Item]) -> list[np.ndarray]:
+    """The result of each item; ModelError, naming the first, where a prompt failed."""
+    for item, result in zip(items, results, strict=True):
+        if result is None:
             raise ModelError(
                 f"{model.name} gave no likelihood or state for item {item.id!r}: check its clip, or leave it out"
             )
-    return list(found)
+    return list(results)
 
 
 def probabilities(logprobs: Scores, *, lengths: Scores | None = None) -> list[np.ndarray]:
@@ -99,13 +99,13 @@ def rotated(model: Model, items: Sequence[Item], method: str = "plain", *, store
     """
     total = [np.zeros(len(item.options)) for item in items]
     for shift in range(max(len(item.options) for item in items)):
-        chosen = [i for i, item in enumerate(items) if shift < len(item.options)]
-        orders = [np.roll(np.arange(len(items[i].options)), shift) for i in chosen]
-        asked = [prompts.render(items[i].reordered(order), method) for i, order in zip(chosen, orders)]
-        for i, order, each in zip(
-            chosen, orders, score_prompts(model, asked, [items[i] for i in chosen], store)
+        indices = [i for i, item in enumerate(items) if shift < len(item.options)]
+        orders = [np.roll(np.arange(len(items[i].options)), shift) for i in indices]
+        requests = [prompts.render(items[i].reordered(order), method) for i, order in zip(indices, orders)]
+        for i, order, logprobs in zip(
+            indices, orders, score_prompts(model, requests, [items[i] for i in indices], store)
         ):
-            total[i][order] += special.softmax(each) / len(order)
+            total[i][order] += special.softmax(logprobs) / len(order)
     return total
 
 
@@ -118,13 +118,13 @@ def first_token_entropy(
     """
     _refuse_server(model, "first_logits", "entropy")
 
-    def measure(asked: Sequence[Prompt]) -> np.ndarray:
-        logp = special.log_softmax(np.asarray(model.first_logits(asked), float), axis=1)
+    def measure(requests: Sequence[Prompt]) -> np.ndarray:
+        logp = special.log_softmax(np.asarray(model.first_logits(requests), float), axis=1)
         return (np.exp(logp) * logp).sum(1) / np.log(logp.shape[1])
 
-    asked = [prompts.render(item, method) for item in items]
-    found = vectors.ask(model, "first-token entropy 1", measure, asked, store=store)
-    return np.concatenate(_complete(found, model, items))
+    requests = [prompts.render(item, method) for item in items]
+    entropies = vectors.ask(model, "first-token entropy 1", measure, requests, store=store)
+    return np.concatenate(_complete(entropies, model, items))
 
 
 def _refuse_server(model: Any, name: str, instead: str) -> None:
@@ -142,34 +142,34 @@ def samples(
     model: Model, items: Sequence[Item], *, store: Store, n: int = 5, temperature: float = 1.0, seed: int = 0
 ) -> np.ndarray:
     """Choices read from n sampled replies, ints (n_items, n); -1 for a refusal, -2 for what cannot be read."""
-    asked = [prompts.render(item, "plain") for item in items]
+    requests = [prompts.render(item, "plain") for item in items]
     settings = {"temperature": temperature, "max_new_tokens": runs.MAX_NEW_TOKENS["plain"], "seed": seed}
-    found = np.full((len(items), n), -2)
-    for i, (item, replies) in enumerate(zip(items, store.ask(model, asked, n=n, **settings))):
+    choices = np.full((len(items), n), -2)
+    for i, (item, replies) in enumerate(zip(items, store.ask(model, requests, n=n, **settings))):
         for j, reply in enumerate(replies):
             graded = outcomes.grade(item, reply)
             if graded.choice is not None:
-                found[i, j] = graded.choice
+                choices[i, j] = graded.choice
             elif graded.outcome == outcomes.Outcome.REFUSED:
-                found[i, j] = -1
-    return found
+                choices[i, j] = -1
+    return choices
 
 
-def agreement(drawn: np.ndarray, answers: np.ndarray) -> np.ndarray:
+def agreement(choices: np.ndarray, answers: np.ndarray) -> np.ndarray:
     """The share of samples (n_items, N) that agree with the answer (n_items,), in [0, 1], in steps of 1/N."""
-    return (drawn == np.asarray(answers)[:, None]).mean(1)
+    return (choices == np.asarray(answers)[:, None]).mean(1)
 
 
-def semantic_entropy(drawn: np.ndarray) -> np.ndarray:
+def semantic_entropy(choices: np.ndarray) -> np.ndarray:
     """Minus the entropy in nats of what N samples mean, in [-log N, 0]: the discrete form, clusters being choices.
 
     Refusals are a cluster; each unreadable reply is one of its own, since nothing says that two mean the same.
     """
-    found = []
-    for row in drawn:
+    entropies = []
+    for row in choices:
         sizes = [*np.unique(row[row != -2], return_counts=True)[1], *[1] * int((row == -2).sum())]
-        found.append(-special.entr(np.array(sizes) / len(row)).sum())
-    return np.array(found)
+        entropies.append(-special.entr(np.array(sizes) / len(row)).sum())
+    return np.array(entropies)
 
 
 # ---- from further questions
@@ -177,27 +177,27 @@ def semantic_entropy(drawn: np.ndarray) -> np.ndarray:
 
 def p_true(model: Model, items: Sequence[Item], answers: Sequence[int], *, store: Store) -> np.ndarray:
     """P(yes) against no, when the model is asked whether its own answer is right, in [0, 1]."""
-    asked = [_about(*each, P_TRUE, ("yes", "no")) for each in zip(items, answers, strict=True)]
-    found = score_prompts(model, asked, items, store)
-    return np.array([special.softmax(each)[0] for each in found])
+    requests = [_about(*each, P_TRUE, ("yes", "no")) for each in zip(items, answers, strict=True)]
+    logprobs = score_prompts(model, requests, items, store)
+    return np.array([special.softmax(each)[0] for each in logprobs])
 
 
 def p_idk(model: Model, items: Sequence[Item], method: str = "idk", *, store: Store) -> np.ndarray:
     """1 - P(IDK) against the options under a prompt that permits to decline, in [0, 1]."""
-    asked = [prompts.render(item, method) for item in items]
-    asked = [replace(prompt, options=(*prompt.options, "IDK")) for prompt in asked]
-    return np.array([1 - special.softmax(each)[-1] for each in score_prompts(model, asked, items, store)])
+    requests = [prompts.render(item, method) for item in items]
+    requests = [replace(prompt, options=(*prompt.options, "IDK")) for prompt in requests]
+    return np.array([1 - special.softmax(each)[-1] for each in score_prompts(model, requests, items, store)])
 
 
 def stated(model: Model, items: Sequence[Item], answers: Sequence[int], *, store: Store) -> np.ndarray:
     """The confidence that the model states in words, in [0, 1]; 0 where its reply has no number from 0 to 100."""
-    asked = [_about(*each, STATED) for each in zip(items, answers, strict=True)]
-    found = []
-    for (reply,) in store.ask(model, asked, max_new_tokens=8):
+    requests = [_about(*each, STATED) for each in zip(items, answers, strict=True)]
+    values = []
+    for (reply,) in store.ask(model, requests, max_new_tokens=8):
         number = re.search(r"(?<![\d.])(\d{1,3}(?:\.\d+)?)(?![\d.]*\d)", reply.text)
         value = float(number.group(1)) if number else -1.0
-        found.append(value / 100 if 0 <= value <= 100 else 0.0)
-    return np.array(found)
+        values.append(value / 100 if 0 <= value <= 100 else 0.0)
+    return np.array(values)
 
 
 def _about(item: Item, answer: int, text: str, options: tuple[str, ...] = ()) -> Prompt:
@@ -206,21 +206,25 @@ def _about(item: Item, answer: int, text: str, options: tuple[str, ...] = ()) ->
     return Prompt(turns=(Turn(role="user", text=text, clips=(item.clip,)),), options=options)
 
 
-def contrast(heard: Scores, unheard: Scores) -> np.ndarray:
+def contrast(with_clip: Scores, without_clip: Scores) -> np.ndarray:
     """How many nats the clip adds to the answer: its log-probability with it less that without it (or with silence).
 
-    heard, unheard : `likelihoods` of the same items. Real; 0 where the clip changes nothing.
+    with_clip, without_clip : `likelihoods` of the same items. Real; 0 where the clip changes nothing.
     """
-    pairs = zip(heard, unheard, strict=True)
+    pairs = zip(with_clip, without_clip, strict=True)
     return np.array([(special.log_softmax(a) - special.log_softmax(b))[a.argmax()] for a, b in pairs])
 
 
-def clip_agreement(heard: Scores, changed: Sequence[Scores]) -> np.ndarray:
-    """The mean probability of the answer over changed clips (`likelihoods` of each), in [0, 1]. Such
+def clip_agreement(with_clip: Scores, variants: Sequence[Scores]) -> np.ndarray:
+    """The mean probability of the answer over variants of the clips (`likelihoods` of each), in [0, 1]. Such
     clips are made by `audio_interventions.with_audio`, with `white_noise` for one.
     """
     return np.mean(
-        [[special.softmax(b)[a.argmax()] for a, b in zip(heard, each, strict=True)] for each in changed], 0
+        [
+            [special.softmax(b)[a.argmax()] for a, b in zip(with_clip, variant, strict=True)]
+            for variant in variants
+        ],
+        0,
     )
 
 
@@ -230,9 +234,9 @@ def clip_agreement(heard: Scores, changed: Sequence[Scores]) -> np.ndarray:
 def hidden_states(model: Any, items: Sequence[Item], method: str = "plain", *, store: Store) -> np.ndarray:
     """The last layer's state before the reply's first token, floats (n, d_model). ModelError for a server."""
     _refuse_server(model, "last_hidden_states", "option_logprobs")
-    asked = [prompts.render(item, method) for item in items]
-    found = vectors.ask(model, "last hidden state 1", model.last_hidden_states, asked, store=store)
-    return np.array(_complete(found, model, items))
+    requests = [prompts.render(item, method) for item in items]
+    states = vectors.ask(model, "last hidden state 1", model.last_hidden_states, requests, store=store)
+    return np.array(_complete(states, model, items))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,10 +267,10 @@ class Logistic:
             slope = -(sign * special.expit(-z)) @ x + penalty * free * w
             return np.logaddexp(0, -z).sum() + penalty * (free * w) @ w / 2, slope
 
-        found = optimize.minimize(
+        solution = optimize.minimize(
             loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 2000}
         )
-        return cls(mean=mean, scale=scale, weights=found.x)
+        return cls(mean=mean, scale=scale, weights=solution.x)
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """The probability that each answer is right, (n,)."""
@@ -277,26 +281,26 @@ class Logistic:
 def cross_fit(
     features: np.ndarray,
     right: np.ndarray,
-    others: np.ndarray,
+    new_features: np.ndarray,
     *,
     folds: int = 5,
     penalty: float = 1.0,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions of `Logistic` for the answers that it is fitted on, and for `others`.
+    """Predictions of `Logistic` for the answers that it is fitted on, and for `new_features`.
 
     The first are out of fold: each is by a fit to the other folds, so that it can be compared with scores that learn
     nothing. The second are by a fit to all. Where all answers of a fit are alike, their share of right ones stands.
     """
     x, y = np.asarray(features, float), np.asarray(right, float)
     fold = np.random.default_rng(seed).permutation(len(y)) % folds
-    own = np.empty(len(y))
+    out_of_fold = np.empty(len(y))
     for k in np.unique(fold):
-        own[fold == k] = _predict(x[fold != k], y[fold != k], x[fold == k], penalty)
-    return own, _predict(x, y, np.asarray(others, float), penalty)
+        out_of_fold[fold == k] = _predict(x[fold != k], y[fold != k], x[fold == k], penalty)
+    return out_of_fold, _predict(x, y, np.asarray(new_features, float), penalty)
 
 
-def _predict(x: np.ndarray, y: np.ndarray, new: np.ndarray, penalty: float) -> np.ndarray:
+def _predict(x: np.ndarray, y: np.ndarray, new_features: np.ndarray, penalty: float) -> np.ndarray:
     if len(np.unique(y)) < 2:
-        return np.full(len(new), y.mean() if y.size else np.nan)
-    return Logistic.fit(x, y, penalty=penalty).predict(new)
+        return np.full(len(new_features), y.mean() if y.size else np.nan)
+    return Logistic.fit(x, y, penalty=penalty).predict(new_features)

@@ -18,27 +18,27 @@ from lalm_utils.items import BenchmarkError, Item
 from lalm_utils.refusals import is_declining
 
 
-def mark(items: Sequence[Item], named: str = "", *, by_wording: bool = True) -> list[Item]:
+def mark(items: Sequence[Item], option: str = "", *, by_wording: bool = True) -> list[Item]:
     """The items of one whole file, each with `declining` set where one of its options declines.
 
-    named : the text of the option that declines; then no other is looked for. What a record named stays.
+    option : the text of the option that declines; then no other is looked for. What a record named stays.
     by_wording : False where the file itself says which options decline. Two options of one item that decline by their
-    wording are both answers. Raises BenchmarkError if `named` is the answer of an item.
+    wording are both answers. Raises BenchmarkError if `option` is the answer of an item.
     """
-    keyed = {_plain(item.options[item.gold]) for item in items if item.gold is not None}
-    if named and _plain(named) in keyed:
+    right_answers = {_plain(item.options[item.gold]) for item in items if item.gold is not None}
+    if option and _plain(option) in right_answers:
         item = next(
             item
             for item in items
-            if item.gold is not None and _plain(named) == _plain(item.options[item.gold])
+            if item.gold is not None and _plain(option) == _plain(item.options[item.gold])
         )
         raise BenchmarkError(
-            f"item {item.id!r}: its answer is {named!r}, which is named as the option that declines; such an item is "
+            f"item {item.id!r}: its answer is {option!r}, which is named as the option that declines; such an item is "
             "unanswerable: set answerable to false and answer to null"
         )
-    if not (named or by_wording):
+    if not (option or by_wording):
         return list(items)
-    return [item if item.declining is not None else _marked(item, named, keyed) for item in items]
+    return [item if item.declining is not None else _marked(item, option, right_answers) for item in items]
 
 
 def offer(items: Sequence[Item], text: str, index: int | None = None) -> list[Item]:
@@ -51,35 +51,37 @@ def offer(items: Sequence[Item], text: str, index: int | None = None) -> list[It
 
 
 def _offered(item: Item, text: str, index: int | None) -> Item:
-    known = item.declining if item.declining is not None else _first_like(item, text)
-    if known is not None:
+    present = item.declining if item.declining is not None else _first_like(item, text)
+    if present is not None:
         raise BenchmarkError(
-            f"item {item.id!r}: has the option {item.options[known]!r} already, and one that declines is enough; leave "
-            "the item out, or ask it as it is"
+            f"item {item.id!r}: has the option {item.options[present]!r} already, and one that declines is enough; "
+            "leave the item out, or ask it as it is"
         )
-    at = len(item.options) if index is None else index
-    if not 0 <= at <= len(item.options):
+    position = len(item.options) if index is None else index
+    if not 0 <= position <= len(item.options):
         raise BenchmarkError(
             f"item {item.id!r}: index {index} for a further option; its {len(item.options)} options leave 0 to "
             f"{len(item.options)}, or None for the end"
         )
-    options = (*item.options[:at], text, *item.options[at:])
-    gold = item.gold if item.gold is None else item.gold + (item.gold >= at)
-    return replace(item, options=options, gold=gold, declining=at)
+    options = (*item.options[:position], text, *item.options[position:])
+    gold = item.gold if item.gold is None else item.gold + (item.gold >= position)
+    return replace(item, options=options, gold=gold, declining=position)
 
 
 def _first_like(item: Item, text: str) -> int | None:
     return next((i for i, option in enumerate(item.options) if _plain(option) == _plain(text)), None)
 
 
-def _marked(item: Item, named: str, keyed: set[str]) -> Item:
-    if named:
-        found = [i for i, option in enumerate(item.options) if _plain(option) == _plain(named)]
+def _marked(item: Item, option: str, right_answers: set[str]) -> Item:
+    if option:
+        indices = [i for i, text in enumerate(item.options) if _plain(text) == _plain(option)]
     elif item.gold is None and item.answerable:
-        found = []  # withheld: the answer may be any of them
+        indices = []  # withheld: the answer may be any of them
     else:
-        found = [i for i, text in enumerate(item.options) if _declines(text) and _plain(text) not in keyed]
-    return replace(item, declining=found[0]) if len(found) == 1 else item
+        indices = [
+            i for i, text in enumerate(item.options) if _declines(text) and _plain(text) not in right_answers
+        ]
+    return replace(item, declining=indices[0]) if len(indices) == 1 else item
 
 
 @lru_cache(maxsize=65536)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lalm_utils import benchmarks
-from lalm_utils.benchmarks import MAX_BYTES, Located, Record
+from lalm_utils.benchmarks import MAX_BYTES, Entry, Record
 from lalm_utils.items import BenchmarkError
 from lalm_utils.messages import join, short_repr
 
@@ -23,7 +23,7 @@ _SAMPLE = re.compile(r"samples/[^/]+\.json")
 _CONVERT = "write it anew with `inspect log convert --to json`"
 
 
-def read_zip(file: Path) -> tuple[list[Located], list[str]]:
+def read_zip(file: Path) -> tuple[list[Entry], list[str]]:
     """The records and notes of an `.eval` log. Raises BenchmarkError."""
     try:
         if file.stat().st_size > MAX_BYTES:
@@ -54,10 +54,14 @@ def read_zip(file: Path) -> tuple[list[Located], list[str]]:
     return _first_epoch(records, status)
 
 
-def read_object(log: Mapping[str, Any], file: Path) -> tuple[list[Located], list[str]]:
+def read_object(log: Mapping[str, Any], file: Path) -> tuple[list[Entry], list[str]]:
     """The records and notes of a `.json` log. Raises BenchmarkError."""
     samples = log["samples"]
-    if not isinstance(samples, list) or not samples or not all(isinstance(one, dict) for one in samples):
+    if (
+        not isinstance(samples, list)
+        or not samples
+        or not all(isinstance(sample, dict) for sample in samples)
+    ):
         raise BenchmarkError(
             f"{file}: samples is {short_repr(samples)[:80]}, no list of samples; give a whole log"
         )
@@ -112,11 +116,11 @@ def _record(position: str, sample: Record) -> tuple[str, Record, Any]:
 
 def _question(position: str, sample: Mapping[str, Any]) -> tuple[str, str]:
     """The text of the input's last user message, and the name of its clip, "" if none is given."""
-    given = sample.get("input")
-    if isinstance(given, list):
-        turns = [turn for turn in given if isinstance(turn, dict) and turn.get("role") == "user"]
-        given = turns[-1].get("content") if turns else None
-    parts = given if isinstance(given, list) else [{"type": "text", "text": given}]
+    content = sample.get("input")
+    if isinstance(content, list):
+        turns = [turn for turn in content if isinstance(turn, dict) and turn.get("role") == "user"]
+        content = turns[-1].get("content") if turns else None
+    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
     parts = [part for part in parts if isinstance(part, dict)]
     texts = [part.get("text") for part in parts if part.get("type") == "text"]
     clips = [part.get("audio") for part in parts if part.get("type") == "audio"]
@@ -135,8 +139,8 @@ def _answer(position: str, target: Any, choices: list[Any]) -> Any:
     if len(targets) != 1:
         raise BenchmarkError(f"{position}: target {short_repr(target)}; one right option is needed")
     letter = targets[0].strip() if isinstance(targets[0], str) else ""
-    at = ord(letter) - ord("A") if len(letter) == 1 else -1
-    return choices[at] if 0 <= at < len(choices) else targets[0]
+    index = ord(letter) - ord("A") if len(letter) == 1 else -1
+    return choices[index] if 0 <= index < len(choices) else targets[0]
 
 
 def _reply(output: Any) -> tuple[str | None, str]:
@@ -154,7 +158,7 @@ def _reply(output: Any) -> tuple[str | None, str]:
     return content, str(first.get("stop_reason", ""))
 
 
-def _first_epoch(records: list[tuple[str, Record, Any]], status: Any) -> tuple[list[Located], list[str]]:
+def _first_epoch(records: list[tuple[str, Record, Any]], status: Any) -> tuple[list[Entry], list[str]]:
     first = [(position, record) for position, record, epoch in records if epoch == 1]
     notes = []
     if len(first) < len(records):

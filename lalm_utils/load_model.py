@@ -32,11 +32,11 @@ def load_model(name: str | Path, /, **options: Any) -> Model:
         from lalm_utils.server.api_model import ApiModel  # httpx is loaded for those who need it
 
         address, model = _server_and_model(str(name))
-        known = set(inspect.signature(ApiModel).parameters) - {"address", "model", "backoff"}
-        if unknown := sorted(set(options) - known - {"backoff"}):
+        parameters = set(inspect.signature(ApiModel).parameters) - {"address", "model", "backoff"}
+        if unknown := sorted(set(options) - parameters - {"backoff"}):
             raise ModelError(
                 f"{', '.join(unknown)}: a server decides that itself; leave it out, or load a model on this machine. "
-                f"The options of a server's model are {', '.join(sorted(known))}."
+                f"The options of a server's model are {', '.join(sorted(parameters))}."
             )
         try:
             return ApiModel(address, model, **options)

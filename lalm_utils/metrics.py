@@ -309,8 +309,10 @@ def stratified_youden(before: Strata, after: Strata, by: Sequence[str] = ()) -> 
     """:func:`refusal_youden_j` above that of refusing at random within parts of the items."""
     strata = _strata(before, after, by)
     pairs, (right, wrong) = _pool(strata), blind_refusals(strata)
-    blind = _share(wrong, np.maximum(pairs.n_wrong, 1)) - _share(right, np.maximum(pairs.n_correct, 1))
-    return refusal_youden_j(pairs, pairs) - blind
+    random_refusal = _share(wrong, np.maximum(pairs.n_wrong, 1)) - _share(
+        right, np.maximum(pairs.n_correct, 1)
+    )
+    return refusal_youden_j(pairs, pairs) - random_refusal
 
 
 def churn_share(before: Side, after: Side) -> Value:
@@ -551,10 +553,10 @@ def pair(
 
 def pair_codes(before: pd.DataFrame, after: pd.DataFrame, *, exclude: Collection[str] = ()) -> pd.Series:
     """Each item's cell in Transitions as one number, 4 * before + after, by item id. Raises as `pair` does."""
-    old, new = pair(before, after, exclude=exclude)
+    first, second = pair(before, after, exclude=exclude)
     index = {outcome: number for number, outcome in enumerate(REPLY_OUTCOMES)}
-    codes = [side["outcome"].map(index).to_numpy(int) for side in (old, new)]
-    return pd.Series(len(REPLY_OUTCOMES) * codes[0] + codes[1], old["item"])
+    codes = [side["outcome"].map(index).to_numpy(int) for side in (first, second)]
+    return pd.Series(len(REPLY_OUTCOMES) * codes[0] + codes[1], first["item"])
 
 
 def transition_groups(
@@ -644,9 +646,9 @@ def _without_declining(table: pd.DataFrame) -> pd.DataFrame:
     if not {"declining", "gold", "n_options"} <= set(table.columns) or table["declining"].isna().all():
         return table
     declining, gold = table["declining"].astype("Int64"), table["gold"].astype("Int64")
-    moved = (declining < gold).fillna(False).astype("Int64")
-    offered = declining.notna().astype("Int64")
-    return table.assign(gold=gold - moved, n_options=table["n_options"].astype("Int64") - offered)
+    shift = (declining < gold).fillna(False).astype("Int64")
+    has_option = declining.notna().astype("Int64")
+    return table.assign(gold=gold - shift, n_options=table["n_options"].astype("Int64") - has_option)
 
 
 # ---- from counts to rows

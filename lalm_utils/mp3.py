@@ -44,7 +44,7 @@ def frames(content: bytes) -> Iterator[Frame]:
             at, in_step = at + 1, False
 
 
-def counted(content: bytes, sound: Sequence[Frame]) -> bytes:
+def with_count(content: bytes, sound: Sequence[Frame]) -> bytes:
     """The frames of one sound behind a frame of Xing's form that counts them, which decoders believe."""
     head = bytearray(content[sound[0].start : sound[0].start + 4])
     head[1] |= 1  # no checksum

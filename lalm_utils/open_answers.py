@@ -63,16 +63,18 @@ def prompt(item: Item) -> Prompt:
 
 def accepted(item: Item) -> tuple[str, ...]:
     """What the benchmark accepts as a whole reply: the right option, and any word spoken if that is asked."""
-    others = str(item.annotations.get("transcript") or "").split() if item.task in ANY_WORD else ()
-    return tuple(dict.fromkeys((item.options[item.gold], *(word.strip(".,?!").lower() for word in others))))
+    transcript = str(item.annotations.get("transcript") or "").split() if item.task in ANY_WORD else ()
+    return tuple(
+        dict.fromkeys((item.options[item.gold], *(word.strip(".,?!").lower() for word in transcript)))
+    )
 
 
 def vocabulary(items: Sequence[Item]) -> dict[str, set[str]]:
     """All options by task: what a reply may name instead of the right one."""
-    found: dict[str, set[str]] = {}
+    labels: dict[str, set[str]] = {}
     for item in items:
-        found.setdefault(item.task, set()).update(item.options)
-    return found
+        labels.setdefault(item.task, set()).update(item.options)
+    return labels
 
 
 def grade(item: Item, reply: str, labels: Collection[str] = ()) -> Outcome:
@@ -95,28 +97,30 @@ def ask(
     equal. A refusal is not right. Items with a failed reply are left out, and logged. Raises ValueError as `prompt`
     does, ModelError if no item is left.
     """
-    asked, labels = [prompt(item) for item in items], vocabulary(items)
-    greedy = [reply for (reply,) in store.ask(model, asked, max_new_tokens=MAX_NEW_TOKENS, seed=seed)]
-    drawn = store.ask(model, asked, n=n, temperature=temperature, max_new_tokens=MAX_NEW_TOKENS, seed=seed)
-    rows = list(zip(items, asked, greedy, drawn))
-    whole = [row for row in rows if all(reply.finish != "failed" for reply in (row[2], *row[3]))]
-    if len(whole) < len(rows):
-        item, _, *replies = next(row for row in rows if row not in whole)
+    requests, labels = [prompt(item) for item in items], vocabulary(items)
+    greedy = [reply for (reply,) in store.ask(model, requests, max_new_tokens=MAX_NEW_TOKENS, seed=seed)]
+    samples = store.ask(
+        model, requests, n=n, temperature=temperature, max_new_tokens=MAX_NEW_TOKENS, seed=seed
+    )
+    rows = list(zip(items, requests, greedy, samples))
+    complete = [row for row in rows if all(reply.finish != "failed" for reply in (row[2], *row[3]))]
+    if len(complete) < len(rows):
+        item, _, *replies = next(row for row in rows if row not in complete)
         error = next(reply.error for reply in (replies[0], *replies[1]) if reply.finish == "failed")
         message = f"{model.name} gave no reply to item {item.id!r} ({error})"
-        if not whole:
+        if not complete:
             raise ModelError(f"{message}, nor to any other: check the clips")
-        log.warning("%s; %d of %d items left out", message, len(rows) - len(whole), len(rows))
-    items, asked, greedy, drawn = zip(*whole)
+        log.warning("%s; %d of %d items left out", message, len(rows) - len(complete), len(rows))
+    items, requests, greedy, samples = zip(*complete)
     texts = [reply.text for reply in greedy]
-    given = [replace(each, options=(text,)) for each, text in zip(asked, texts)]
-    total = np.array([each[0] for each in confidence.score_prompts(model, given, items, store)])
-    meanings = np.array([_clusters(text, replies) for text, replies in zip(texts, drawn)])
-    found = [grade(item, text, labels[item.task]) for item, text in zip(items, texts)]
+    reply_prompts = [replace(each, options=(text,)) for each, text in zip(requests, texts)]
+    total = np.array([each[0] for each in confidence.score_prompts(model, reply_prompts, items, store)])
+    meanings = np.array([_clusters(text, replies) for text, replies in zip(texts, samples)])
+    verdicts = [grade(item, text, labels[item.task]) for item, text in zip(items, texts)]
     facts = [{name: getattr(item, name) for name in ("modality", "level", "task", "novel")} for item in items]
     return pd.DataFrame(facts).assign(
-        item=[item.id for item in items], reply=texts, outcome=found,
-        right=[each == Outcome.CORRECT for each in found],
+        item=[item.id for item in items], reply=texts, outcome=verdicts,
+        right=[each == Outcome.CORRECT for each in verdicts],
         **{
             # the end of the turn is a token as well
             "likelihood a token": total / np.array([reply.n_tokens + 1 for reply in greedy]), "likelihood": total,
@@ -140,14 +144,14 @@ def judged_by(model: Model, items: Sequence[Item], replies: Sequence[str], *, st
 def _yes(
     model: Model, items: Sequence[Item], texts: Sequence[str], store: Store, audio: bool = True
 ) -> np.ndarray:
-    asked = [
+    requests = [
         Prompt(
             turns=(Turn(role="user", text=text, clips=(item.clip,) if audio else ()),), options=("yes", "no")
         )
         for item, text in zip(items, texts)
     ]
     return np.array(
-        [special.softmax(each)[0] for each in confidence.score_prompts(model, asked, items, store)]
+        [special.softmax(each)[0] for each in confidence.score_prompts(model, requests, items, store)]
     )
 
 

@@ -61,9 +61,9 @@ class Options:
 
     def equal(self, text: str) -> int | None:
         """The option whose text this is: exactly, else but for case, else word by word, else in another form."""
-        for known, form in ((self.raw, text), (self.texts, text), (self.folded, text.casefold())):
-            if form in known and form:
-                return self.first(i for i, option in enumerate(known) if option == form)
+        for forms, form in ((self.raw, text), (self.texts, text), (self.folded, text.casefold())):
+            if form in forms and form:
+                return self.first(i for i, option in enumerate(forms) if option == form)
         if len(text) > self.longest:
             return None
         key = _key(text, self.numeric)
@@ -81,21 +81,21 @@ class Options:
 
 
 @lru_cache(maxsize=4096)  # the questions of a whole benchmark, which each method asks anew
-def prepare(given: tuple[str, ...]) -> Options:
-    raw = tuple(tidy(option).strip() for option in given)
+def prepare(option_texts: tuple[str, ...]) -> Options:
+    raw = tuple(tidy(option).strip() for option in option_texts)
     texts = without_labels(raw)
     keys = tuple(_key(text, False) for text in texts)
     numeric = all(map(holds_number, keys))
     if numeric:  # perhaps: "one of them" holds none
-        counted = tuple(_key(text, True) for text in texts)
-        numeric = all(any(word[-1:].isdigit() for word in key) for key in counted)
-        numeric = numeric and len(set(counted)) == len(set(texts))
-        keys = counted if numeric else keys
+        number_keys = tuple(_key(text, True) for text in texts)
+        numeric = all(any(word[-1:].isdigit() for word in key) for key in number_keys)
+        numeric = numeric and len(set(number_keys)) == len(set(texts))
+        keys = number_keys if numeric else keys
     entries = [(key, _mention_kind(key), i) for i, key in enumerate(keys)]
     if numeric and len({key[1:] for key in keys}) == 1 and keys[0][1:]:
         entries += [(key[:1], "value", i) for i, key in enumerate(keys)]
     aliases = _aliases(texts, keys, numeric)
-    aliases |= {_key(given, numeric): i for i, given in enumerate(raw) if given != texts[i]}
+    aliases |= {_key(text, numeric): i for i, text in enumerate(raw) if text != texts[i]}
     entries += [(key, "text", choice) for key, choice in aliases.items()]
     options = Options(raw, texts, keys, aliases, {}, numeric)
     for key, kind, _ in sorted(entries, key=lambda entry: -len(entry[0])):

@@ -103,15 +103,15 @@ def read(reply: str, options: Sequence[str], *, declining: int | None = None, cu
     text = tidy(reply).strip() if len(reply) <= MAX_REPLY else reply
     if len(text) > MAX_REPLY:
         return Reading(choice=None, kind=UNREADABLE)
-    known = prepare(tuple(options))
-    text = text if text in known.raw else _undress(text)
-    page, claim = _first_turn(_Page(text=_addressed(text, known), options=known, cut=cut))
+    known_options = prepare(tuple(options))
+    text = text if text in known_options.raw else _undress(text)
+    page, claim = _first_turn(_Page(text=_addressed(text, known_options), options=known_options, cut=cut))
     evidence = page.text[claim.start : claim.end].strip()
     evidence = evidence if evidence in text else text.strip()
-    if declining is not None and claim.choice == known.first([declining]):
+    if declining is not None and claim.choice == known_options.first([declining]):
         kind = (
             NONE_FITS
-            if known.folded[declining].startswith(("none", "no correct", "no right"))
+            if known_options.folded[declining].startswith(("none", "no correct", "no right"))
             else CANNOT_TELL
         )
         return Reading(choice=declining, kind=REFUSED, evidence=evidence, refusal=kind, rule=claim.rule)
@@ -134,8 +134,10 @@ def mmau_match(reply: str, options: Sequence[str], gold_text: str) -> bool:
     A word is a lower-cased run of \w. The rule sees neither letters nor refusals, and fails a reply whose
     explanation uses a word of another option.
     """
-    said, gold, *others = (set(re.findall(r"\w+", text.lower())) for text in (reply, gold_text, *options))
-    return bool(said) and gold <= said and not said & (set().union(*others) - gold)
+    reply_words, gold, *others = (
+        set(re.findall(r"\w+", text.lower())) for text in (reply, gold_text, *options)
+    )
+    return bool(reply_words) and gold <= reply_words and not reply_words & (set().union(*others) - gold)
 
 
 def first_letter(reply: str) -> int | None:
@@ -144,8 +146,8 @@ def first_letter(reply: str) -> int | None:
     That capital may be the B of "But", and the index beyond the options; None where there is no such capital.
     """
     lead_in = _LEAD_IN.match(reply)
-    found = re.search("[A-E]", reply[lead_in.end() if lead_in else 0 :])
-    return found and ord(found[0]) - ord("A")
+    match = re.search("[A-E]", reply[lead_in.end() if lead_in else 0 :])
+    return match and ord(match[0]) - ord("A")
 
 
 def _check(reply: str, options: Sequence[str], declining: int | None) -> None:
@@ -195,9 +197,9 @@ def _addressed(text: str, options: Options) -> str:
         return text
     text = _without(text, _thoughts(text), "\n")
     text = _without(text, _outside_response(text), "\n")
-    text = _without(text, [found.span() for found in CUES.MARKUP.finditer(text)], " ")
+    text = _without(text, [match.span() for match in CUES.MARKUP.finditer(text)], " ")
     text = (
-        _without(text, [found.span() for found in CUES.SUM.finditer(text)], " ") if options.numeric else text
+        _without(text, [match.span() for match in CUES.SUM.finditer(text)], " ") if options.numeric else text
     )
     return text.strip()
 
@@ -276,15 +278,21 @@ class _Page:
     @cached_property
     def mentions(self) -> list[_Mention]:
         """Every naming of an option, by text or by a letter that is marked as one, in order; none within courtesy."""
-        found = sorted(
+        mentions = sorted(
             [*_by_letter(self), *_by_text(self)], key=lambda mention: (mention.start, -mention.end)
         )
-        if all(mention.kind == "letter" for mention in found):
-            return found
+        if all(mention.kind == "letter" for mention in mentions):
+            return mentions
         courtesy = [part.span() for part in CUES.COURTESY.finditer(self.text)]
-        whole = {(mention.start, mention.end) for mention in found}  # an option may be nothing but a courtesy
+        whole = {
+            (mention.start, mention.end) for mention in mentions
+        }  # an option may be nothing but a courtesy
         courtesy = [span for span in courtesy if span not in whole]
-        return [mention for mention in found if not _within(courtesy, mention.start)] if courtesy else found
+        return (
+            [mention for mention in mentions if not _within(courtesy, mention.start)]
+            if courtesy
+            else mentions
+        )
 
     @cached_property
     def quotes(self) -> list[tuple[int, int]]:
@@ -405,8 +413,8 @@ def _by_characters(page: _Page) -> Iterator[_Mention]:
     if not spaceless:
         return
     forms = sorted((text for text, _ in spaceless), key=len, reverse=True)
-    for found in re.finditer("|".join(map(re.escape, forms)), page.text):
-        yield _Mention(page.options.texts.index(found[0]), found.start(), found.end(), "text")
+    for match in re.finditer("|".join(map(re.escape, forms)), page.text):
+        yield _Mention(page.options.texts.index(match[0]), match.start(), match.end(), "text")
 
 
 def _broken(page: _Page, run: list[Word], i: int, stop: int, choice: int) -> bool:
@@ -551,21 +559,21 @@ def _undress(text: str) -> str:
 
 def _sole(page: _Page, start: int, end: int) -> _Claim | None:
     """What the mentions that count name in text[start:end]: one option, or CLASH."""
-    seen: dict[int, _Mention] = {}
+    by_choice: dict[int, _Mention] = {}
     for mention in page.mentions[page.rank(start) : page.rank(end)]:
         if (
-            mention.choice not in seen
+            mention.choice not in by_choice
             and not _within(page.reports, mention.start)
             and not _within_refusal(page, mention.start)
             and _is_affirmed(page, mention)
         ):
-            seen[mention.choice] = mention
-    names = list(seen.values())
+            by_choice[mention.choice] = mention
+    names = list(by_choice.values())
     if all(mention.kind in ("lone", "value") for mention in names):
         settled = len(names) == 1 and names[0].kind == "value" and CUES.SETTLES.match(page.text, names[0].end)
         if not settled or not CUES.VALUE.search(page.text[max(0, names[0].start - 20) : names[0].start]):
             return None
-    return _Claim(names[0].start, names[-1].end, page.options.first(seen))
+    return _Claim(names[0].start, names[-1].end, page.options.first(by_choice))
 
 
 def _head(page: _Page, start: int, end: int) -> _Mention | None:
@@ -594,15 +602,15 @@ def _headed(page: _Page, start: int) -> _Claim | None:
     beside = _head(page, CUES.BESIDE.match(page.text, head.end, end).end(), end)
     beside = beside if beside and CUES.SETTLES.match(page.text, beside.end, max(end, beside.end)) else None
     names, last = [head, beside or head], beside or head
-    while joined := CUES.JOINED.match(page.text, last.end, end):
+    while joint := CUES.JOINED.match(page.text, last.end, end):
         number = (
             page.options.numeric
-            and re.match(r"\s*\d", page.text[joined.end() : joined.end() + 3])
-            and "+" in joined[0]
+            and re.match(r"\s*\d", page.text[joint.end() : joint.end() + 3])
+            and "+" in joint[0]
         )
-        if number or CUES.ANOTHER.match(page.text, joined.end()):
-            return _Claim(head.start, joined.end(), CLASH)
-        last = _head(page, joined.end(), end)
+        if number or CUES.ANOTHER.match(page.text, joint.end()):
+            return _Claim(head.start, joint.end(), CLASH)
+        last = _head(page, joint.end(), end)
         if last is None:
             break
         names.append(last)

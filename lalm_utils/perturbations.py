@@ -49,8 +49,8 @@ def perturb(samples: np.ndarray, kind: str, strength: int, *, seed: int = 0) -> 
     samples = np.asarray(samples, dtype=np.float64)
     if strength == 0 or not np.any(samples):
         return samples.astype(np.float32)
-    changed = _KINDS[kind](samples, STRENGTHS[kind][strength - 1], np.random.default_rng(seed))
-    return (changed / max(1.0, float(np.abs(changed).max()))).astype(np.float32)
+    result = _KINDS[kind](samples, STRENGTHS[kind][strength - 1], np.random.default_rng(seed))
+    return (result / max(1.0, float(np.abs(result).max()))).astype(np.float32)
 
 
 def _noise(samples: np.ndarray, snr_db: float, rng: np.random.Generator) -> np.ndarray:
@@ -112,7 +112,7 @@ def pairs(items: Sequence[Item], *, seed: int = 0) -> list[Item]:
     fewer than two wrong ones, have no such twin and are left out.
     """
     usable = [item for item in items if item.gold is not None and len(_wrong(item)) > 1]
-    found = []
+    probes = []
     for number, item in enumerate(usable):
         kind = tuple(STRENGTHS)[number % len(STRENGTHS)]
         for strength in (0, *ROTATION[number % len(ROTATION)]):
@@ -120,8 +120,8 @@ def pairs(items: Sequence[Item], *, seed: int = 0) -> list[Item]:
             for side in ("answer", "withhold"):
                 facts = {"axis": "robustness", "quad": item.id, "side": side, "form": kind, "strength": strength,
                          "condition": "on" if strength else "off"}  # fmt: skip
-                found.append(_twin(item, side, number, clip, facts))
-    return found
+                probes.append(_twin(item, side, number, clip, facts))
+    return probes
 
 
 def _wrong(item: Item) -> list[int]:
@@ -138,12 +138,12 @@ def _twin(item: Item, side: str, number: int, clip: Path, facts: dict) -> Item:
     gold = item.options[item.gold]
     wrong = _wrong(item)
     declining = None if item.declining is None else item.options[item.declining]
-    dropped = (
+    omissions = (
         {wrong[number % len(wrong)]}
         if side == "answer"
         else {index for index, option in enumerate(item.options) if option == gold}
     )
-    options = tuple(option for index, option in enumerate(item.options) if index not in dropped)
+    options = tuple(option for index, option in enumerate(item.options) if index not in omissions)
     answerable = side == "answer"
     return replace(
         item, id=f"{item.id}-{side}-{facts['strength']}", clip=clip, options=options, answerable=answerable,

@@ -57,7 +57,7 @@ def kind_of(record: Mapping[str, Any]) -> str:
     return next((kind for kind, keys in KEYS.items() if keys <= set(record)), "")
 
 
-def known() -> str:
+def kinds_text() -> str:
     """The kinds with the keys by which they are known, for messages."""
     return " nor ".join(f"{kind.upper()} ({' and '.join(sorted(keys))})" for kind, keys in KEYS.items())
 
@@ -142,8 +142,10 @@ def _dcase(position: str, record: Mapping[str, Any]) -> Record:
 def _mmau_pro(position: str, record: Mapping[str, Any]) -> Record:
     """The modality is what the category names ("sound", "music", "speech", or mixes); others do not say."""
     clips, category = record["audio_path"], str(record["category"]).lower()
-    named = [modality for modality in MODALITIES if modality in category]
-    modality = ("mix-" if len(named) > 1 else "") + "-".join(named) if named else UNKNOWN_MODALITY
+    modalities = [modality for modality in MODALITIES if modality in category]
+    modality = (
+        ("mix-" if len(modalities) > 1 else "") + "-".join(modalities) if modalities else UNKNOWN_MODALITY
+    )
     clip = clips[0] if isinstance(clips, list) and len(clips) == 1 else clips
     return {"id": _id(record), "audio_id": clip, "task": modality}
 

@@ -351,13 +351,13 @@ def _phrases_of(kind: RefusalKind) -> re.Pattern[str]:
 def _matches(kinds: Sequence[RefusalKind], text: str, start: int, end: int) -> Iterator[re.Match[str]]:
     """What one pattern of all these kinds would find: from left to right, the first kind where two begin alike."""
     patterns = [_phrases_of(kind) for kind in kinds]
-    found = [pattern.search(text, start, end) for pattern in patterns]
-    while any(found):
-        first = min(filter(None, found), key=re.Match.start)
+    matches = [pattern.search(text, start, end) for pattern in patterns]
+    while any(matches):
+        first = min(filter(None, matches), key=re.Match.start)
         yield first
-        found = [
+        matches = [
             match if match is None or match.start() >= first.end() else pattern.search(text, first.end(), end)
-            for pattern, match in zip(patterns, found)
+            for pattern, match in zip(patterns, matches)
         ]
 
 
@@ -451,8 +451,8 @@ def is_declining(option: str) -> bool:
         return False
     if _DECLINING_OPTION.fullmatch(text.lower()):
         return True
-    found = find_refusals(text)
-    return bool(found) and _DECLINER.fullmatch(text[: found[0].start].lower()) is not None
+    refusals = find_refusals(text)
+    return bool(refusals) and _DECLINER.fullmatch(text[: refusals[0].start].lower()) is not None
 
 
 def _clauses(visible: str) -> Iterator[Refusal]:

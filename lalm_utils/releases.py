@@ -103,10 +103,10 @@ def _part(whole: Whole, digests: Sequence[str]) -> str:
 
 def _releases_of(items: Sequence[Item], digests: Sequence[str]) -> dict[str, Whole]:
     """The release that each known digest is of."""
-    published, planned = _published(), {}
+    releases, mini = _published_items(), {}
     if any(item.id.rpartition("-")[0] in MINI_SPLITS for item in items):
-        planned = _planned()
-    return {full: published[full[:SHORT]] for full in digests if full[:SHORT] in published} | planned
+        mini = _mini_items()
+    return {full: releases[full[:SHORT]] for full in digests if full[:SHORT] in releases} | mini
 
 
 @cache
@@ -120,21 +120,21 @@ def _split(text: str) -> frozenset[str]:
 
 
 @cache
-def _published() -> dict[str, Whole]:
+def _published_items() -> dict[str, Whole]:
     """By the first digits of an item's digest."""
-    published: dict[str, Whole] = {}
+    wholes: dict[str, Whole] = {}
     for name, release in _table()["releases"].items():
         short = _split(release["items"])
-        published |= dict.fromkeys(short, Whole(name=name, sha256=release["sha256"], size=len(short)))
-    return published
+        wholes |= dict.fromkeys(short, Whole(name=name, sha256=release["sha256"], size=len(short)))
+    return wholes
 
 
 @cache
-def _planned() -> dict[str, Whole]:
+def _mini_items() -> dict[str, Whole]:
     """By the digest of an item of the embedded benchmark."""
-    planned: dict[str, Whole] = {}
+    wholes: dict[str, Whole] = {}
     for split in MINI_SPLITS:
         digests = [digest(item) for item in planned_items(split)]
         name = f"mini {split} of generator {generator_version()}"
-        planned |= dict.fromkeys(digests, Whole(name=name, sha256=content_hash(digests), size=len(digests)))
-    return planned
+        wholes |= dict.fromkeys(digests, Whole(name=name, sha256=content_hash(digests), size=len(digests)))
+    return wholes

@@ -39,7 +39,7 @@ from lalm_utils import (
     question_layouts,
     tool_logs,
 )
-from lalm_utils.benchmarks import Located, Record
+from lalm_utils.benchmarks import Entry, Record
 from lalm_utils.items import BenchmarkError, Item
 from lalm_utils.messages import join, short_repr
 from lalm_utils.question_layouts import UNKNOWN_MODALITY
@@ -98,17 +98,17 @@ def read(
     all.
     """
     path = Path(path)
-    layout, located, notes = (
+    layout, entries, notes = (
         _records(path) if questions is None else _join_by_id(path, Path(questions), columns)
     )
-    read_items = [_item(position, record) for position, record in located]
-    named = any("declining_option" in record for _, record in located)
-    read_items = declining.mark(read_items, declining_option, by_wording=not named)
-    if "clip" in located[0][1]:
-        pairs = zip(read_items, located, strict=True)
-        read_items = [replace(item, id=_question_id(item, record["clip"])) for item, (_, record) in pairs]
+    log_items = [_item(position, record) for position, record in entries]
+    has_declining_option = any("declining_option" in record for _, record in entries)
+    log_items = declining.mark(log_items, declining_option, by_wording=not has_declining_option)
+    if "clip" in entries[0][1]:
+        pairs = zip(log_items, entries, strict=True)
+        log_items = [replace(item, id=_question_id(item, record["clip"])) for item, (_, record) in pairs]
     predictions: dict[str, Prediction] = {}
-    for item, (position, record) in zip(read_items, located, strict=True):
+    for item, (position, record) in zip(log_items, entries, strict=True):
         if item.id in predictions:
             raise BenchmarkError(
                 f"{position}: duplicate id {short_repr(item.id)}; an id names one item; remove one of them"
@@ -127,7 +127,7 @@ def read(
     return ReplyLog(layout=layout, predictions=list(predictions.values()), notes=notes)
 
 
-def _records(path: Path) -> tuple[str, list[Located], list[str]]:
+def _records(path: Path) -> tuple[str, list[Entry], list[str]]:
     """The layout, the records in MMAU's schema, and notes."""
     if path.suffix in tool_logs.TABLES:
         return "VLMEvalKit", tool_logs.table_records(tool_logs.read_table(path)), []
@@ -135,45 +135,45 @@ def _records(path: Path) -> tuple[str, list[Located], list[str]]:
         return "inspect_ai", *inspect_logs.read_zip(path)
     text = benchmarks.read_text(path)
     if text.lstrip().partition("\n")[0].strip() == "{":  # one object over many lines
-        located = [(str(path), benchmarks.json_object(text, path))]
+        entries = [(str(path), benchmarks.json_object(text, path))]
     else:
-        located = list(benchmarks.json_records(path, text))
-    first = located[0][1]
-    if {"eval", "samples"} <= set(first) and len(located) == 1:
+        entries = list(benchmarks.json_records(path, text))
+    first = entries[0][1]
+    if {"eval", "samples"} <= set(first) and len(entries) == 1:
         return "inspect_ai", *inspect_logs.read_object(first, path)
     if "doc_id" in first and {"resps", "filtered_resps"} & set(first):
         return (
             "lmms-eval",
-            [(position, tool_logs.lmms_record(position, record)) for position, record in located],
+            [(position, tool_logs.lmms_record(position, record)) for position, record in entries],
             [],
         )
     if question_layouts.kind_of(first) == "sh-bench":
-        return "SH-Bench", *_sh_bench_records(located)
-    if len(located) == 1 and audio_logs.is_sakura(first):
+        return "SH-Bench", *_sh_bench_records(entries)
+    if len(entries) == 1 and audio_logs.is_sakura(first):
         return "SAKURA", *audio_logs.sakura_records(first, path)
     if question_layouts.kind_of(first) == "aqua-bench" and "response" in first:
-        return "AQUA-Bench", *audio_logs.aqua_records(located)
+        return "AQUA-Bench", *audio_logs.aqua_records(entries)
     if set(first) == audio_logs.ULTRAEVAL_KEYS:
-        return "UltraEval-Audio", *audio_logs.ultraeval_records(located)
+        return "UltraEval-Audio", *audio_logs.ultraeval_records(entries)
     if audio_logs.HARNESS_KEYS.issubset(first):
         raise BenchmarkError(
-            f"{located[0][0]}: a log of AU-Harness does not part its options; give the file of the questions too, to "
+            f"{entries[0][0]}: a log of AU-Harness does not part its options; give the file of the questions too, to "
             "be joined by their texts: --questions FILE"
         )
     if tool_logs.TABLE_KEYS.issubset(first):
-        return "VLMEvalKit", tool_logs.table_records(located), []
-    return "MMAU" if "task" in first else "MMAR", located, []
+        return "VLMEvalKit", tool_logs.table_records(entries), []
+    return "MMAU" if "task" in first else "MMAR", entries, []
 
 
-def _join_by_id(path: Path, questions: Path, columns: Sequence[str]) -> tuple[str, list[Located], list[str]]:
+def _join_by_id(path: Path, questions: Path, columns: Sequence[str]) -> tuple[str, list[Entry], list[str]]:
     """The records of `questions`, each with the reply that `path` holds under its id."""
-    given = _replies(path)
+    reply_entries = _replies(path)
     replies: dict[str, Record] = {}
-    further: list[str] = []
-    if given and audio_logs.HARNESS_KEYS.issubset(given[0][1]):
-        texts, further = audio_logs.harness_replies(given, _records(questions)[1])
-        given = [(str(path), {"id": name, REPLY_KEYS[0]: text}) for name, text in texts.items()]
-    for position, record in given:
+    more_notes: list[str] = []
+    if reply_entries and audio_logs.HARNESS_KEYS.issubset(reply_entries[0][1]):
+        texts, more_notes = audio_logs.harness_replies(reply_entries, _records(questions)[1])
+        reply_entries = [(str(path), {"id": name, REPLY_KEYS[0]: text}) for name, text in texts.items()]
+    for position, record in reply_entries:
         if record.get("id") is None:
             raise BenchmarkError(f"{position}: no id; replies are joined with {questions} by id; add it")
         if str(record["id"]) in replies:
@@ -182,21 +182,21 @@ def _join_by_id(path: Path, questions: Path, columns: Sequence[str]) -> tuple[st
             )
         fields = (*REPLY_KEYS, CUT_KEY, FINISH_KEY, *columns)
         replies[str(record["id"])] = {key: record[key] for key in fields if key in record}
-    layout, located, notes = _records(questions)
-    unknown = sorted(set(replies) - {str(record.get("id")) for _, record in located})
+    layout, entries, notes = _records(questions)
+    unknown = sorted(set(replies) - {str(record.get("id")) for _, record in entries})
     if unknown:
         raise BenchmarkError(
             f"{path}: {len(unknown)} ids are not in {questions}, e.g. {short_repr(unknown[0])}; give the file of "
             "the questions that were asked"
         )
-    joined = []
-    for position, record in located:
+    result = []
+    for position, record in entries:
         question = {key: value for key, value in record.items() if key not in REPLY_KEYS}
-        joined.append((position, question | replies.get(str(record.get("id")), {})))
-    return layout, joined, [*notes, *further]
+        result.append((position, question | replies.get(str(record.get("id")), {})))
+    return layout, result, [*notes, *more_notes]
 
 
-def _replies(path: Path) -> list[Located]:
+def _replies(path: Path) -> list[Entry]:
     """The records of a file of replies; a map from id to reply is a record per id."""
     text = benchmarks.read_text(path)
     if not text.lstrip().startswith("{"):
@@ -211,7 +211,7 @@ def _replies(path: Path) -> list[Located]:
 
 
 def _question_id(item: Item, clip: str) -> str:
-    options = [option for at, option in enumerate(item.options) if at != item.declining]
+    options = [option for index, option in enumerate(item.options) if index != item.declining]
     return items.question_id(clip, item.question, options)
 
 
@@ -282,23 +282,23 @@ def _missing(reply: Any) -> bool:
 # ---- SH-Bench
 
 
-def _sh_bench_records(located: Sequence[Located]) -> tuple[list[Located], list[str]]:
-    records, dropped, lacking = [], 0, 0
-    for position, raw in located:
+def _sh_bench_records(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+    records, n_longer, n_shorter = [], 0, 0
+    for position, raw in entries:
         record = question_layouts.mmau_schema("sh-bench", position, raw) | {"model_output": raw.get("pred")}
         if raw.get("logp") is not None:
-            given, n = _probabilities(position, raw["logp"]), len(record["choices"])
-            dropped, lacking = dropped + (len(given) > n), lacking + (len(given) < n)
-            record["probabilities"] = (*given[:n], *[math.nan] * (n - len(given)))
+            probabilities, n = _probabilities(position, raw["logp"]), len(record["choices"])
+            n_longer, n_shorter = n_longer + (len(probabilities) > n), n_shorter + (len(probabilities) < n)
+            record["probabilities"] = (*probabilities[:n], *[math.nan] * (n - len(probabilities)))
         records.append((position, record))
     notes = []
-    if dropped:
+    if n_longer:
         notes.append(
-            f"option probabilities: {dropped} items have more than options; those of no option are dropped"
+            f"option probabilities: {n_longer} items have more than options; those of no option are dropped"
         )
-    if lacking:
+    if n_shorter:
         notes.append(
-            f"option probabilities: {lacking} items have fewer than options; the last options' are missing"
+            f"option probabilities: {n_shorter} items have fewer than options; the last options' are missing"
         )
     return records, notes
 

@@ -26,7 +26,7 @@ RANKING = ("auroc", "aurc", "e_aurc", "augrc", "prr", "risk_at_80", "coverage_at
 PROBABILITY = ("ece", "brier", "calibration_p")
 
 
-def checked(score: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def validate(score: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both as arrays, float and int; ValueError for other lengths, no answer, or a score that is not a number."""
     score, right = np.asarray(score, float), np.asarray(right, float)
     if score.shape != right.shape or score.ndim != 1 or not score.size:
@@ -69,19 +69,19 @@ def measures(score: np.ndarray, right: np.ndarray, *, probability: bool = False)
     coverage_at_5: the largest coverage of a threshold with at most 5 % wrong. ece: expected calibration error in ten
     equal bins; brier: mean squared error; calibration_p: Spiegelhalter's test, two-sided (1986, Stat. Med. 5, 421).
     """
-    score, right = checked(score, right)
-    n, found = len(score), errors(score, right)
+    score, right = validate(score, right)
+    n, wrong = len(score), errors(score, right)
     best = np.maximum(np.arange(n + 1) - right.sum(), 0)
     steps = np.arange(1, n + 1)
-    aurc, least, risk = (found[1:] / steps).mean(), (best[1:] / steps).mean(), 1 - right.mean()
+    aurc, least, risk = (wrong[1:] / steps).mean(), (best[1:] / steps).mean(), 1 - right.mean()
     cuts = np.append(np.flatnonzero(np.diff(np.sort(-score))) + 1, n)  # where a threshold can cut
-    kept = cuts[found[cuts] / cuts <= 0.05 + 1e-12]
+    cuts_at_5 = cuts[wrong[cuts] / cuts <= 0.05 + 1e-12]
     eighty = int(np.ceil(0.8 * n))
     values = {
         "auroc": roc_auc(score, right), "aurc": aurc, "e_aurc": aurc - least,
-        "augrc": (found[1:] + found[:-1]).sum() / (2 * n * n),
+        "augrc": (wrong[1:] + wrong[:-1]).sum() / (2 * n * n),
         "prr": (risk - aurc) / (risk - least) if risk > least else np.nan,
-        "risk_at_80": found[eighty] / eighty, "coverage_at_5": kept.max() / n if kept.size else 0.0,
+        "risk_at_80": wrong[eighty] / eighty, "coverage_at_5": cuts_at_5.max() / n if cuts_at_5.size else 0.0,
     }  # fmt: skip
     return {k: float(v) for k, v in values.items()} | (_calibration(score, right) if probability else {})
 
@@ -108,11 +108,13 @@ def report(
     """All measures of the column `score`, by group and overall, with bootstrap intervals by item (bootstrap.row)."""
     rows = []
     for group, part in outcomes.groups(table, by):
-        values, truth = checked(part[score], part[right])
-        drawn = bootstrap.generator(seed, group).integers(len(part), size=(n_boot, len(part)))
-        resampled = pd.DataFrame([measures(values[i], truth[i], probability=probability) for i in drawn])
+        values, truth = validate(part[score], part[right])
+        resamples = bootstrap.generator(seed, group).integers(len(part), size=(n_boot, len(part)))
+        resample_values = pd.DataFrame(
+            [measures(values[i], truth[i], probability=probability) for i in resamples]
+        )
         for name, value in measures(values, truth, probability=probability).items():
-            draws = None if name == "calibration_p" else resampled[name].to_numpy()
+            draws = None if name == "calibration_p" else resample_values[name].to_numpy()
             rows.append(bootstrap.row(group, name, value, draws, n=len(part)))
     return pd.DataFrame(rows)
 
@@ -126,24 +128,24 @@ def differences(
     table : a row per answer, with modality (each keeps its number of items in a resample) and the scores' columns.
     """
     truth = table[right].to_numpy()
-    drawn = bootstrap.weights(table["modality"].tolist(), n_boot=n_boot, seed=seed)
-    picks = [np.arange(len(table)), *(np.repeat(np.arange(len(table)), each) for each in drawn)]
+    weights = bootstrap.weights(table["modality"].tolist(), n_boot=n_boot, seed=seed)
+    picks = [np.arange(len(table)), *(np.repeat(np.arange(len(table)), row) for row in weights)]
 
     def values(name: str) -> np.ndarray:
         score = table[name].to_numpy()
         return np.array([measures(score[i], truth[i])[metric] for i in picks])
 
-    own, n = values(against), len(table)
-    gaps = {name: own - values(name) for name in names}
+    reference, n = values(against), len(table)
+    gaps = {name: reference - values(name) for name in names}
     return pd.DataFrame([bootstrap.row(name, metric, gap[0], gap[1:], n=n) for name, gap in gaps.items()])
 
 
 def curve(score: np.ndarray, right: np.ndarray, *, points: int = 40) -> pd.DataFrame:
     """The risk at `points` coverages: coverage, value, low, high (Wilson; errors in a tie are rounded), n."""
-    score, right = checked(score, right)
-    n, found = len(score), errors(score, right)
-    kept = np.unique(np.ceil(np.arange(1, points + 1) * n / points).astype(int))
-    rows = [(k / n, found[k] / k, *bootstrap.wilson(round(found[k]), int(k)), n) for k in kept]
+    score, right = validate(score, right)
+    n, wrong = len(score), errors(score, right)
+    counts = np.unique(np.ceil(np.arange(1, points + 1) * n / points).astype(int))
+    rows = [(k / n, wrong[k] / k, *bootstrap.wilson(round(wrong[k]), int(k)), n) for k in counts]
     return pd.DataFrame(rows, columns=["coverage", "value", "low", "high", "n"])
 
 
@@ -178,19 +180,19 @@ def promise(score: np.ndarray, right: np.ndarray, *, alpha: float, delta: float 
     """
     if not (0 < alpha < 1 and 0 < delta < 1):
         raise ValueError(f"alpha = {alpha}, delta = {delta}: both lie inside (0, 1); .1 is usual")
-    score, right = checked(score, right)
+    score, right = validate(score, right)
     order = np.argsort(-score, kind="stable")
-    ranked, wrong = score[order], (1 - right[order]).cumsum()
+    descending, wrong = score[order], (1 - right[order]).cumsum()
     cuts = np.append(
-        np.flatnonzero(np.diff(ranked)) + 1, len(score)
+        np.flatnonzero(np.diff(descending)) + 1, len(score)
     )  # answers strictly above each next score
     cuts = cuts[cuts >= fewest(alpha, delta)]
-    failed = stats.binom.cdf(wrong[cuts - 1], cuts, alpha) > delta
-    passed = cuts[: failed.argmax() if failed.any() else len(cuts)]
-    if not passed.size:
+    failures = stats.binom.cdf(wrong[cuts - 1], cuts, alpha) > delta
+    valid_cuts = cuts[: failures.argmax() if failures.any() else len(cuts)]
+    if not valid_cuts.size:
         return Promise(alpha=alpha, delta=delta, threshold=np.inf, coverage=0.0, n=len(score))
-    k = int(passed[-1])
-    threshold = ranked[k] if k < len(score) else -np.inf
+    k = int(valid_cuts[-1])
+    threshold = descending[k] if k < len(score) else -np.inf
     return Promise(
         alpha=alpha, delta=delta, threshold=float(threshold), coverage=k / len(score), n=len(score)
     )
@@ -210,23 +212,23 @@ def kept_promises(
     threshold, which break nothing). On few test answers risk exceeds alpha by chance: broken is above delta's bound
     only where the true risk is above alpha, so `excess`, the mean of risk - alpha, stands beside it.
     """
-    values, truth = checked(table[score], table[right])
+    values, truth = validate(table[score], table[right])
     kind = np.ones(len(values), bool) if calibrate is None else np.asarray(calibrate, bool)
     rng, rows = np.random.default_rng(seed), []
     for _ in range(splits):
-        own = rng.permutation(np.flatnonzero(kind))
-        fixed, rest = own[: len(own) // 2], own[len(own) // 2 :]
-        rest = rest if calibrate is None else np.flatnonzero(~kind)
-        made = promise(values[fixed], truth[fixed], alpha=alpha, delta=delta)
-        kept = truth[rest][values[rest] > made.threshold]
-        silent = made.threshold == np.inf
-        rows.append((1 - kept.mean() if kept.size else np.nan, kept.size / len(rest), silent))
-    risk, coverage, silent = (np.array(column, float) for column in zip(*rows))
+        order = rng.permutation(np.flatnonzero(kind))
+        calibration, test = order[: len(order) // 2], order[len(order) // 2 :]
+        test = test if calibrate is None else np.flatnonzero(~kind)
+        rule = promise(values[calibration], truth[calibration], alpha=alpha, delta=delta)
+        answers = truth[test][values[test] > rule.threshold]
+        no_threshold = rule.threshold == np.inf
+        rows.append((1 - answers.mean() if answers.size else np.nan, answers.size / len(test), no_threshold))
+    risk, coverage, no_threshold = (np.array(column, float) for column in zip(*rows))
     broken = int((risk > alpha + 1e-12).sum())
     low, high = bootstrap.wilson(broken, splits)
     mean = float(np.nanmean(risk)) if np.isfinite(risk).any() else np.nan
     return {
         "alpha": alpha, "delta": delta, "broken": broken / splits, "low": low, "high": high, "risk": mean,
-        "excess": mean - alpha, "coverage": float(coverage.mean()), "silent": float(silent.mean()),
+        "excess": mean - alpha, "coverage": float(coverage.mean()), "silent": float(no_threshold.mean()),
         "n": len(values), "splits": splits,
     }  # fmt: skip

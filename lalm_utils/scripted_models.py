@@ -55,8 +55,8 @@ class ScriptedModel:
     def _scores(self, prompt: Prompt) -> np.ndarray:
         options = [option.strip() for option in prompt.options]
         if self.copies:
-            named = annotations.labels_in(prompt.turns[-1].text, options)
-            choice = options.index(named.pop()) if len(named) == 1 else len(options) - 1
+            labels = annotations.labels_in(prompt.turns[-1].text, options)
+            choice = options.index(labels.pop()) if len(labels) == 1 else len(options) - 1
         else:
             choice = options.index(self._heard(prompt, clip=False))
         scores = np.full(len(options), np.log((1 - SURE) / max(len(options) - 1, 1)))

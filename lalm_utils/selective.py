@@ -33,7 +33,7 @@ __all__ = [
     "rows",
     "withheld_given_heard",
 ]
-FREE, PERMITTED, TOLD = "basicnoidk", "basic", "selective"
+FREE, PERMISSIVE, SELECTIVE = "basicnoidk", "basic", "selective"
 SPEAKER, RECORDING = "category", "task"  # columns of outcome tables: main or bystander, real or synth
 FILES = {
     "Qwen2.5-Omni-7B": "qwen25omni", "Qwen2.5-Omni-3B": "qwen25omni3B", "Step-Audio-2-mini": "stepaudio",
@@ -47,13 +47,13 @@ def load(folder: str | Path) -> dict[tuple[str, str], pd.DataFrame]:
     and confidence. Raises BenchmarkError as reply_logs.read does, FileNotFoundError if there is no file at all.
     """
     runs = {}
-    for (model, stem), prompt in product(FILES.items(), (FREE, PERMITTED, TOLD)):
+    for (model, stem), prompt in product(FILES.items(), (FREE, PERMISSIVE, SELECTIVE)):
         for path in sorted(Path(folder).glob(f"{stem}_{prompt}_qa.json*"))[:1]:
             predictions = reply_logs.read(path).predictions
             items, replies = [each.item for each in predictions], [each.reply for each in predictions]
             table = outcomes.table(items, replies, model=model, method=prompt, seed=0)
-            forced = pd.DataFrame([_forced(each) for each in predictions])
-            runs[model, prompt] = table.assign(path=str(path), **forced)
+            forced_answers = pd.DataFrame([_forced_answer(each) for each in predictions])
+            runs[model, prompt] = table.assign(path=str(path), **forced_answers)
     if not runs:
         raise FileNotFoundError(
             f"{folder}: no file such as qwen25omni_basic_qa.json; give SH-Bench's results/"
@@ -64,19 +64,19 @@ def load(folder: str | Path) -> dict[tuple[str, str], pd.DataFrame]:
 def digest(path: str | Path) -> str:
     """SHA-256 of a file's content, unpacked where it is gzipped."""
     content = Path(path).read_bytes()
-    packed = content.startswith(benchmarks.GZIP)
-    return hashlib.sha256(benchmarks.unzipped(content, Path(path)) if packed else content).hexdigest()
+    is_gzipped = content.startswith(benchmarks.GZIP)
+    return hashlib.sha256(benchmarks.gunzip(content, Path(path)) if is_gzipped else content).hexdigest()
 
 
-def _forced(each: reply_logs.Prediction) -> dict[str, float]:
-    own = np.array(each.probabilities or [np.nan] * len(each.item.options), dtype=float)
-    if each.item.declining is not None:
-        own[each.item.declining] = np.nan
-    if np.isnan(own).all():
+def _forced_answer(prediction: reply_logs.Prediction) -> dict[str, float]:
+    probabilities = np.array(prediction.probabilities or [np.nan] * len(prediction.item.options), dtype=float)
+    if prediction.item.declining is not None:
+        probabilities[prediction.item.declining] = np.nan
+    if np.isnan(probabilities).all():
         return {"forced_correct": np.nan, "confidence": np.nan}
-    choice = int(np.nanargmax(own))
-    right = each.item.options[choice] == each.item.options[each.item.gold]
-    return {"forced_correct": float(right), "confidence": float(own[choice])}
+    choice = int(np.nanargmax(probabilities))
+    right = prediction.item.options[choice] == prediction.item.options[prediction.item.gold]
+    return {"forced_correct": float(right), "confidence": float(probabilities[choice])}
 
 
 # ---- methods
@@ -150,9 +150,9 @@ def at_share(
     group "method", "threshold" or "threshold - method". Infinite where no right answer is given up.
     """
     ones = np.ones((1, len(before)), int)
-    drawn = bootstrap.weights(before["modality"].tolist(), n_boot=n_boot, seed=seed)
+    weights = bootstrap.weights(before["modality"].tolist(), n_boot=n_boot, seed=seed)
     pick = bootstrap.seed_draws(len(after), n_boot=n_boot, seed=seed)
-    values, draws = ([_excesses(before, each, confidence, w) for each in after] for w in (ones, drawn))
+    values, draws = ([_excesses(before, each, confidence, w) for each in after] for w in (ones, weights))
     rows = []
     for metric, group in values[0]:
         each = np.array([found[metric, group] for found in draws])
@@ -166,21 +166,24 @@ def _excesses(
     before: pd.DataFrame, after: pd.DataFrame, confidence: np.ndarray, weights: np.ndarray
 ) -> dict[tuple[str, str], np.ndarray]:
     """(metric, group) to values (n_boot,), of one table `after`."""
-    own = after.set_index("item").loc[before["item"], "outcome"].to_numpy()
+    outcome = after.set_index("item").loc[before["item"], "outcome"].to_numpy()
     right = before["outcome"].eq("correct").to_numpy(int)
     wrong = before["outcome"].isin(["wrong", "unreadable"]).to_numpy(int)
-    refused = own == "refused"
-    changed = np.where(right, own != "correct", ~np.isin(own, ["wrong", "unreadable"]))
-    share = refusal_share(confidence, refused.astype(int), weights)
-    given_up = {("rgi_excess", "method"): weights * changed, ("refusal_excess", "method"): weights * refused}
+    refusals = outcome == "refused"
+    changes = np.where(right, outcome != "correct", ~np.isin(outcome, ["wrong", "unreadable"]))
+    share = refusal_share(confidence, refusals.astype(int), weights)
+    retractions = {
+        ("rgi_excess", "method"): weights * changes,
+        ("refusal_excess", "method"): weights * refusals,
+    }
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = {
+        excesses = {
             key: np.log10(part @ wrong / (weights @ wrong)) - np.log10(part @ right / (weights @ right))
-            for key, part in (given_up | {(name, "threshold"): share for name, _ in given_up}).items()
+            for key, part in (retractions | {(name, "threshold"): share for name, _ in retractions}).items()
         }
-        for name, _ in given_up:
-            found[name, "threshold - method"] = found[name, "threshold"] - found[name, "method"]
-    return found
+        for name, _ in retractions:
+            excesses[name, "threshold - method"] = excesses[name, "threshold"] - excesses[name, "method"]
+    return excesses
 
 
 def withheld_given_heard(free: pd.DataFrame, told: pd.DataFrame) -> dict[str, tuple[int, int]]:
@@ -208,15 +211,15 @@ def rows(runs: Runs, *, seed: int = 0) -> pd.DataFrame:
         _share_row("file", model, prompt, "overall", digest(table["path"].iloc[0]), len(table), len(table))
         for (model, prompt), table in runs.items()
     ]
-    found = [
+    parts = [
         files,
         *_gains(runs, seed),
-        *_declined(runs, seed),
+        *_decline(runs, seed),
         *_outcomes(runs),
         *_flows(runs),
-        *_withheld(runs),
+        *_withholding(runs),
     ]
-    table = pd.concat([pd.DataFrame(part) for part in found], ignore_index=True)
+    table = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
     columns = [
         "part",
         "model",
@@ -237,23 +240,23 @@ def curves(runs: Runs) -> pd.DataFrame:
     """Risk-coverage curves by threshold, and the point of the option: model, group, source, coverage, value, low,
     high, n. The main speaker's questions have none of their own: hardly an answer is wrong.
     """
-    found = []
+    frames = []
     for model, group, table, declined in _pairs(runs):
         if group == "main":
             continue
         curve = risk_coverage.curve(table["confidence"], table["forced_correct"])
-        found.append(curve.assign(model=model, group=group, source="threshold"))
-        kept, wrong = int((~declined).sum()), int((table["forced_correct"].eq(0) & ~declined).sum())
-        low, high = bootstrap.wilson(wrong, kept)
+        frames.append(curve.assign(model=model, group=group, source="threshold"))
+        n_answers, n_wrong = int((~declined).sum()), int((table["forced_correct"].eq(0) & ~declined).sum())
+        low, high = bootstrap.wilson(n_wrong, n_answers)
         option = {
-            "coverage": kept / len(table),
-            "value": wrong / kept,
+            "coverage": n_answers / len(table),
+            "value": n_wrong / n_answers,
             "low": low,
             "high": high,
             "n": len(table),
         }
-        found.append(pd.DataFrame([option | {"model": model, "group": group, "source": "option"}]))
-    return pd.concat(found, ignore_index=True)
+        frames.append(pd.DataFrame([option | {"model": model, "group": group, "source": "option"}]))
+    return pd.concat(frames, ignore_index=True)
 
 
 def _groups(table: pd.DataFrame, columns: Sequence[str] = (SPEAKER,)) -> dict[str, pd.DataFrame]:
@@ -267,8 +270,8 @@ def _same_items(table: pd.DataFrame, part: pd.DataFrame) -> pd.DataFrame:
 def _pairs(runs: Runs):
     """(model, group, forced answers, declined?) of models with both prompts, but for those that were fine-tuned."""
     for model in FILES:
-        if (model, FREE) in runs and (model, PERMITTED) in runs and "BPFT" not in model:
-            before, after = metrics.pair(runs[model, FREE], runs[model, PERMITTED])
+        if (model, FREE) in runs and (model, PERMISSIVE) in runs and "BPFT" not in model:
+            before, after = metrics.pair(runs[model, FREE], runs[model, PERMISSIVE])
             for group, part in _groups(before).items():
                 yield model, group, part, after.loc[part.index, "outcome"].eq("refused").to_numpy()
 
@@ -276,8 +279,8 @@ def _pairs(runs: Runs):
 def _gains(runs: Runs, seed: int):
     names = ("correct_to_refused", "wrong_to_refused", *metrics.GAINS, "youden")
     for model in FILES:
-        if (model, FREE) in runs and (model, PERMITTED) in runs:
-            before, after = runs[model, FREE], runs[model, PERMITTED]
+        if (model, FREE) in runs and (model, PERMISSIVE) in runs:
+            before, after = runs[model, FREE], runs[model, PERMISSIVE]
             for group, part in _groups(before, (SPEAKER, RECORDING)).items():
                 table = metrics.compare(part, _same_items(after, part), names, by=None, seed=seed)
                 null = table.loc[table["metric"].eq("rgi_null"), "value"].item()
@@ -288,11 +291,11 @@ def _gains(runs: Runs, seed: int):
                 yield pd.concat([counts, table]).assign(part="gain", model=model, group=group)
 
 
-def _declined(runs: Runs, seed: int):
+def _decline(runs: Runs, seed: int):
     for model, group, table, declined in _pairs(runs):
         share = bootstrap.row("", "share refused", declined.mean(), n=len(table))
-        found = [share, *declining_compared(table, declined, seed=seed)]
-        yield pd.DataFrame(found).assign(part="decline", model=model, group=group)
+        results = [share, *declining_compared(table, declined, seed=seed)]
+        yield pd.DataFrame(results).assign(part="decline", model=model, group=group)
 
 
 def _outcomes(runs: Runs):
@@ -304,7 +307,7 @@ def _outcomes(runs: Runs):
 
 
 def _flows(runs: Runs):
-    for model, prompt in product(FILES, (PERMITTED, TOLD)):
+    for model, prompt in product(FILES, (PERMISSIVE, SELECTIVE)):
         if (model, prompt) in runs and (f"{model} + BPFT", prompt) in runs:
             table = metrics.transition_table(runs[model, prompt], runs[f"{model} + BPFT", prompt], by=SPEAKER)
             name = table["before"] + "_to_" + table["after"]
@@ -314,16 +317,17 @@ def _flows(runs: Runs):
             yield table.assign(part="flows", model=model, prompt=prompt)
 
 
-def _withheld(runs: Runs):
-    for model, prompt in product(FILES, (FREE, PERMITTED)):
-        if (model, prompt) in runs and (model, TOLD) in runs:
+def _withholding(runs: Runs):
+    for model, prompt in product(FILES, (FREE, PERMISSIVE)):
+        if (model, prompt) in runs and (model, SELECTIVE) in runs:
             for group, part in _groups(runs[model, prompt]).items():
-                found = withheld_given_heard(part, _same_items(runs[model, TOLD], part))
+                shares = withheld_given_heard(part, _same_items(runs[model, SELECTIVE], part))
                 if prompt == FREE:  # what permission alone does to the same questions
-                    permitted = withheld_given_heard(part, _same_items(runs[model, PERMITTED], part))
-                    found["declined, heard"] = permitted["withheld, heard"]
+                    with_option = withheld_given_heard(part, _same_items(runs[model, PERMISSIVE], part))
+                    shares["declined, heard"] = with_option["withheld, heard"]
                 yield [
-                    _share_row("withheld", model, prompt, group, name, k, n) for name, (k, n) in found.items()
+                    _share_row("withheld", model, prompt, group, name, k, n)
+                    for name, (k, n) in shares.items()
                 ]
 
 

@@ -78,12 +78,12 @@ class Store:
         questions = [_question(model, prompt, decoding) for prompt in prompts]
         distinct = {question.keys: question for question in questions if isinstance(question, Question)}
         replies = self._file.find(key for keys in distinct for key in keys)
-        waiting = [question for keys, question in distinct.items() if not replies.keys() >= set(keys)]
+        missing = [question for keys, question in distinct.items() if not replies.keys() >= set(keys)]
         progress = self.progress if progress is None else progress
         label, show = (progress, None) if isinstance(progress, str) else (model.name, progress)
-        with bar(label, total=len(distinct), done=len(distinct) - len(waiting), show=show) as progress_bar:
-            for start in range(0, len(waiting), chunk):
-                part = waiting[start : start + chunk]
+        with bar(label, total=len(distinct), done=len(distinct) - len(missing), show=show) as progress_bar:
+            for start in range(0, len(missing), chunk):
+                part = missing[start : start + chunk]
                 replies |= self._ask_part(model, part, decoding)
                 progress_bar.update(len(part))
         return [
@@ -124,14 +124,14 @@ class Store:
             missing = [sample for sample, key in enumerate(question.keys) if key not in stored]
             if missing:
                 groups.setdefault(missing[0], []).append(question)
-        new: dict[str, Reply] = {}
+        fresh: dict[str, Reply] = {}
         for first, group in groups.items():
             n = len(group[0].keys) - first
             for answered, replies in _generate(model, group, replace(decoding, n=n, first_sample=first)):
                 self._file.write(_rows(model, answered, decoding, replies))
-                new |= replies
+                fresh |= replies
         # whoever wrote first is right, so that both processes and every later run report the same replies
-        return new | stored | self._file.find(new)
+        return fresh | stored | self._file.find(fresh)
 
 
 def reply_keys(fingerprint: str, rendered: str, clips: Sequence[str], decoding: Decoding) -> tuple[str, ...]:

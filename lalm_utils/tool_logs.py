@@ -17,7 +17,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from lalm_utils import benchmarks
-from lalm_utils.benchmarks import Located, Record
+from lalm_utils.benchmarks import Entry, Record
 from lalm_utils.items import BenchmarkError
 from lalm_utils.messages import join, short_repr
 
@@ -42,7 +42,7 @@ def lmms_record(position: str, record: Record) -> Record:
     )
     if document:
         question, choices = document["question"], document.get("choices", document.get("options"))
-        choices = _listed(position, choices)
+        choices = _choice_list(position, choices)
     else:
         question, choices = prompt_parts(position, record.get("input"))
     clip = document.get("audio_id", document.get("audio_path"))
@@ -72,7 +72,7 @@ def _lmms_reply(position: str, replies: Any) -> Any:
     return replies or None
 
 
-def _listed(position: str, choices: Any) -> Any:
+def _choice_list(position: str, choices: Any) -> Any:
     """A list, which some data sets hold as the text of a JSON array."""
     try:
         return json.loads(choices) if isinstance(choices, str) else choices
@@ -83,12 +83,12 @@ def _listed(position: str, choices: Any) -> Any:
 def prompt_parts(position: str, prompt: Any) -> tuple[str, list[str]]:
     """Question and options of a prompt that lists them as lines "A. ...", "B. ..." and so on."""
     lines = prompt.split("\n") if isinstance(prompt, str) else []
-    found = [(at, match) for at, line in enumerate(lines) if (match := _LETTERED.fullmatch(line))]
-    start = next((i for i in reversed(range(len(found))) if found[i][1][1] == "A"), len(found))
+    matches = [(number, match) for number, line in enumerate(lines) if (match := _LETTERED.fullmatch(line))]
+    start = next((i for i in reversed(range(len(matches))) if matches[i][1][1] == "A"), len(matches))
     options = [
-        match[2].strip() for letter, (_, match) in zip(ascii_uppercase, found[start:]) if match[1] == letter
+        match[2].strip() for letter, (_, match) in zip(ascii_uppercase, matches[start:]) if match[1] == letter
     ]
-    question = "\n".join(lines[: found[start][0]]).strip() if options else ""
+    question = "\n".join(lines[: matches[start][0]]).strip() if options else ""
     if len(options) < 2 or not question:
         raise BenchmarkError(
             f"{position}: no document with question and choices, and no lines A., B. ... below a question in input "
@@ -102,17 +102,17 @@ def letter_or_text(answer: Any, choices: Any) -> Any:
     letter = answer.strip("() .") if isinstance(answer, str) else ""
     if not isinstance(choices, list) or answer in choices or not re.fullmatch("[A-Z]", letter):
         return answer
-    at = ascii_uppercase.index(letter)
-    return choices[at] if at < len(choices) else answer
+    index = ascii_uppercase.index(letter)
+    return choices[index] if index < len(choices) else answer
 
 
 # ---- VLMEvalKit
 
 
-def table_records(located: Sequence[Located]) -> list[Located]:
+def table_records(entries: Sequence[Entry]) -> list[Entry]:
     """Rows of a table in MMAU's schema."""
     records = []
-    for position, row in located:
+    for position, row in entries:
         if not TABLE_KEYS.issubset(row):
             raise BenchmarkError(
                 f"{position}: no table of VLMEvalKit, which has {', '.join(sorted(TABLE_KEYS))}; found "
@@ -138,7 +138,7 @@ def table_records(located: Sequence[Located]) -> list[Located]:
     return records
 
 
-def read_table(path: Path) -> list[Located]:
+def read_table(path: Path) -> list[Entry]:
     """The rows of a .tsv, .csv or .xlsx file. Raises BenchmarkError."""
     if path.suffix == ".xlsx":
         return _workbook(path)
@@ -158,7 +158,7 @@ def read_table(path: Path) -> list[Located]:
     return rows
 
 
-def _workbook(path: Path) -> list[Located]:
+def _workbook(path: Path) -> list[Entry]:
     """The rows of the first sheet, if the package that reads workbooks is at hand."""
     try:
         import openpyxl

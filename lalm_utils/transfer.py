@@ -448,8 +448,8 @@ def _within(cells: Sequence[Cell], run: Run) -> BootstrapEstimate:
     Parts of one modality have the same stream of draws: turning each against the others makes them independent.
     """
     counts = [cell.transitions[run].cells for cell in cells]
-    turned = [np.concatenate([each[:1], np.roll(each[1:], k, axis=0)]) for k, each in enumerate(counts)]
-    strata = [Transitions(cells=each) for each in turned]
+    rotations = [np.concatenate([each[:1], np.roll(each[1:], k, axis=0)]) for k, each in enumerate(counts)]
+    strata = [Transitions(cells=each) for each in rotations]
     return BootstrapEstimate(values=np.asarray(metrics.stratified_youden(strata, strata), float))
 
 

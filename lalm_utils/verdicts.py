@@ -95,10 +95,12 @@ def only_row(frame: pd.DataFrame, metric: str, **labels: str) -> pd.Series:
 
     Raises ValueError where there is none or more than one.
     """
-    wanted = {"metric": metric} | labels
-    rows = frame[np.logical_and.reduce([frame[column] == value for column, value in wanted.items()])]
+    conditions = {"metric": metric} | labels
+    rows = frame[np.logical_and.reduce([frame[column] == value for column, value in conditions.items()])]
     if len(rows) != 1:
-        raise ValueError(f"{len(rows)} rows where {wanted}: give the frame of one analysis, with this metric")
+        raise ValueError(
+            f"{len(rows)} rows where {conditions}: give the frame of one analysis, with this metric"
+        )
     return rows.iloc[0]
 
 
@@ -218,8 +220,8 @@ def _verdict(sign: int, low: float, high: float) -> str:
 def _sentence(row) -> str:
     method = f"the {row.method}" if row.method in WITH_ARTICLE else row.method
     printed = "not printed" if math.isnan(row.printed) else f"{row.printed:+.2f} printed"
-    here = _number({"value": row.value, "low": row.low, "high": row.high})
-    return f"With {method}, {row.claim} {row.verdict} ({here} here, {printed})."
+    number = _number({"value": row.value, "low": row.low, "high": row.high})
+    return f"With {method}, {row.claim} {row.verdict} ({number} here, {printed})."
 
 
 def _number(row: Mapping | pd.Series) -> str:

@@ -78,7 +78,7 @@ def tidy(text: str) -> str:
 
 def words(text: str, numbers: bool) -> list[Word]:
     """The words of a tidied text without articles; numbers: number words become digits."""
-    found, last = [], 0
+    result, last = [], 0
     for match in _WORD.finditer(text):
         start, end = match.span()
         raw = match[0]
@@ -92,17 +92,17 @@ def words(text: str, numbers: bool) -> list[Word]:
         joined = last > 0 and text[last:start] in _JOINTS
         if glued and glued[2] in _UNITS:
             joint = start + len(glued[1])
-            found += [Word(glued[1], start, joint, joined), Word(glued[2], joint, end)]
+            result += [Word(glued[1], start, joint, joined), Word(glued[2], joint, end)]
         else:
-            found.append(Word(plain, start, end, joined))
+            result.append(Word(plain, start, end, joined))
         last = end
-    found = _digits([_without_zeros(word) for word in found], text) if numbers else found
+    result = _digits([_without_zeros(word) for word in result], text) if numbers else result
     telling = [
         word
-        for word, after in zip(found, [*found[1:], None])
+        for word, after in zip(result, [*result[1:], None])
         if word.text not in _LITTLE or not _article(word, after, text)
     ]
-    return telling or found
+    return telling or result
 
 
 def _without_zeros(word: Word) -> Word:
@@ -126,25 +126,25 @@ def _article(word: Word, after: Word | None, text: str) -> bool:
 
 def _digits(words: list[Word], text: str) -> list[Word]:
     """Number words as digits ("twice": "2", "time"); the unit after a number loses its plural s."""
-    found: list[Word] = []
+    result: list[Word] = []
     i = 0
     while i < len(words):
         word, (value, stop) = words[i], _number(words, i, text)
         if word.text in _TIMES:
-            found += [word._replace(text=_TIMES[word.text]), Word("time", word.start, word.end)]
+            result += [word._replace(text=_TIMES[word.text]), Word("time", word.start, word.end)]
         elif stop > i and not (word.text == "one" and _pronoun(words, i)):
-            found.append(Word(str(value), word.start, words[stop - 1].end, word.joined))
+            result.append(Word(str(value), word.start, words[stop - 1].end, word.joined))
         elif word.text == "none" and not (i + 1 < len(words) and words[i + 1].text == "of"):
-            found.append(word._replace(text="0"))
-        elif found and found[-1].text[-1].isdigit():
+            result.append(word._replace(text="0"))
+        elif result and result[-1].text[-1].isdigit():
             if [part.text for part in words[i : i + 3]] == ["beats", "per", "minute"]:
                 word, stop = Word("bpm", word.start, words[i + 2].end), i + 3
             unit = _UNITS.get(word.text, word.text.removesuffix("s") or word.text)
-            found.append(word._replace(text=unit))
+            result.append(word._replace(text=unit))
         else:
-            found.append(word)
+            result.append(word)
         i = max(stop, i + 1)
-    return found
+    return result
 
 
 def _pronoun(words: list[Word], i: int) -> bool:
@@ -198,17 +198,17 @@ def mask(text: str, spans: Iterable[tuple[int, int]], sign: str = "_") -> str:
     return "".join(letters)
 
 
-def expand(pattern: str, known: Mapping[str, str]) -> str:
+def expand(pattern: str, definitions: Mapping[str, str]) -> str:
     """A pattern that is written over several lines, with the parts that it names in braces."""
-    return re.sub(r"\{([A-Z_]+)\}", lambda name: known[name[1]], re.sub(r"\n\s*", "", pattern))
+    return re.sub(r"\{([A-Z_]+)\}", lambda name: definitions[name[1]], re.sub(r"\n\s*", "", pattern))
 
 
 def parts(table: str) -> dict[str, str]:
     """The patterns of a table of `NAME = pattern`, with comments; a pattern may name those above it."""
-    known: dict[str, str] = {}
+    definitions: dict[str, str] = {}
     table = re.sub(r"^ *# .*\n", "", table, flags=re.MULTILINE)
     for name, pattern in re.findall(
         r"^ *([A-Z_]+) =((?:.*\n)(?:(?! *[A-Z_]+ =).*\n?)*)", table, re.MULTILINE
     ):
-        known[name] = expand(pattern.strip(), known)
-    return known
+        definitions[name] = expand(pattern.strip(), definitions)
+    return definitions

@@ -59,8 +59,8 @@ class Answer:
     reason: str | None = None  # of the status line
 
 
-def said(
-    *texts: Any, finish: Any = "stop", usage: Any = 3, extra: dict[str, Any] | None = None, **how: Any
+def completion(
+    *texts: Any, finish: Any = "stop", usage: Any = 3, extra: dict[str, Any] | None = None, **options: Any
 ) -> Answer:
     """A chat completion with these texts as its choices."""
     choices = [
@@ -68,19 +68,19 @@ def said(
         for i, text in enumerate(texts)
     ]
     answer = {"model": "tiny", "choices": choices, "usage": {"completion_tokens": usage}} | (extra or {})
-    return Answer(body=json.dumps(answer).encode(), **how)
+    return Answer(body=json.dumps(answer).encode(), **options)
 
 
-def echoed(chat: Chat) -> Answer:
+def echo(chat: Chat) -> Answer:
     """The chat's last text, `n` times."""
-    return said(*[chat.text] * chat.body.get("n", 1))
+    return completion(*[chat.text] * chat.body.get("n", 1))
 
 
 class ChatServer:
     """Listens on a free port of 127.0.0.1 while its `with` block lasts."""
 
     def __init__(self) -> None:
-        self.default: Callable[[Chat], Answer] = echoed
+        self.default: Callable[[Chat], Answer] = echo
         self.models: Answer = Answer(body=json.dumps({"object": "list", "data": [CARD]}).encode())
         self.chats: list[Chat] = []
         self.lists: list[dict[str, str]] = []  # headers of the requests for the list of models
@@ -95,7 +95,7 @@ class ChatServer:
         """Answer chats that end in `text` with these, one after the other; the last one stays."""
         self._scripts[text] = list(answers)
 
-    def asked(self, text: str) -> list[Chat]:
+    def chats_of(self, text: str) -> list[Chat]:
         """The chats so far that end in `text`."""
         return [chat for chat in self.chats if chat.text == text]
 

@@ -29,7 +29,7 @@ class FakeModel:
         self.name, self.fingerprint = "fake", fingerprint
         self.description: dict[str, Any] = {}
         self.answer = answer or (lambda text, sample: f"{text} {sample}")
-        self.asked: list[tuple[str, int]] = []
+        self.requests: list[tuple[str, int]] = []
         self.calls: list[dict[str, Any]] = []
 
     def render(self, prompt: Prompt) -> str:
@@ -45,7 +45,7 @@ class FakeModel:
         return [np.zeros(len(prompt.options)) for prompt in prompts]
 
     def _one(self, text: str, sample: int) -> Reply:
-        self.asked.append((text, sample))
+        self.requests.append((text, sample))
         answer = self.answer(text, sample)
         return answer if isinstance(answer, Reply) else Reply(text=answer, n_tokens=2, finish="stop")
 

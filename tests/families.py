@@ -142,8 +142,8 @@ OMNI_TEMPLATE = QWEN.replace("AUDIO", "<|audio_bos|><|AUDIO|><|audio_eos|>")
 
 
 def qwen2_audio(folder: Path) -> None:
-    named = {key: OMNI[key] for key in ("audio_token", "audio_bos_token", "audio_eos_token")}
-    tokenizer = words(ENDS | named)
+    tokens = {key: OMNI[key] for key in ("audio_token", "audio_bos_token", "audio_eos_token")}
+    tokenizer = words(ENDS | tokens)
     audio = t.Qwen2AudioEncoderConfig(
         num_mel_bins=16,
         d_model=16,
@@ -250,12 +250,16 @@ def audioflamingo3(folder: Path) -> None:
 
 
 def musicflamingo(folder: Path) -> None:
-    named = {"audio_token": "<sound>", "audio_bos_token": "<|sound_bos|>", "audio_eos_token": "<|sound_eos|>"}
-    tokenizer = words(ENDS | named)
+    tokens = {
+        "audio_token": "<sound>",
+        "audio_bos_token": "<|sound_bos|>",
+        "audio_eos_token": "<|sound_eos|>",
+    }
+    tokenizer = words(ENDS | tokens)
     config = t.MusicFlamingoConfig(
         audio_config=t.AudioFlamingo3EncoderConfig(**tower(hidden_size=40)),
         text_config=t.Qwen2Config(**text(tokenizer)),
-        **audio_ids(tokenizer, *named),
+        **audio_ids(tokenizer, *tokens),
     )
     random_model(t.MusicFlamingoForConditionalGeneration, config).save_pretrained(folder)
     template = QWEN.replace("AUDIO", "<sound>")
@@ -270,7 +274,7 @@ def tekken(folder: Path) -> int:
     special += [f"<SPECIAL_{rank}>" for rank in range(len(special), 24)] + ["[AUDIO]", "[BEGIN_AUDIO]"]
     size = len(special) + 128
     tokens = [base64.b64encode(bytes([rank])).decode() for rank in range(128)]
-    made = {
+    content = {
         "config": {
             "pattern": r"\s+|\S+",
             "num_vocab_tokens": 128,
@@ -283,7 +287,7 @@ def tekken(folder: Path) -> int:
             {"rank": i, "token_str": token, "is_control": True} for i, token in enumerate(special)
         ],
     }
-    (folder / "tekken.json").write_text(json.dumps(made))
+    (folder / "tekken.json").write_text(json.dumps(content))
     return size
 
 
@@ -300,8 +304,8 @@ def voxtral(folder: Path) -> None:
 
 
 def granite_speech(folder: Path) -> None:
-    named = {"audio_token": "<|audio|>", "start": "<|start_of_role|>", "stop": "<|end_of_role|>"}
-    tokenizer = words(named)
+    tokens = {"audio_token": "<|audio|>", "start": "<|start_of_role|>", "stop": "<|end_of_role|>"}
+    tokenizer = words(tokens)
     encoder = {
         "input_dim": 16,
         "num_layers": 2,

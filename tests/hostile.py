@@ -70,9 +70,9 @@ def within(seconds: float = SECONDS * PACE, megabytes: float = MEGABYTES) -> Ite
     try:
         with _grown() as grown:
             yield
-            taken, added = time.monotonic() - start, grown()
-        if taken > seconds:  # one call into C is not interrupted
-            raise TooMuch(f"took {taken:.1f} s, and {seconds} are allowed")
+            elapsed, added = time.monotonic() - start, grown()
+        if elapsed > seconds:  # one call into C is not interrupted
+            raise TooMuch(f"took {elapsed:.1f} s, and {seconds} are allowed")
         if added > megabytes:
             raise TooMuch(f"took {added:.0f} MB, and {megabytes} are allowed")
     finally:

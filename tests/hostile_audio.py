@@ -128,10 +128,10 @@ def right(
     """Whether a clip is so long, heard to 30 s at most, finite, and as loud as said."""
 
     def check(clip: Clip) -> bool:
-        heard = min(seconds, 30.0)
+        seconds_heard = min(seconds, 30.0)
         loudest = float(np.abs(clip.samples).max())
         return (
-            abs(len(clip.samples) / RATE - heard) < 0.02
+            abs(len(clip.samples) / RATE - seconds_heard) < 0.02
             and abs(clip.seconds - seconds) < 0.06 * seconds
             and clip.truncated == truncated
             and peak[0] <= loudest <= peak[1]

@@ -28,26 +28,26 @@ N = 40  # replies in a store, of 3,000 characters: some thirty pages
 Build = Callable[[Path], Any]
 
 
-def opened(path: Path) -> list[str]:
+def read_store(path: Path) -> list[str]:
     """The texts that a store gives for its questions; a model that is asked says "new"."""
     with Store(path, progress=False) as store:
         return [reply.text for (reply,) in store.ask(FakeModel(lambda text, sample: "new"), questions(N))]
 
 
-def merged(path: Path) -> int:
+def merge_store(path: Path) -> int:
     """How many replies a new store takes from the one at a path."""
     with Store(path.parent / "new.db") as store:
         return store.merge(path)
 
 
-def found(folder: Path) -> str:
+def fingerprint_of(folder: Path) -> str:
     """The fingerprint of a model's folder, or of an adapter's and its base's, whose weights are whole."""
-    there = weights.find(folder, resolve=resolve)
-    weights.refuse_damaged(there)
-    return weights.fingerprint(there, "float32")
+    source = weights.find(folder, resolve=resolve)
+    weights.refuse_damaged(source)
+    return weights.fingerprint(source, "float32")
 
 
-def named(name: str) -> Any:
+def load_by_name(name: str) -> Any:
     """The model of that name."""
     return load_model(name)
 
@@ -170,11 +170,11 @@ def model_of_pipes(folder: Path) -> Path:
     return folder
 
 
-def kept(texts: list[str]) -> bool:
+def is_old(texts: list[str]) -> bool:
     return texts == ["x" * 3_000] * N
 
 
-def new(texts: list[str]) -> bool:
+def is_new(texts: list[str]) -> bool:
     return texts == ["new"] * N
 
 
@@ -189,8 +189,8 @@ UNUSABLE, NO_STORE = (
 NO_REPLY = r"no whole reply under key \w{64} .* Move the file aside"
 STRANGE = "said to be a store of replies, but"
 STORES = [
-    ("broken stores", "a good one", full, kept),
-    ("broken stores", "an empty file", special(lambda path: path.touch()), new),
+    ("broken stores", "a good one", full, is_old),
+    ("broken stores", "an empty file", special(lambda path: path.touch()), is_new),
     ("broken stores", "a text", special(lambda path: path.write_text("my notes, do not lose")), NO_STORE),
     ("broken stores", "a pickle", special(lambda path: path.write_bytes(pickle.dumps(Runs()))), NO_STORE),
     (
@@ -253,7 +253,7 @@ STORES = [
         changed("update replies set text = cast(x'ff00' as text)"),
         "cannot be read .*Could not decode to UTF-8",
     ),
-    ("broken stores", "texts that are blank", changed("update replies set text = ' '"), new),
+    ("broken stores", "texts that are blank", changed("update replies set text = ' '"), is_new),
     ("broken stores", "an end that is unknown", changed("update replies set finish = 'failed'"), NO_REPLY),
     ("broken stores", "a count that is a text", changed("update replies set n_tokens = 'many'"), NO_REPLY),
     ("broken stores", "a folder", special(Path.mkdir), "is a folder; a store is a file"),
@@ -287,9 +287,9 @@ STORES = [
         "broken stores",
         "a name that asks for another file",
         lambda folder: folder / "file:other.db?mode=memory",
-        new,
+        is_new,
     ),
-    ("broken stores", "a database in memory by name", lambda folder: folder / ":memory:", new),
+    ("broken stores", "a database in memory by name", lambda folder: folder / ":memory:", is_new),
 ]
 MERGED = [
     ("broken stores", "merged, a good one", full, lambda added: added == N),
@@ -436,15 +436,15 @@ def _cases(rows: list[tuple]) -> list[Case]:
     ]
 
 
-def _said(rows: list[tuple]) -> list[Case]:
+def _text_cases(rows: list[tuple]) -> list[Case]:
     return _cases(
         [(kind, name, lambda folder, text=text: text, expected) for kind, name, text, expected in rows]
     )
 
 
 TABLES = [
-    (opened, _cases(STORES)),
-    (merged, _cases(MERGED)),
-    (found, _cases(FOLDERS)),
-    (named, _said(MODELS)),
+    (read_store, _cases(STORES)),
+    (merge_store, _cases(MERGED)),
+    (fingerprint_of, _cases(FOLDERS)),
+    (load_by_name, _text_cases(MODELS)),
 ]

@@ -34,22 +34,22 @@ Build = Callable[[Path], Any]
 # What is done with what a builder returns
 
 
-def named(given: tuple[dict, Path]) -> Item:
+def parse_record(case: tuple[dict, Path]) -> Item:
     """The item of a record whose clips lie in a folder."""
-    return from_record(*given)
+    return from_record(*case)
 
 
-def asked(path: Path) -> list[Item]:
+def load_items(path: Path) -> list[Item]:
     """The items of a benchmark, without its audio."""
     return load(path, need_clips=False)
 
 
-def heard(path: Path) -> list[Item]:
+def load_checked_items(path: Path) -> list[Item]:
     """The items of a benchmark, whose clips are looked at."""
     return load(path)
 
 
-def scored(path: Path) -> dict[str, Any]:
+def score_file(path: Path) -> dict[str, Any]:
     """The report on a predictions file."""
     return score(path, n_boot=10, official=True)
 
@@ -69,9 +69,9 @@ def file(content: Any, name: str = "q.json") -> Build:
     """A question file of these bytes, this text, or of this value as JSON."""
 
     def build(folder: Path) -> Path:
-        path, made = folder / name, content() if callable(content) else content
+        path, value = folder / name, content() if callable(content) else content
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = made if isinstance(made, bytes | str) else json.dumps(made)
+        text = value if isinstance(value, bytes | str) else json.dumps(value)
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         return path
 
@@ -161,7 +161,7 @@ def inside(item: Item) -> bool:
     return item.clip.is_absolute() and ".." not in item.clip.parts and item.gold == 0
 
 
-def one(items: list[Item]) -> bool:
+def is_single(items: list[Item]) -> bool:
     return len(items) == 1 and items[0].options[items[0].gold] in ("A dog", "A man", "dog")
 
 
@@ -469,7 +469,7 @@ FILES = [
         "JSON bombs",
         "a power of ten beyond floats",
         file(json.dumps([MMAU])[:-2] + ', "seconds": 1e999}]'),
-        one,
+        is_single,
     ),
     (
         "JSON bombs",
@@ -478,7 +478,12 @@ FILES = [
         r"200,000,001 bytes; a question file has at most 200,000,000",
     ),
     ("JSON bombs", "20 MB of spaces", file(lambda: " " * 20_000_000), "empty file; fetch it again"),
-    ("JSON bombs", "a text of 20 MB", file(lambda: json.dumps([{**MMAU, "note": "x" * 20_000_000}])), one),
+    (
+        "JSON bombs",
+        "a text of 20 MB",
+        file(lambda: json.dumps([{**MMAU, "note": "x" * 20_000_000}])),
+        is_single,
+    ),
     ("non-UTF-8", "UTF-16", file(json.dumps([MMAU]).encode("utf-16")), NOT_UTF8),
     ("non-UTF-8", "UTF-32", file(json.dumps([MMAU]).encode("utf-32")), NOT_UTF8),
     ("non-UTF-8", "Latin-1", file('[{"id": "é"}]'.encode("latin-1")), NOT_UTF8),
@@ -492,8 +497,8 @@ FILES = [
         file([{**MMAU, "question": "\ud83d?"}]),
         "element 1: half a surrogate pair",
     ),
-    ("non-UTF-8", "a null, escaped", file([{**MMAU, "question": "What\0?"}]), one),
-    ("non-UTF-8", "a byte order mark and items", file("\ufeff" + json.dumps([MMAU])), one),
+    ("non-UTF-8", "a null, escaped", file([{**MMAU, "question": "What\0?"}]), is_single),
+    ("non-UTF-8", "a byte order mark and items", file("\ufeff" + json.dumps([MMAU])), is_single),
     ("non-UTF-8", "a byte order mark alone", file("\ufeff"), "empty file; fetch it again"),
     ("non-UTF-8", "two byte order marks", file("\ufeff\ufeff" + json.dumps([MMAU])), NOT_JSON),
     ("broken question files", "nothing", file(""), "empty file; fetch it again"),
@@ -571,9 +576,14 @@ FILES = [
         "broken question files",
         "lines with blanks between",
         file("\n\n" + lines(MMAR, end="\n\n \n"), "q.jsonl"),
-        one,
+        is_single,
     ),
-    ("broken question files", "lines that end as in DOS", file(lines(MMAR, end="\r\n"), "q.jsonl"), one),
+    (
+        "broken question files",
+        "lines that end as in DOS",
+        file(lines(MMAR, end="\r\n"), "q.jsonl"),
+        is_single,
+    ),
     (
         "broken question files",
         "a line that ends in the middle",
@@ -584,7 +594,7 @@ FILES = [
         "broken question files",
         "a line separator within a text",
         file(json.dumps([{**MMAU, "question": "a\u2028b\x85c"}], ensure_ascii=False)),
-        one,
+        is_single,
     ),
     (
         "broken question files",
@@ -621,7 +631,7 @@ FILES = [
 
 MISSING = "missing field single_instruction, .* in line 1; add the column"
 TABLES = [
-    ("SAKURA tables", "as published", table(HEADER + ROW), one),
+    ("SAKURA tables", "as published", table(HEADER + ROW), is_single),
     ("SAKURA tables", "nothing", table(""), "empty file; fetch it again"),
     ("SAKURA tables", "a header alone", table(HEADER), "empty, no row below the first line"),
     ("SAKURA tables", "columns missing", table("file,single_answer\na,b\n"), MISSING),
@@ -634,7 +644,7 @@ TABLES = [
     ),
     ("SAKURA tables", "a long row", table(HEADER + ROW.strip() + ",more\n"), "line 2: more or fewer fields"),
     ("SAKURA tables", "a quote left open", table(HEADER + '"' + ROW), "not CSV after line 1"),
-    ("SAKURA tables", "a quote in the middle", table(HEADER + ROW.replace("cat", '"c"at')), one),
+    ("SAKURA tables", "a quote in the middle", table(HEADER + ROW.replace("cat", '"c"at')), is_single),
     (
         "SAKURA tables",
         "a field of 200,000 characters",
@@ -650,15 +660,20 @@ TABLES = [
     ("SAKURA tables", "a null in a name", with_row(file="a\0.wav"), "is no path"),
     ("SAKURA tables", "not UTF-8", table(HEADER.encode() + b"\xff"), NOT_UTF8),
     ("SAKURA tables", "UTF-16", table((HEADER + ROW).encode("utf-16")), NOT_UTF8),
-    ("SAKURA tables", "a byte order mark", table("\ufeff" + HEADER + ROW), one),
-    ("SAKURA tables", "lines that end as in DOS", table((HEADER + ROW).replace("\n", "\r\n")), one),
+    ("SAKURA tables", "a byte order mark", table("\ufeff" + HEADER + ROW), is_single),
+    ("SAKURA tables", "lines that end as in DOS", table((HEADER + ROW).replace("\n", "\r\n")), is_single),
     (
         "SAKURA tables",
         "an unknown track",
         table(HEADER + ROW, "Weather"),
         "unknown track 'Weather'; there are Animal",
     ),
-    ("SAKURA tables", "a formula for a spreadsheet", with_row(attribute_label="=cmd|'/c calc'!A1"), one),
+    (
+        "SAKURA tables",
+        "a formula for a spreadsheet",
+        with_row(attribute_label="=cmd|'/c calc'!A1"),
+        is_single,
+    ),
     ("SAKURA tables", "a file above", with_row(file="../../x.wav"), LEAVES),
     ("SAKURA tables", "an absolute file", with_row(file="/etc/passwd"), LEAVES),
     (
@@ -842,8 +857,8 @@ def _cases(rows: Iterable[tuple]) -> list[Case]:
 
 
 TABLES_BY_FUNCTION = [
-    (named, _cases([*NAMES, *ITEMS])),
-    (asked, _cases([*FILES, *TABLES])),
-    (heard, _cases(LOOKED_AT)),
-    (scored, _cases(PREDICTIONS)),
+    (parse_record, _cases([*NAMES, *ITEMS])),
+    (load_items, _cases([*FILES, *TABLES])),
+    (load_checked_items, _cases(LOOKED_AT)),
+    (score_file, _cases(PREDICTIONS)),
 ]

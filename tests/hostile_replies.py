@@ -16,9 +16,9 @@ PETS = ("dog", "cat")
 LARGE = 150_000  # characters
 
 
-def said(given: tuple[str, Sequence[str]]) -> Reading:
+def read_reply(case: tuple[str, Sequence[str]]) -> Reading:
     """How a reply is read."""
-    return read(*given)
+    return read(*case)
 
 
 def option(index: int) -> Callable[[Reading], bool]:

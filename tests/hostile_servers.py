@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from chat_server import Answer, ChatServer, said
+from chat_server import Answer, ChatServer, completion
 from hostile import Case
 
 from lalm_utils.models import ModelError, Prompt, Reply, Turn
@@ -27,7 +27,7 @@ from lalm_utils.server.http import Backoff
 KEY = "sk-Hostile-0123456789'\\abcdef"  # with what a repr and JSON write otherwise
 PATIENCE = 2.0  # seconds, the read timeout
 NO_PATIENCE = 0.1  # ... where no answer is expected
-GOOD = said("dog").body
+GOOD = completion("dog").body
 QUESTION = Prompt(turns=(Turn(role="user", text="?"),))
 Bytes = Callable[[], Iterator[bytes]]
 # The servers close what they have answered. Unsaid, a second question may go into a connection that is closing.
@@ -72,54 +72,54 @@ class RawServer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Exchange:
     """What came of asking a hostile server."""
 
     loading: str  # why its model could not be loaded, else ""
     reply: Reply
 
 
-def asked(sent: Answer | Bytes, patience: float = PATIENCE) -> Asked:
+def query(payload: Answer | Bytes, patience: float = PATIENCE) -> Exchange:
     """Load the server's model, which asks for its list, and ask it one question, list or no list."""
-    with _server(sent) as address:
-        how: dict[str, Any] = {
+    with _server(payload) as address:
+        options: dict[str, Any] = {
             "retries": 0,
             "read_timeout": patience,
             "backoff": Backoff(sleep=lambda _: None),
         }
         try:
-            ApiModel(address, "tiny", **how).close()
+            ApiModel(address, "tiny", **options).close()
             loading = ""
         except ModelError as error:
             loading = str(error)
-        model = ApiModel(address, "tiny", check=False, **how)
+        model = ApiModel(address, "tiny", check=False, **options)
         ((reply,),) = model.generate([QUESTION])
         model.close()
-    return Asked(loading=loading, reply=reply)
+    return Exchange(loading=loading, reply=reply)
 
 
-def waited_for(sent: Bytes) -> Asked:
+def query_briefly(payload: Bytes) -> Exchange:
     """The same, with less patience."""
-    return asked(sent, NO_PATIENCE)
+    return query(payload, NO_PATIENCE)
 
 
 @contextmanager
-def _server(sent: Answer | Bytes) -> Iterator[str]:
-    if isinstance(sent, Answer):
+def _server(payload: Answer | Bytes) -> Iterator[str]:
+    if isinstance(payload, Answer):
         with ChatServer() as server:
-            server.default = lambda chat: sent
+            server.default = lambda chat: payload
             yield server.address
     else:
-        with RawServer(sent) as raw:
+        with RawServer(payload) as raw:
             yield raw.address
 
 
 # What a server sends
 
 
-def answer(content: Any, **how: Any) -> Answer:
+def answer(content: Any, **options: Any) -> Answer:
     """An answer of these bytes, or of this value as JSON."""
-    return Answer(body=content if isinstance(content, bytes) else json.dumps(content).encode(), **how)
+    return Answer(body=content if isinstance(content, bytes) else json.dumps(content).encode(), **options)
 
 
 def choice(**changes: Any) -> Answer:
@@ -164,8 +164,8 @@ def redirect(status: int, to: str) -> Bytes:
     return response(b"", f"{status} Elsewhere", f"Location: {to}")
 
 
-def is_dog(found: Asked) -> bool:
-    return (found.reply.text, found.reply.finish) == ("dog", "stop")
+def is_dog(result: Exchange) -> bool:
+    return (result.reply.text, result.reply.finish) == ("dog", "stop")
 
 
 NOT_JSON, NO_CHOICES = "the answer is not JSON", "holds no choices, so it is no chat completion"
@@ -176,7 +176,7 @@ SLOW, REDIRECT = (
 )
 ESCAPED = json.dumps({"error": "x" * 285 + KEY}).replace("-", "\\u002d").encode()
 ROWS = [
-    ("answers of a server", "a good one", said("dog"), is_dog),
+    ("answers of a server", "a good one", completion("dog"), is_dog),
     ("answers of a server", "nothing", answer(b""), NOT_JSON),
     ("answers of a server", "JSON cut short", answer(GOOD[:-9]), NOT_JSON),
     ("answers of a server", "two answers in one", answer(GOOD + GOOD), NOT_JSON),
@@ -270,10 +270,15 @@ ROWS = [
     (
         "answers of a server",
         "a count of tokens below zero",
-        said("dog", usage=-1),
+        completion("dog", usage=-1),
         lambda found: is_dog(found) and found.reply.n_tokens == 0,
     ),
-    ("answers of a server", "a model that is a list", said("dog", extra={"model": ["x"] * 1_000}), is_dog),
+    (
+        "answers of a server",
+        "a model that is a list",
+        completion("dog", extra={"model": ["x"] * 1_000}),
+        is_dog,
+    ),
     (
         "answers of a server",
         "HTML for a text",
@@ -497,7 +502,12 @@ ROWS = [
         content(f"your key is {KEY}"),
         "the answer repeats the API key, so nothing of it is kept",
     ),
-    ("the key", "in the name of a field", said("dog", extra={KEY: 1}), "the answer repeats the API key"),
+    (
+        "the key",
+        "in the name of a field",
+        completion("dog", extra={KEY: 1}),
+        "the answer repeats the API key",
+    ),
     (
         "the key",
         "in an error",
@@ -520,7 +530,7 @@ ROWS = [
     (
         "answers of a server",
         "tags around a text",
-        said("<b>dog</b>"),
+        completion("<b>dog</b>"),
         lambda found: found.reply.text == "<b>dog</b>",
     ),
 ]

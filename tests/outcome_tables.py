@@ -9,9 +9,9 @@ from lalm_utils.metrics import Transitions
 from lalm_utils.outcomes import REPLY_OUTCOMES
 
 
-def run(found: list[str], modality: str | list[str] = "sound", **columns) -> pd.DataFrame:
+def run(outcomes: list[str], modality: str | list[str] = "sound", **columns) -> pd.DataFrame:
     """An outcome table of items q0, q1, ... with these outcomes."""
-    frame = pd.DataFrame({"item": [f"q{i}" for i in range(len(found))], "outcome": found})
+    frame = pd.DataFrame({"item": [f"q{i}" for i in range(len(outcomes))], "outcome": outcomes})
     return frame.assign(modality=modality, **{"answerable": True} | columns)
 
 
@@ -22,7 +22,7 @@ def letters(text: str) -> pd.DataFrame:
     return run([names[letter] for letter in text], modality)
 
 
-def counted(correct=0, wrong=0, refused=0, unreadable=0, failed=0, **columns) -> pd.DataFrame:
+def count_table(correct=0, wrong=0, refused=0, unreadable=0, failed=0, **columns) -> pd.DataFrame:
     numbers = {
         "correct": correct,
         "wrong": wrong,
@@ -33,15 +33,15 @@ def counted(correct=0, wrong=0, refused=0, unreadable=0, failed=0, **columns) ->
     return run([name for name, n in numbers.items() for _ in range(n)], **columns)
 
 
-def moved(**transitions: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+def transition_tables(**transitions: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A pair of tables from counts such as correct_to_refused=20."""
     pairs = [name.split("_to_") for name, n in transitions.items() for _ in range(n)]
     return run([old for old, _ in pairs]), run([new for _, new in pairs])
 
 
 def value(frame: pd.DataFrame, metric: str, group: str = "overall", column: str = "value"):
-    [found] = frame.loc[(frame["metric"] == metric) & (frame["group"] == group), column]
-    return found
+    [cell] = frame.loc[(frame["metric"] == metric) & (frame["group"] == group), column]
+    return cell
 
 
 def cells(**transitions: int) -> Transitions:

@@ -28,8 +28,8 @@ ANNOTATIONS = {
 
 @pytest.fixture
 def store(tmp_path) -> Store:
-    with Store(tmp_path / "replies.sqlite") as opened:
-        yield opened
+    with Store(tmp_path / "replies.sqlite") as replies:
+        yield replies
 
 
 @pytest.fixture
@@ -64,9 +64,9 @@ class Player(FakeModel):
         return [[self.reply(prompt)] * n for prompt in prompts]
 
     def reply(self, prompt: Prompt) -> Reply:
-        said = self.script[step_of(prompt)]
-        said = said(prompt.clips[0].stem) if isinstance(said, Callable) else said
-        return said if isinstance(said, Reply) else Reply(text=said, n_tokens=2, finish="stop")
+        answer = self.script[step_of(prompt)]
+        answer = answer(prompt.clips[0].stem) if isinstance(answer, Callable) else answer
+        return answer if isinstance(answer, Reply) else Reply(text=answer, n_tokens=2, finish="stop")
 
     def asked_in(self, step: str) -> list[Prompt]:
         return [prompt for prompt in self.prompts if step_of(prompt) == step]
@@ -149,9 +149,9 @@ def test_each_step_has_its_room_for_a_reply_and_is_greedy(store, three):
 def test_a_second_run_asks_nothing(store, three):
     model = Player()
     first = agent.run(model, three, store=store)
-    asked = len(model.prompts)
+    n_prompts = len(model.prompts)
     again = agent.run(model, three, store=store)
-    assert asked == len(model.prompts) == 9
+    assert n_prompts == len(model.prompts) == 9
     assert first.table.equals(again.table)
     assert first.steps.equals(again.steps)
 

@@ -18,21 +18,21 @@ EMPTY = {
 
 def steps(*rows: dict) -> pd.DataFrame:
     """Rows of agent.COLUMNS: read as they truly are and asked for, unless a row says otherwise."""
-    made = []
-    for number, given in enumerate(rows):
-        row = EMPTY | {"item": f"q{number}", "type": given["true"], "text": "something"} | given
+    records = []
+    for number, fields in enumerate(rows):
+        row = EMPTY | {"item": f"q{number}", "type": fields["true"], "text": "something"} | fields
         route = row["type"] if row["type"] in KINDS else "sound"
         row = {"kind": KINDS[route], "text_prompt": agent.TEXT_PROMPTS[route]} | row
-        made.append(row)
-    return pd.DataFrame(made, columns=list(agent.COLUMNS))
+        records.append(row)
+    return pd.DataFrame(records, columns=list(agent.COLUMNS))
 
 
-def spoken(transcript: str, text: str, **given) -> dict:
-    return {"true": "speech", "transcript": transcript, "text": text} | given
+def transcription(transcript: str, text: str, **fields) -> dict:
+    return {"true": "speech", "transcript": transcript, "text": text} | fields
 
 
-def heard(true: str, content: str, text: str, **given) -> dict:
-    return {"true": true, "content": tuple(content.split("+")), "text": text} | given
+def captioning(true: str, content: str, text: str, **fields) -> dict:
+    return {"true": true, "content": tuple(content.split("+")), "text": text} | fields
 
 
 def values(frame: pd.DataFrame, group: str) -> dict[str, float]:
@@ -41,16 +41,16 @@ def values(frame: pd.DataFrame, group: str) -> dict[str, float]:
 
 
 def row(frame: pd.DataFrame, group: str, metric: str) -> pd.Series:
-    (found,) = frame[(frame["group"] == group) & (frame["metric"] == metric)].to_dict("records")
-    return pd.Series(found)
+    (result,) = frame[(frame["group"] == group) & (frame["metric"] == metric)].to_dict("records")
+    return pd.Series(result)
 
 
 # ---- routing
 
 
 def test_routing_counts_every_pair_of_types_and_keeps_unreadable_apart():
-    told = [("sound", "sound"), ("sound", "music"), ("sound", "unreadable"), ("speech", "speech")]
-    table = routing(steps(*({"true": true, "type": read} for true, read in told)))
+    pairs = [("sound", "sound"), ("sound", "music"), ("sound", "unreadable"), ("speech", "speech")]
+    table = routing(steps(*({"true": true, "type": predicted} for true, predicted in pairs)))
     matrix = table.pivot(index="true", columns="read", values="count")
     assert table.columns.tolist() == ["true", "read", "count"]
     assert list(dict.fromkeys(table["true"])) == ["sound", "speech"]
@@ -63,13 +63,16 @@ def test_a_failed_type_and_a_mix_have_places_of_their_own():
     table = routing(
         steps({"true": "mix-sound-speech", "type": "speech"}, {"true": "music", "type": "failed"})
     )
-    kept = table[table["count"] > 0]
-    assert list(zip(kept["true"], kept["read"])) == [("music", "failed"), ("mix-sound-speech", "speech")]
+    counted_rows = table[table["count"] > 0]
+    assert list(zip(counted_rows["true"], counted_rows["read"])) == [
+        ("music", "failed"),
+        ("mix-sound-speech", "speech"),
+    ]
 
 
 def test_routing_rates_leave_failed_items_out_and_have_intervals():
-    told = [("sound", "sound"), ("sound", "unreadable"), ("speech", "failed"), ("music", "sound")]
-    rates = routing_rates(steps(*({"true": true, "type": read} for true, read in told)))
+    pairs = [("sound", "sound"), ("sound", "unreadable"), ("speech", "failed"), ("music", "sound")]
+    rates = routing_rates(steps(*({"true": true, "type": predicted} for true, predicted in pairs)))
     assert list(zip(rates["group"], rates["metric"], rates["value"].round(3), rates["n"])) == [
         ("sound", "right", 0.5, 2),
         ("sound", "unreadable", 0.5, 2),
@@ -102,17 +105,17 @@ def test_word_error_rate_is_edits_of_all_clips_over_words_of_all_transcripts():
     # of 4 + 2 + 2 words: 1 substituted; 2 deleted; 1 inserted
     frame = word_error_rate(
         steps(
-            spoken("Look at the tiger.", "look at a tiger"),
-            spoken("one, two", "!"),
-            spoken("two plus", "Two, plus, three"),
+            transcription("Look at the tiger.", "look at a tiger"),
+            transcription("one, two", "!"),
+            transcription("two plus", "Two, plus, three"),
         )
     )
-    found = values(frame, "speech")
-    assert found["word_error_rate"] == pytest.approx(4 / 8)
-    assert found["substitutions"] == pytest.approx(1 / 8)
-    assert found["deletions"] == pytest.approx(2 / 8)
-    assert found["insertions"] == pytest.approx(1 / 8)
-    assert (found["words"], found["clips_left_out"]) == (8, 0)
+    result = values(frame, "speech")
+    assert result["word_error_rate"] == pytest.approx(4 / 8)
+    assert result["substitutions"] == pytest.approx(1 / 8)
+    assert result["deletions"] == pytest.approx(2 / 8)
+    assert result["insertions"] == pytest.approx(1 / 8)
+    assert (result["words"], result["clips_left_out"]) == (8, 0)
     rate = row(frame, "speech", "word_error_rate")
     assert rate["n"] == 3
     assert 0 <= rate["low"] < 0.5 < rate["high"] <= 1
@@ -120,32 +123,32 @@ def test_word_error_rate_is_edits_of_all_clips_over_words_of_all_transcripts():
 
 
 def test_a_perfect_transcript_has_no_errors_and_a_rambling_one_more_than_words():
-    perfect = word_error_rate(steps(spoken("Hello, YOU!", "hello you")))
+    perfect = word_error_rate(steps(transcription("Hello, YOU!", "hello you")))
     assert values(perfect, "speech")["word_error_rate"] == 0
-    rambling = word_error_rate(steps(spoken("hi", "one two three four")))
+    rambling = word_error_rate(steps(transcription("hi", "one two three four")))
     assert values(rambling, "speech")["word_error_rate"] == 4
 
 
 def test_only_transcripts_that_the_model_wrote_of_transcribed_speech_are_counted():
     frame = word_error_rate(
         steps(
-            spoken("hello you", "hello you"),
-            spoken("hello you", "a man talks", type="sound"),  # routed to a caption: left out
-            spoken("hello you", "", outcome="failed"),  # no reply: left out
-            spoken("", "some words in Hindi"),  # nothing to compare with
+            transcription("hello you", "hello you"),
+            transcription("hello you", "a man talks", type="sound"),  # routed to a caption: left out
+            transcription("hello you", "", outcome="failed"),  # no reply: left out
+            transcription("", "some words in Hindi"),  # nothing to compare with
             {"true": "sound", "type": "speech", "transcript": "", "text": "woof"},  # no speech
         )
     )
-    found = values(frame, "speech")
-    assert (found["word_error_rate"], found["words"], found["clips_left_out"]) == (0, 2, 2)
+    result = values(frame, "speech")
+    assert (result["word_error_rate"], result["words"], result["clips_left_out"]) == (0, 2, 2)
 
 
 @pytest.mark.parametrize(
     ("case", "table"),
     [
-        ("no speech", steps(heard("sound", "bell", "a bell"))),
-        ("true texts", steps(spoken("hello", "hello", text_prompt=""))),
-        ("no rows", steps(spoken("hello", "hello"))[:0]),
+        ("no speech", steps(captioning("sound", "bell", "a bell"))),
+        ("true texts", steps(transcription("hello", "hello", text_prompt=""))),
+        ("no rows", steps(transcription("hello", "hello"))[:0]),
     ],
 )
 def test_without_a_transcript_the_rate_is_undefined_and_says_why(case, table):
@@ -160,11 +163,13 @@ def test_without_a_transcript_the_rate_is_undefined_and_says_why(case, table):
 def test_recall_and_precision_are_means_over_clips_against_the_generators_labels():
     frame = caption_content(
         steps(
-            heard("sound", "bell+bell+rain", "a bell and a dog bark"),  # recall 1/2, precision 1/2
-            heard("sound", "dog bark", "Dog bark, rain, bell, bell."),  # recall 1, precision 1/3
-            heard("sound", "wind", "nothing much"),  # recall 0, no precision
-            heard("music", "muted trumpet", "a muted trumpet"),  # recall 1, precision 1
-            heard("music", "trumpet", "a muted trumpet, a bell"),  # recall 0, precision 0; a bell is no label
+            captioning("sound", "bell+bell+rain", "a bell and a dog bark"),  # recall 1/2, precision 1/2
+            captioning("sound", "dog bark", "Dog bark, rain, bell, bell."),  # recall 1, precision 1/3
+            captioning("sound", "wind", "nothing much"),  # recall 0, no precision
+            captioning("music", "muted trumpet", "a muted trumpet"),  # recall 1, precision 1
+            captioning(
+                "music", "trumpet", "a muted trumpet, a bell"
+            ),  # recall 0, precision 0; a bell is no label
         )
     )
     sound, music, overall = (values(frame, group) for group in ("sound", "music", "overall"))
@@ -176,29 +181,35 @@ def test_recall_and_precision_are_means_over_clips_against_the_generators_labels
     assert row(frame, "sound", "precision")["n"] == 2
     assert row(frame, "overall", "recall")["n"] == 5
     for name in ("recall", "precision"):
-        found = row(frame, "sound", name)
-        assert found["low"] <= found["value"] <= found["high"]
+        result = row(frame, "sound", name)
+        assert result["low"] <= result["value"] <= result["high"]
 
 
 def test_another_clips_caption_is_the_control():
-    always = caption_content(steps(*[heard("sound", "bell", "a bell")] * 3, heard("sound", "rain", "a bell")))
+    always = caption_content(
+        steps(*[captioning("sound", "bell", "a bell")] * 3, captioning("sound", "rain", "a bell"))
+    )
     assert values(always, "sound")["recall"] == 0.75
     assert values(always, "sound")["recall_another_clip"] == 0.75
-    telling = caption_content(steps(heard("sound", "bell", "a bell"), heard("sound", "rain", "rain")))
+    telling = caption_content(
+        steps(captioning("sound", "bell", "a bell"), captioning("sound", "rain", "rain"))
+    )
     assert values(telling, "sound")["recall"] == 1
     assert values(telling, "sound")["recall_another_clip"] == 0
-    single = row(caption_content(steps(heard("sound", "bell", "a bell"))), "sound", "recall_another_clip")
+    single = row(
+        caption_content(steps(captioning("sound", "bell", "a bell"))), "sound", "recall_another_clip"
+    )
     assert (single["n"], single["status"]) == (0, "no clips")
 
 
 def test_only_captions_that_the_model_wrote_are_counted_and_the_others_are_told():
     frame = caption_content(
         steps(
-            heard("sound", "bell", "a bell"),
-            heard("sound", "rain", "rain", type="speech"),  # transcribed
-            heard("sound", "rain", "", outcome="failed"),
-            heard("sound", "rain", "rain", type="unreadable"),  # captioned on the default way
-            heard("music", "piano", "a piano", text_prompt=""),  # the true text
+            captioning("sound", "bell", "a bell"),
+            captioning("sound", "rain", "rain", type="speech"),  # transcribed
+            captioning("sound", "rain", "", outcome="failed"),
+            captioning("sound", "rain", "rain", type="unreadable"),  # captioned on the default way
+            captioning("music", "piano", "a piano", text_prompt=""),  # the true text
         )
     )
     assert values(frame, "sound")["recall"] == 1

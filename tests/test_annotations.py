@@ -98,10 +98,10 @@ def test_what_is_available_is_annotated_in_every_item(case, items, expected):
 
 def test_the_embedded_benchmark_tells_type_and_text_of_every_item():
     items = [from_record(record, "/clips", benchmark="mini") for record in planned_records("test")]
-    assert {one.task for one in items} >= {"Language", "Spoken word", "Event count", "Tempo"}
+    assert {item.task for item in items} >= {"Language", "Spoken word", "Event count", "Tempo"}
     assert annotations.available(items) == {"type", "text"}
-    assert [annotations.type_of(one) for one in items] == [one.modality for one in items]
-    assert all(annotations.labels_of(one) for one in items if one.modality != "speech")
+    assert [annotations.type_of(item) for item in items] == [item.modality for item in items]
+    assert all(annotations.labels_of(item) for item in items if item.modality != "speech")
 
 
 @pytest.mark.parametrize(

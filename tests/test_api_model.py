@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from chat_server import CARD, Answer, Chat, ChatServer, said
+from chat_server import CARD, Answer, Chat, ChatServer, completion
 
 from lalm_utils.audio import RATE, content_hash, read_clip, write_clip
 from lalm_utils.load_model import load_model
@@ -141,7 +141,7 @@ def test_a_clip_beyond_the_window_is_cut_and_the_reply_says_so(server, load, tmp
     clips = [tone(tmp_path / "long.wav", seconds=1.5), tone(tmp_path / "short.wav", seconds=0.5)]
     replies = only(load(window_seconds=1).generate([ask(clip.name, clip) for clip in clips]))
     assert [reply.truncated for reply in replies] == [True, False]
-    (long,) = server.asked("long.wav")
+    (long,) = server.chats_of("long.wav")
     assert len(decoded(long.wavs[0])[0]) == RATE
 
 
@@ -216,7 +216,7 @@ def test_samples_come_from_one_request_in_the_order_of_their_index(server, load)
     choices = [
         {"index": i, "message": {"content": f"sample {i}"}, "finish_reason": "stop"} for i in (2, 0, 1)
     ]
-    server.script("?", [said(extra={"choices": choices})])
+    server.script("?", [completion(extra={"choices": choices})])
     ((*replies,),) = load().generate([ask("?")], n=3, temperature=0.7, seed=10, first_sample=4)
     assert [reply.text for reply in replies] == ["sample 0", "sample 1", "sample 2"]
     assert [reply.n_tokens for reply in replies] == [0, 0, 0], "one count for three replies says nothing"
@@ -233,7 +233,7 @@ def test_greedy_samples_are_one_request(server, load):
 
 def seeded(chat: Chat) -> Answer:
     """One choice, whatever `n` was asked for, that names its seed."""
-    return said(f"seed {chat.body['seed']}")
+    return completion(f"seed {chat.body['seed']}")
 
 
 def refuses_n(chat: Chat) -> Answer:
@@ -247,8 +247,8 @@ def test_a_server_without_n_is_asked_for_each_sample_by_its_own_seed(server, loa
     server.default, model = answer, load(concurrency=1)
     replies = model.generate([ask("one"), ask("two")], n=3, temperature=1.0, seed=7, first_sample=1)
     assert [[reply.text for reply in several] for several in replies] == [["seed 8", "seed 9", "seed 10"]] * 2
-    assert [chat.body.get("n", 1) for chat in server.asked("one")][:1] == [3]
-    assert [chat.body["seed"] for chat in server.asked("two")] == [8, 9, 10], "it is not tried twice"
+    assert [chat.body.get("n", 1) for chat in server.chats_of("one")][:1] == [3]
+    assert [chat.body["seed"] for chat in server.chats_of("two")] == [8, 9, 10], "it is not tried twice"
 
 
 def test_samples_may_be_asked_for_one_by_one_from_the_start(server, load):
@@ -259,7 +259,7 @@ def test_samples_may_be_asked_for_one_by_one_from_the_start(server, load):
 
 
 def test_a_sample_that_fails_does_not_take_the_earlier_ones_with_it(server, load):
-    server.script("?", [said("first"), said("second"), BAD_GATEWAY])
+    server.script("?", [completion("first"), completion("second"), BAD_GATEWAY])
     ((*replies,),) = load(one_request=False, retries=0).generate([ask("?")], n=4, temperature=1.0)
     assert [reply.finish for reply in replies] == ["stop", "stop", "failed", "failed"]
     assert len(server.chats) == 3
@@ -295,21 +295,29 @@ NO_ANSWERS = [
     ("a message that is a text", raw({"choices": [CHOICE | {"message": "dog"}]}), "without a text"),
     ("content that is a list", raw({"choices": [CHOICE | {"message": {"content": ["dog"]}}]}), "without a"),
     ("no content", raw({"choices": [CHOICE | {"message": {"content": None}}]}), "empty reply (stop)"),
-    ("blank content", said(" \n"), "empty reply (stop)"),
-    ("nothing before the limit", said("", finish="length"), "empty reply (length)"),
+    ("blank content", completion(" \n"), "empty reply (stop)"),
+    ("nothing before the limit", completion("", finish="length"), "empty reply (length)"),
     (
         "a refusal by the server",
         raw({"choices": [CHOICE | {"message": {"content": None, "refusal": "Sorry."}}]}),
         "the server refuses: 'Sorry.'",
     ),
-    ("a filter", said("dog", finish="content_filter"), "the server's filter held the reply back"),
-    ("no end", said("dog", finish=None), "finish_reason None: only stop and length end a whole reply"),
-    ("a call of a tool", said("dog", finish="tool_calls"), "finish_reason 'tool_calls'"),
-    ("an end that is a list", said("dog", finish=["stop"]), "finish_reason ['stop']"),
-    ("half a surrogate pair", said("dog \ud83d"), "half a surrogate pair in the reply"),
+    ("a filter", completion("dog", finish="content_filter"), "the server's filter held the reply back"),
+    ("no end", completion("dog", finish=None), "finish_reason None: only stop and length end a whole reply"),
+    ("a call of a tool", completion("dog", finish="tool_calls"), "finish_reason 'tool_calls'"),
+    ("an end that is a list", completion("dog", finish=["stop"]), "finish_reason ['stop']"),
+    ("half a surrogate pair", completion("dog \ud83d"), "half a surrogate pair in the reply"),
     ("an HTML page", raw(b"<html>Welcome</html>", kind="text/html"), "the answer is text/html, not JSON"),
-    ("JSON that is said to be text", said("dog", kind="text/plain"), "the answer is text/plain, not JSON"),
-    ("a compressed body", said("dog", headers={"Content-Encoding": "gzip"}), "the answer is compressed"),
+    (
+        "JSON that is said to be text",
+        completion("dog", kind="text/plain"),
+        "the answer is text/plain, not JSON",
+    ),
+    (
+        "a compressed body",
+        completion("dog", headers={"Content-Encoding": "gzip"}),
+        "the answer is compressed",
+    ),
     ("a huge body", raw(b'{"choices": "' + b"x" * 9_000_000), "over 8,000,000 bytes"),
     ("a bad request", Answer(status=400, body=b'{"error": {"message": "too long"}}'), "too long"),
     (
@@ -330,7 +338,7 @@ def test_what_is_no_whole_answer_fails_at_once_and_alone(server, load, waits, ca
     assert message in replies[1].error
     assert (replies[1].text, replies[1].n_tokens) == ("", 0)
     assert len(replies[1].error) < 600
-    assert len(server.asked("bad")) == 1
+    assert len(server.chats_of("bad")) == 1
     assert waits == []
 
 
@@ -343,13 +351,13 @@ def test_one_choice_that_is_none_fails_alone(server, load):
 
 @pytest.mark.parametrize("usage", [None, "3", -3, True, 10**30, [3]])
 def test_a_strange_count_of_tokens_is_no_count(server, load, usage):
-    server.script("?", [said("dog", usage=usage)])
+    server.script("?", [completion("dog", usage=usage)])
     (reply,) = only(load().generate([ask("?")]))
     assert (reply.text, reply.n_tokens) == ("dog", 0)
 
 
 def test_an_answer_without_a_content_type_is_read_as_what_it_is(server, load):
-    server.script("?", [said("dog", kind=None)])
+    server.script("?", [completion("dog", kind=None)])
     assert only(load().generate([ask("?")]))[0].text == "dog"
 
 
@@ -367,26 +375,26 @@ TRIED_AGAIN = [
     ("502", BAD_GATEWAY, [1.0]),
     ("503 that says how long", Answer(status=503, headers={"Retry-After": "3"}), [3.0]),
     ("504", Answer(status=504), [1.0]),
-    ("a connection closed midway", said("dog", sent=20), [1.0]),
-    ("a connection closed before a word", said("dog", sent=0), [1.0]),
-    ("silence", said("dog", hang=5.0), [1.0]),
-    ("an answer that never ends", said("dog", drip=0.05), [1.0]),
+    ("a connection closed midway", completion("dog", sent=20), [1.0]),
+    ("a connection closed before a word", completion("dog", sent=0), [1.0]),
+    ("silence", completion("dog", hang=5.0), [1.0]),
+    ("an answer that never ends", completion("dog", drip=0.05), [1.0]),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("case, answer, waited", TRIED_AGAIN, ids=[row[0] for row in TRIED_AGAIN])
 def test_what_may_pass_is_tried_again_after_a_wait(server, load, waits, case, answer, waited):
-    server.script("bad", [answer, said("dog")])
+    server.script("bad", [answer, completion("dog")])
     patience = {"read_timeout": 1.0} if answer.hang or answer.drip else {}
     replies = only(load(**patience).generate([ask("one"), ask("bad"), ask("two")]))
     assert [reply.text for reply in replies] == ["one", "dog", "two"]
-    assert len(server.asked("bad")) == 2
+    assert len(server.chats_of("bad")) == 2
     assert waits == waited
 
 
 def test_a_date_to_try_again_at_is_respected(server, load, waits):
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    server.script("?", [Answer(status=429, headers={"Retry-After": date}), said("dog")])
+    server.script("?", [Answer(status=429, headers={"Retry-After": date}), completion("dog")])
     assert only(load().generate([ask("?")]))[0].text == "dog"
     assert 27 < waits[0] <= 30
 
@@ -411,8 +419,8 @@ def test_jitter_is_full_and_leaves_the_global_random_numbers_alone():
 
 
 SLOW = [
-    (said("dog", hang=5.0), "no answer in time (ReadTimeout)"),
-    (said("dog", drip=0.05), "the answer was not whole after 0.5 s"),
+    (completion("dog", hang=5.0), "no answer in time (ReadTimeout)"),
+    (completion("dog", drip=0.05), "the answer was not whole after 0.5 s"),
 ]
 
 
@@ -439,7 +447,7 @@ def test_a_server_that_is_gone_fails_every_prompt_and_raises_nothing(load, waits
 
 def test_replies_keep_the_order_of_the_prompts_whatever_order_they_come_in(server, load):
     def slower_first(chat: Chat) -> Answer:
-        return said(chat.text, hang=0.02 * (12 - int(chat.text)))
+        return completion(chat.text, hang=0.02 * (12 - int(chat.text)))
 
     server.default = slower_first
     replies = only(load(concurrency=4).generate([ask(str(number)) for number in range(12)]))
@@ -456,7 +464,7 @@ def test_an_interrupt_stops_the_run_and_the_rest_is_not_asked(server, load):
     def answer(chat: Chat) -> Answer:
         if chat.text == "3":
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        return said(chat.text, hang=0.1)
+        return completion(chat.text, hang=0.1)
 
     server.default = answer
     # a shell starts its background jobs with SIGINT ignored, and tests may be one
@@ -484,14 +492,14 @@ def test_it_works_inside_a_running_event_loop(load):
 def test_the_key_goes_to_the_server_as_a_header_and_nowhere_else(server, load, key, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     server.script("bad", [Answer(status=401, body=f'{{"error": "key {KEY} is wrong"}}'.encode(), reason=KEY)])
-    server.script("echo", [said(f"your key is {KEY}")])
-    server.script("escaped", [raw(said(KEY).body.replace(b"sk-", b"sk\\u002d"))])
+    server.script("echo", [completion(f"your key is {KEY}")])
+    server.script("escaped", [raw(completion(KEY).body.replace(b"sk-", b"sk\\u002d"))])
     server.script("torn", [raw(b"x" * 60 + KEY.encode())])
     server.script("late", [Answer(status=400, body=b"x" * 290 + KEY.encode())])
     model = load()
     with Store(tmp_path / "replies.db") as store:
-        texts = ("fine", "bad", "echo", "escaped", "torn", "late")
-        replies = only(store.ask(model, [ask(text) for text in texts], progress=False))
+        questions = ("fine", "bad", "echo", "escaped", "torn", "late")
+        replies = only(store.ask(model, [ask(text) for text in questions], progress=False))
     assert [chat.headers["authorization"] for chat in server.chats] == [f"Bearer {KEY}"] * 6
     assert server.lists[0]["authorization"] == f"Bearer {KEY}"
     assert "HTTP 401 [key]; key [key] is wrong; set LALM_UTILS_API_KEY" in replies[1].error
@@ -500,20 +508,20 @@ def test_the_key_goes_to_the_server_as_a_header_and_nowhere_else(server, load, k
     # httpx logs a status line as it comes, at a level that must be asked for; ours is never in a log of ours
     logged = [record.getMessage() for record in caplog.records if record.name.startswith("lalm_utils")]
     assert len(logged) == 5
-    shown = [repr(model), str(model.description), model.fingerprint, str(logged), str(held), str(replies)]
-    shown += [file.read_bytes().decode("latin-1") for file in tmp_path.iterdir()]
-    shown += [json.dumps(chat.body) for chat in server.chats]
-    assert not [text for text in shown if KEY[:10] in text], "not even a part of it"
-    assert [text for text in shown[6:] if "SQLite" in text], "the store was looked into"
+    texts = [repr(model), str(model.description), model.fingerprint, str(logged), str(held), str(replies)]
+    texts += [file.read_bytes().decode("latin-1") for file in tmp_path.iterdir()]
+    texts += [json.dumps(chat.body) for chat in server.chats]
+    assert not [text for text in texts if KEY[:10] in text], "not even a part of it"
+    assert [text for text in texts[6:] if "SQLite" in text], "the store was looked into"
 
 
 def test_an_error_at_loading_shows_no_key_even_in_its_traceback(server, load, key):
     server.models = Answer(status=401, body=f"wrong key {KEY}".encode(), kind="text/plain", reason=KEY)
     with pytest.raises(
         ModelError, match=r"HTTP 401 \[key\]; wrong key \[key\]; set LALM_UTILS_API"
-    ) as caught:
+    ) as excinfo:
         load()
-    assert KEY not in "".join(traceback.format_exception(caught.value))
+    assert KEY not in "".join(traceback.format_exception(excinfo.value))
 
 
 def test_what_we_send_is_in_no_log_of_any_package(load, key, caplog):
@@ -535,8 +543,8 @@ def test_our_own_variable_comes_first_and_empty_it_sends_none(server, load, monk
     load().generate([ask("?")])
     monkeypatch.setenv("LALM_UTILS_API_KEY", "")
     load().generate([ask("?")])
-    sent = [chat.headers.get("authorization") for chat in server.chats]
-    assert sent == ["Bearer sk-another-one", f"Bearer {KEY}", None]
+    headers = [chat.headers.get("authorization") for chat in server.chats]
+    assert headers == ["Bearer sk-another-one", f"Bearer {KEY}", None]
 
 
 def test_a_placeholder_key_may_stand_in_a_reply(server, load, monkeypatch):
@@ -574,9 +582,9 @@ def test_a_machine_that_only_looks_like_this_one_gets_no_key(key):
 def test_a_key_that_cannot_be_a_header_is_refused_unshown(server, load, monkeypatch):
     for wrong in ("sk-one sk-two", "sk-\u00e9", "sk-a\nHost: evil"):
         monkeypatch.setenv("LALM_UTILS_API_KEY", wrong)
-        with pytest.raises(ModelError, match="the API key has blanks or characters outside ASCII") as caught:
+        with pytest.raises(ModelError, match="the API key has blanks or characters outside ASCII") as excinfo:
             load()
-        assert wrong not in str(caught.value)
+        assert wrong not in str(excinfo.value)
 
 
 def test_proxies_of_the_environment_do_not_stand_before_this_machine(server, load, monkeypatch):
@@ -590,20 +598,20 @@ def test_proxies_of_the_environment_do_not_stand_before_this_machine(server, loa
 
 
 def test_failed_replies_are_not_stored_and_only_they_are_asked_again(server, load, tmp_path):
-    server.script("two", [Answer(status=400), said("mended")])
+    server.script("two", [Answer(status=400), completion("mended")])
     prompts = [ask(text) for text in ("one", "two", "three")]
     with Store(tmp_path / "replies.db") as store:
         first = only(store.ask(load(), prompts, progress=False))
         assert [reply.finish for reply in first] == ["stop", "failed", "stop"]
         assert len(store) == 2
-        asked = len(server.chats)
+        n_chats = len(server.chats)
         again = only(store.ask(load(), prompts, progress=False))
-        assert [chat.text for chat in server.chats[asked:]] == ["two"]
+        assert [chat.text for chat in server.chats[n_chats:]] == ["two"]
         assert [reply.text for reply in again] == ["one", "mended", "three"]
 
 
 def test_the_store_asks_for_missing_samples_by_the_seeds_that_they_had(server, load, tmp_path):
-    server.script("?", [said("a"), said("b"), BAD_GATEWAY, said("c"), said("d")])
+    server.script("?", [completion("a"), completion("b"), BAD_GATEWAY, completion("c"), completion("d")])
     model = load(one_request=False, retries=0)
     with Store(tmp_path / "replies.db") as store:
         settings = {"n": 4, "temperature": 1.0, "seed": 20, "progress": False}
@@ -627,10 +635,10 @@ NAMES = [
 
 @pytest.mark.parametrize("case, name", NAMES, ids=[row[0] for row in NAMES])
 def test_a_name_of_another_form_is_refused_with_an_example(case, name):
-    with pytest.raises(ModelError, match="is no model of a server: write openai:ADDRESS#MODEL") as caught:
+    with pytest.raises(ModelError, match="is no model of a server: write openai:ADDRESS#MODEL") as excinfo:
         load_model(name)
-    assert repr(name) in str(caught.value)
-    assert "openai:http://localhost:8000/v1#Qwen/Qwen2-Audio-7B-Instruct" in str(caught.value)
+    assert repr(name) in str(excinfo.value)
+    assert "openai:http://localhost:8000/v1#Qwen/Qwen2-Audio-7B-Instruct" in str(excinfo.value)
 
 
 ADDRESSES = [
@@ -643,10 +651,10 @@ ADDRESSES = [
 
 @pytest.mark.parametrize("case, address, message", ADDRESSES, ids=[row[0] for row in ADDRESSES])
 def test_an_address_that_cannot_be_used_is_refused(case, address, message):
-    with pytest.raises(ModelError, match=message) as caught:
+    with pytest.raises(ModelError, match=message) as excinfo:
         load_model(f"openai:{address}#tiny")
-    assert "http(s)://HOST:PORT/v1" in str(caught.value)
-    assert "hunter2" not in str(caught.value)
+    assert "http(s)://HOST:PORT/v1" in str(excinfo.value)
+    assert "hunter2" not in str(excinfo.value)
 
 
 SETTINGS = [
@@ -701,18 +709,18 @@ def test_a_server_that_does_not_give_its_list_is_refused_unless_unchecked(
 
 
 def test_the_fingerprint_covers_what_the_server_tells_and_the_settings(server, load):
-    made = [
+    models = [
         load(),
         load(revision="v1"),
         load(revision="v2"),
         load(extra={"top_k": 1}),
         load(window_seconds=9),
     ]
-    made += [load(audio_part="audio_url"), load(one_request=False)]
-    for told in ({"root": "/weights/other"}, {"owned_by": "others"}, {"parent": "base"}):
-        server.models = listing(CARD | told)
-        made.append(load())
-    prints = [model.fingerprint for model in made]
+    models += [load(audio_part="audio_url"), load(one_request=False)]
+    for fields in ({"root": "/weights/other"}, {"owned_by": "others"}, {"parent": "base"}):
+        server.models = listing(CARD | fields)
+        models.append(load())
+    prints = [model.fingerprint for model in models]
     assert len(set(prints)) == len(prints)
     assert all(len(print_) == 64 for print_ in prints)
 
@@ -737,7 +745,7 @@ def test_another_address_is_another_model_unless_a_revision_says_otherwise(load)
 
 
 def test_a_result_can_be_told_by_its_description(server, load):
-    server.script("?", [said("dog", extra={"model": "tiny-0613", "system_fingerprint": "fp_1"})])
+    server.script("?", [completion("dog", extra={"model": "tiny-0613", "system_fingerprint": "fp_1"})])
     model = load(revision="v1", extra={"top_k": 1})
     model.generate([ask("?"), ask("fine")])
     known = model.description
@@ -768,17 +776,17 @@ def test_a_model_replies_through_a_server_as_it_does_directly(server, load, tmp_
             clips[-1].write_bytes(wav)
         settings = {"max_new_tokens": chat.body["max_tokens"], "temperature": chat.body["temperature"]}
         ((reply,),) = direct.generate([ask(chat.text, *clips)], **settings)
-        return said(reply.text, finish=reply.finish, usage=reply.n_tokens)
+        return completion(reply.text, finish=reply.finish, usage=reply.n_tokens)
 
     server.default = answer
     clips = [write_tone(tmp_path / f"{i}.wav", 200 + 170 * i, 0.3 + 0.3 * i) for i in range(4)]
     prompts = [ask(text, clip) for text in TEXTS for clip in clips] + [ask(TEXTS[0], *clips[:2])]
     expected = direct.generate(prompts, max_new_tokens=6)
     assert len({reply.text for (reply,) in expected}) > 3
-    kept = [place for place, (reply,) in enumerate(expected) if reply.text.strip()]
-    assert len(kept) > 6
-    replies = load(concurrency=1).generate([prompts[place] for place in kept], max_new_tokens=6)
-    assert replies == [expected[place] for place in kept]
+    numbers = [index for index, (reply,) in enumerate(expected) if reply.text.strip()]
+    assert len(numbers) > 6
+    replies = load(concurrency=1).generate([prompts[index] for index in numbers], max_new_tokens=6)
+    assert replies == [expected[index] for index in numbers]
 
 
 # A run that is killed
@@ -800,10 +808,10 @@ with Store(path, progress=False) as store:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_run_on_a_slow_server_that_is_killed_keeps_what_arrived_and_goes_on(server, tmp_path):
     total, concurrency, kills, path = 60, 4, 3, tmp_path / "replies.sqlite"
-    server.default = lambda chat: said(chat.text, hang=0.15)
+    server.default = lambda chat: completion(chat.text, hang=0.15)
     here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-c", KILLED, server.address, str(path), str(total), str(concurrency)]
-    lost, stored = 0, set()
+    n_lost, stored = 0, set()
     for turn in range(kills):
         start, process = len(server.chats), subprocess.Popen(command, env=here, stdout=subprocess.DEVNULL)
         while len(server.chats) < start + 3 * concurrency + turn and process.poll() is None:
@@ -812,11 +820,11 @@ def test_a_run_on_a_slow_server_that_is_killed_keeps_what_arrived_and_goes_on(se
         assert process.wait() == -signal.SIGKILL, "it ended before it was killed: raise `total`"
         with closing(sqlite3.connect(path)) as file:
             now = {json.loads(text)["content"] for (text,) in file.execute("select prompt from replies")}
-        assert len(server.chats) - len(now) - lost <= concurrency
+        assert len(server.chats) - len(now) - n_lost <= concurrency
         assert stored < now, "a run that is killed makes progress, and what is stored stays"
-        lost, stored = len(server.chats) - len(now), now
+        n_lost, stored = len(server.chats) - len(now), now
     before = len(server.chats)
     last = subprocess.run(command, env=here, capture_output=True, text=True, check=True)
     assert json.loads(last.stdout) == [f"question {i}" for i in range(total)]
     assert not stored & {chat.text for chat in server.chats[before:]}, "what is stored is not asked again"
-    assert len(server.chats) == total + lost
+    assert len(server.chats) == total + n_lost

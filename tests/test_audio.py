@@ -190,9 +190,9 @@ REFUSED = [
 def test_what_cannot_be_heard_is_refused_by_name(tmp_path, case, make, message):
     path = tmp_path / "clip.wav"
     make(path)
-    with pytest.raises(AudioError, match=message) as caught:
+    with pytest.raises(AudioError, match=message) as excinfo:
         read_clip(path)
-    assert str(path) in str(caught.value)
+    assert str(path) in str(excinfo.value)
 
 
 def test_samples_without_a_header_are_refused(tmp_path):
@@ -248,9 +248,11 @@ def soft_and_loud(rate: int) -> np.ndarray:
 @pytest.mark.parametrize("rate", [44_100, 16_000])
 def test_an_mp3_without_a_count_of_its_frames_is_heard_whole(tmp_path, rate):
     samples = soft_and_loud(rate)
-    counted, bare = (an_mp3(tmp_path / f"{count}.mp3", samples, rate, count=count) for count in (True, False))
+    with_count, bare = (
+        an_mp3(tmp_path / f"{count}.mp3", samples, rate, count=count) for count in (True, False)
+    )
     assert check_clip(bare) == pytest.approx(6, abs=0.1)
-    whole, clip = read_clip(counted).samples, read_clip(bare).samples
+    whole, clip = read_clip(with_count).samples, read_clip(bare).samples
     assert len(clip) == pytest.approx(len(whole), abs=0.1 * RATE)
     for part in (slice(8_000, 40_000), slice(56_000, 88_000)):
         assert np.std(clip[part]) == pytest.approx(np.std(whole[part]), rel=0.2)

@@ -26,8 +26,8 @@ def an_item(number: int, **changes) -> items.Item:
     return items.Item(id=f"q{number}", **fields | changes)
 
 
-def measured(asked: list[items.Item], group: str = "overall", **how) -> dict[str, float]:
-    frame = audit.table(audit.facts(asked, clips=False), **how)
+def measures_of(questions: list[items.Item], group: str = "overall", **options) -> dict[str, float]:
+    frame = audit.table(audit.facts(questions, clips=False), **options)
     return frame[frame["group"] == group].set_index("measure")["value"].to_dict()
 
 
@@ -38,12 +38,12 @@ def test_a_run_reads_headers_alone_and_leaves_silence_to_the_audit():
     assert "silent_clip" in audit.facts([an_item(0)])
 
 
-def replied(asked: list[items.Item], *texts: str | None) -> pd.DataFrame:
+def outcome_table(questions: list[items.Item], *texts: str | None) -> pd.DataFrame:
     """The outcome table of a run; None: no reply came."""
     replies = [
         failed("lost") if text is None else Reply(text=text, n_tokens=1, finish="stop") for text in texts
     ]
-    return outcomes.table(asked, replies, model="m", method="text only", seed=0)
+    return outcomes.table(questions, replies, model="m", method="text only", seed=0)
 
 
 CLEAN = [an_item(0), an_item(1, gold=1)]
@@ -72,20 +72,20 @@ FINDINGS = [
 
 @pytest.mark.parametrize("name, asked, expected", FINDINGS, ids=[case[0] for case in FINDINGS])
 def test_a_finding_is_counted_and_nothing_else_is(name, asked, expected):
-    found = {name: n for name, n in measured(asked).items() if name in audit.FINDINGS and n}
-    assert found == expected
+    result = {name: n for name, n in measures_of(asked).items() if name in audit.FINDINGS and n}
+    assert result == expected
 
 
 def test_items_are_counted_by_what_is_known_of_their_answers():
-    asked = [an_item(0), an_item(1, gold=None), an_item(2, gold=None, answerable=False)]
-    counts = measured(asked)
+    questions = [an_item(0), an_item(1, gold=None), an_item(2, gold=None, answerable=False)]
+    counts = measures_of(questions)
     assert [counts[name] for name in ("items", "answerable", "withheld", "unanswerable")] == [3, 2, 1, 1]
     assert counts["always_first"] == 1.0  # of the one item that has a gold option
 
 
 def test_groups_are_the_modalities_and_all_items():
-    asked = [an_item(0), an_item(1, modality="music", gold=1), an_item(2, modality="music", gold=1)]
-    assert [measured(asked, group)["always_first"] for group in ("sound", "music", "overall")] == [
+    questions = [an_item(0), an_item(1, modality="music", gold=1), an_item(2, modality="music", gold=1)]
+    assert [measures_of(questions, group)["always_first"] for group in ("sound", "music", "overall")] == [
         1,
         0,
         1 / 3,
@@ -102,7 +102,7 @@ BASELINES = [
 
 @pytest.mark.parametrize("name, changes, expected", BASELINES, ids=[case[0] for case in BASELINES])
 def test_a_baseline_that_hears_nothing_scores(name, changes, expected):
-    values = measured([an_item(0, **changes)])
+    values = measures_of([an_item(0, **changes)])
     assert tuple(values[name] for name in ("always_first", "always_longest", "chance")) == pytest.approx(
         expected
     )
@@ -113,7 +113,7 @@ def test_places_are_compared_by_the_number_of_options():
     four = [
         an_item(10 + i, options=("a", "b", "c", "d"), gold=int(i >= 14)) for i in range(20)
     ]  # 14, 6, 0, 0
-    values = measured(two + four)
+    values = measures_of(two + four)
     assert (values["options_2"], values["options_4"]) == (10, 20)
     assert [values[f"gold_{letter}_of_4"] for letter in "ABCD"] == [0.7, 0.3, 0, 0]
     assert values["gold_p_of_2"] == pytest.approx(2 * 11 / 2**10)  # nine or ten of ten coins, on either side
@@ -122,17 +122,17 @@ def test_places_are_compared_by_the_number_of_options():
 
 
 def test_too_few_items_for_a_chi_square_give_no_p():
-    asked = [an_item(i, options=("a", "b", "c", "d")) for i in range(19)]
-    assert np.isnan(measured(asked)["gold_p_of_4"])
-    assert measured([*asked, an_item(19, options=("a", "b", "c", "d"))])["gold_p_of_4"] < 1e-9
+    questions = [an_item(i, options=("a", "b", "c", "d")) for i in range(19)]
+    assert np.isnan(measures_of(questions)["gold_p_of_4"])
+    assert measures_of([*questions, an_item(19, options=("a", "b", "c", "d"))])["gold_p_of_4"] < 1e-9
 
 
 def test_a_run_without_audio_is_one_more_baseline():
-    asked = [*CLEAN, an_item(2, gold=None, answerable=False)]
-    run = replied(asked, "bell", "bell", "bell")
-    assert measured(asked, text_only=run)["text_only"] == 0.5
+    questions = [*CLEAN, an_item(2, gold=None, answerable=False)]
+    run = outcome_table(questions, "bell", "bell", "bell")
+    assert measures_of(questions, text_only=run)["text_only"] == 0.5
     assert "no run without audio" not in audit.summary(
-        audit.table(audit.facts(asked, clips=False), text_only=run)
+        audit.table(audit.facts(questions, clips=False), text_only=run)
     )
 
 
@@ -145,15 +145,23 @@ def test_without_such_a_run_there_is_no_text_only_row_and_the_summary_says_so():
 
 
 RUNS = [
-    ("a run of other items", lambda: replied(CLEAN[:1], "bell"), "1 items, e.g. 'q1', are not in the run"),
-    ("a run with a failed reply", lambda: replied(CLEAN, "bell", None), "1 of 2 rows failed, e.g. 'q1'"),
+    (
+        "a run of other items",
+        lambda: outcome_table(CLEAN[:1], "bell"),
+        "1 items, e.g. 'q1', are not in the run",
+    ),
+    (
+        "a run with a failed reply",
+        lambda: outcome_table(CLEAN, "bell", None),
+        "1 of 2 rows failed, e.g. 'q1'",
+    ),
 ]
 
 
 @pytest.mark.parametrize("name, run, message", RUNS, ids=[case[0] for case in RUNS])
 def test_a_run_that_cannot_be_a_baseline_is_refused(name, run, message):
     with pytest.raises(OutcomeError, match=message):
-        measured(CLEAN, text_only=run())
+        measures_of(CLEAN, text_only=run())
 
 
 # ---- clips
@@ -177,18 +185,18 @@ CLIPS = [
 
 @pytest.mark.parametrize("name, spoil", CLIPS, ids=[case[0] for case in CLIPS])
 def test_a_clip_is_counted_for_what_is_wrong_with_it(tmp_path, name, spoil):
-    asked = benchmarks.load(write_benchmark(tmp_path, 6))  # two items a clip
+    questions = benchmarks.load(write_benchmark(tmp_path, 6))  # two items a clip
     spoil(tmp_path / "audio" / "1.wav")
-    found = audit.facts(asked)
-    assert {column: found[column].sum() for column in audit.CLIPS} == dict.fromkeys(audit.CLIPS, 0) | {
+    result = audit.facts(questions)
+    assert {column: result[column].sum() for column in audit.CLIPS} == dict.fromkeys(audit.CLIPS, 0) | {
         name: 2
     }
-    assert audit.items_by_finding(found)[name] == ["q1", "q4"]
+    assert audit.items_by_finding(result)[name] == ["q1", "q4"]
 
 
 def test_the_window_is_the_callers(tmp_path):
-    asked = benchmarks.load(write_benchmark(tmp_path, 3))  # clips of 0.30 s, 0.35 s and 0.40 s
-    assert audit.facts(asked, window=0.35)["long_clip"].tolist() == [False, False, True]
+    questions = benchmarks.load(write_benchmark(tmp_path, 3))  # clips of 0.30 s, 0.35 s and 0.40 s
+    assert audit.facts(questions, window=0.35)["long_clip"].tolist() == [False, False, True]
 
 
 # ---- the official files, counted once more from their text
@@ -204,7 +212,7 @@ def mmau_records() -> list[dict]:
 def official(name: str, split: str | None = None, group: str = "overall") -> dict[str, float]:
     if not (SHARED / name).exists():
         pytest.skip(f"needs the official files of {name} in {SHARED}")
-    return measured(benchmarks.load(SHARED / name, split=split, need_clips=False), group)
+    return measures_of(benchmarks.load(SHARED / name, split=split, need_clips=False), group)
 
 
 def test_mmau_is_counted_as_its_text_says():
@@ -252,14 +260,14 @@ def test_the_command_prints_and_writes_what_it_found(tmp_path, capsys):
     file = write_benchmark(tmp_path / "data", 6, choices=["bell", "rain", "rain"])
     (tmp_path / "data" / "audio" / "2.wav").unlink()
     assert main(["audit", str(file), "--json", str(tmp_path / "report.json")]) == 0
-    said = json.loads((tmp_path / "report.json").read_text())
-    assert said["measures"]["overall"]["always_first"] == {"value": 0.5, "n": 6}
-    assert said["measures"]["overall"]["gold_p_of_3"] == {"value": None, "n": 6}
-    assert said["found"]["missing_clip"] == ["q2", "q5"]
-    assert said["found"]["repeated_gold"] == ["q1", "q3", "q5"]
-    assert said["release"]["name"].startswith("unknown release, ")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["measures"]["overall"]["always_first"] == {"value": 0.5, "n": 6}
+    assert report["measures"]["overall"]["gold_p_of_3"] == {"value": None, "n": 6}
+    assert report["found"]["missing_clip"] == ["q2", "q5"]
+    assert report["found"]["repeated_gold"] == ["q1", "q3", "q5"]
+    assert report["release"]["name"].startswith("unknown release, ")
     printed = capsys.readouterr().out
-    assert printed.startswith(f"benchmark: {said['release']['name']}\n")
+    assert printed.startswith(f"benchmark: {report['release']['name']}\n")
     assert "missing_clip: 2 items; each has no clip: q2, q5" in printed
     assert "text_only: no run without audio was given (--text-only TABLE)" in printed
     lines = {line.split()[0]: line.split()[1:] for line in printed.splitlines() if line.strip()}
@@ -295,8 +303,8 @@ def test_the_command_need_not_look_for_clips(tmp_path, capsys):
 
 def test_the_command_takes_the_table_of_a_run_without_audio(tmp_path, capsys):
     file = write_benchmark(tmp_path / "data", 6)
-    asked = benchmarks.load(file)
-    replied(asked, *["bell"] * 6).to_csv(tmp_path / "text.csv", index=False)
+    questions = benchmarks.load(file)
+    outcome_table(questions, *["bell"] * 6).to_csv(tmp_path / "text.csv", index=False)
     assert main(["audit", str(file), "--text-only", str(tmp_path / "text.csv")]) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "text_only" in line)
     assert line.split() == ["text_only", *["0.500"] * 4]

@@ -15,17 +15,17 @@ def test_results_keep_their_order_around_a_failure():
 
 
 def test_out_of_memory_halves_until_it_fits_and_says_what_fits():
-    tried, shrunk, recovered = [], [], []
+    sizes, shrunk, recovered = [], [], []
 
     def work(batch):
-        tried.append(len(batch))
+        sizes.append(len(batch))
         if len(batch) > 2:
             raise MemoryError("full")
         return batch
 
     done = bisect_on_failure([*range(7)], work, shrink=shrunk.append, recover=lambda: recovered.append(1))
     assert done == [*range(7)]
-    assert tried == [7, 4, 2, 2, 3, 2, 1]
+    assert sizes == [7, 4, 2, 2, 3, 2, 1]
     assert shrunk == [4, 2, 2]
     assert len(recovered) == 3
 

@@ -54,7 +54,7 @@ SAKURA = {
 }
 
 
-def written(path: Path, content: object) -> Path:
+def write_file(path: Path, content: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -68,7 +68,7 @@ def lines(*records: dict) -> str:
 
 
 def a_track(root: Path, *rows: dict, track: str = "Animal", columns: tuple[str, ...] = tuple(SAKURA)) -> Path:
-    path = written(root / "data" / track / "metadata.csv", "")
+    path = write_file(root / "data" / track / "metadata.csv", "")
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
@@ -98,12 +98,12 @@ LAYOUTS = [
 
 @pytest.mark.parametrize("case, name, text, benchmark", LAYOUTS, ids=[row[0] for row in LAYOUTS])
 def test_a_question_file_is_told_by_its_content(tmp_path, case, name, text, benchmark):
-    (item,) = load_questions(written(tmp_path / name, text))
+    (item,) = load_questions(write_file(tmp_path / name, text))
     assert item.benchmark == benchmark
 
 
 def test_mmau_fields_find_their_place(tmp_path):
-    (item,) = load_questions(written(tmp_path / "q.json", [MMAU]))
+    (item,) = load_questions(write_file(tmp_path / "q.json", [MMAU]))
     assert (item.id, item.split, item.modality, item.level) == ("a1", "test-mini", "sound", "hard")
     assert (item.category, item.task, item.options, item.gold) == (
         "Reasoning",
@@ -115,7 +115,7 @@ def test_mmau_fields_find_their_place(tmp_path):
 
 
 def test_mmar_fields_find_their_place(tmp_path):
-    (item,) = load_questions(written(tmp_path / "q.jsonl", lines(MMAR)))
+    (item,) = load_questions(write_file(tmp_path / "q.jsonl", lines(MMAR)))
     assert (item.id, item.split, item.modality, item.level) == ("r1", "test", "mix-music-speech", "")
     assert (item.category, item.task, item.gold) == ("Semantic Layer", "Content Analysis", 2)
     assert item.clip == tmp_path.resolve() / "audio" / "r1.wav"
@@ -123,7 +123,7 @@ def test_mmar_fields_find_their_place(tmp_path):
 
 def test_a_line_separator_inside_a_text_does_not_end_the_line(tmp_path):
     question = "Who\u2028sings\x85now?"
-    (item,) = load_questions(written(tmp_path / "q.jsonl", lines({**MMAR, "question": question})))
+    (item,) = load_questions(write_file(tmp_path / "q.jsonl", lines({**MMAR, "question": question})))
     assert item.question == question
 
 
@@ -132,13 +132,13 @@ WITHHELD = [("null", None), ("empty", "")]
 
 @pytest.mark.parametrize("case, answer", WITHHELD, ids=[row[0] for row in WITHHELD])
 def test_a_withheld_answer_leaves_an_item_that_can_be_asked_but_not_graded(tmp_path, case, answer):
-    (item,) = load_questions(written(tmp_path / "q.json", [{**MMAU, "answer": answer}]))
+    (item,) = load_questions(write_file(tmp_path / "q.json", [{**MMAU, "answer": answer}]))
     assert (item.gold, item.answerable) == (None, True)
 
 
 def test_an_unanswerable_item_says_so_itself(tmp_path):
     record = {**MMAU, "answer": None, "answerable": False, "unanswerable_reason": "silence"}
-    (item,) = load_questions(written(tmp_path / "q.json", [record]))
+    (item,) = load_questions(write_file(tmp_path / "q.json", [record]))
     assert (item.gold, item.answerable, item.kind) == (None, False, "inaudible")
 
 
@@ -185,8 +185,8 @@ def test_aqua_bench_s_unanswerable_questions_are_unanswerable_and_their_last_opt
         "id": 0, "type": "Solvable", "question": "Which animal? (a) Dog (b) Cow\nPick one.", "options": ["Dog", "Cow"],
         "answer": "Cow", "audio_filename": "/net/someone/vocalsound_16k/audio_16k/m1_0_cough.wav",
     }  # fmt: skip
-    asked = AQUA | {"id": 4, "type": "AAD", "audio_filename": "/net/x/music_dataset/Piano/302.wav"}
-    path = written(tmp_path / "AQUA-Bench.json", [solvable, AQUA, asked])
+    record = AQUA | {"id": 4, "type": "AAD", "audio_filename": "/net/x/music_dataset/Piano/302.wav"}
+    path = write_file(tmp_path / "AQUA-Bench.json", [solvable, AQUA, record])
     first, second, third = load_questions(path)
     assert (first.id, first.gold, first.answerable, first.declining) == ("0", 1, True, None)
     assert first.question == "Which animal?\nPick one."
@@ -201,7 +201,7 @@ def test_aqua_bench_s_unanswerable_questions_are_unanswerable_and_their_last_opt
 
 def test_aqua_bench_s_hint_behind_the_options_stays_in_the_question(tmp_path):
     hint = 'Choose "Unanswerable" if the recording does not tell.'
-    path = written(tmp_path / "q.json", [AQUA | {"question": AQUA["question"] + " " + hint}])
+    path = write_file(tmp_path / "q.json", [AQUA | {"question": AQUA["question"] + " " + hint}])
     assert load_questions(path)[0].question.endswith(hint)
     assert "(a)" not in load_questions(path)[0].question
 
@@ -210,12 +210,12 @@ def test_an_unknown_type_of_aqua_bench_is_refused(tmp_path):
     with pytest.raises(
         BenchmarkError, match=r"type 'Odd'; Solvable, AAD, IASD, IAQD are known; mend the record"
     ):
-        load_questions(written(tmp_path / "q.json", [AQUA | {"type": "Odd"}]))
+        load_questions(write_file(tmp_path / "q.json", [AQUA | {"type": "Odd"}]))
 
 
 def test_dcase_2026_task_5_loads_with_and_without_answers(tmp_path):
     unanswered = {key: value for key, value in DCASE.items() if key != "answer"} | {"id": 13}
-    first, second = load_questions(written(tmp_path / "dev.jsonl", lines(DCASE, unanswered)))
+    first, second = load_questions(write_file(tmp_path / "dev.jsonl", lines(DCASE, unanswered)))
     assert (first.id, first.question, first.options[first.gold]) == ("12", "What is heard first?", "A horn")
     assert (first.benchmark, first.modality) == ("dcase", "mix-sound-music-speech")
     assert first.clip == tmp_path / "dev_audios/12.wav"
@@ -224,24 +224,24 @@ def test_dcase_2026_task_5_loads_with_and_without_answers(tmp_path):
 
 def test_mmau_pro_loads_and_says_what_it_leaves_out(tmp_path, caplog):
     both = PRO | {"id": "p2", "audio_path": ["data/a.wav", "data/b.wav"]}
-    path = written(tmp_path / "test.jsonl", lines(PRO, both, PRO | {"id": "p3", "choices": None}))
+    path = write_file(tmp_path / "test.jsonl", lines(PRO, both, PRO | {"id": "p3", "choices": None}))
     (item,) = load_questions(path)
     assert (item.id, item.gold, item.modality, item.task) == ("p1", 0, "mix-sound-music", "instruments")
     assert item.clip == tmp_path / "data/p1.wav"
     assert "1 of 3 records have several clips and are left out" in caplog.text
     assert "1 of 3 records have no options to choose from and are left out" in caplog.text
     with pytest.raises(BenchmarkError, match="no record is a multiple-choice question about one clip"):
-        load_questions(written(tmp_path / "several.jsonl", lines(both)))
+        load_questions(write_file(tmp_path / "several.jsonl", lines(both)))
 
 
 @pytest.mark.parametrize("category, modality", [("speech", "speech"), ("voice", "mix-sound-music-speech")])
 def test_a_category_of_mmau_pro_names_the_modality_or_does_not(tmp_path, category, modality):
-    path = written(tmp_path / "test.jsonl", lines(PRO | {"category": category}))
+    path = write_file(tmp_path / "test.jsonl", lines(PRO | {"category": category}))
     assert load_questions(path)[0].modality == modality
 
 
 def test_a_parquet_table_is_refused_with_the_way_to_convert_it(tmp_path):
-    path = written(tmp_path / "test.parquet", b"PAR1\x15\x04\xff\xfePAR1")
+    path = write_file(tmp_path / "test.parquet", b"PAR1\x15\x04\xff\xfePAR1")
     with pytest.raises(
         BenchmarkError, match=r"parquet table.*pandas.read_parquet\('test.parquet'\).to_json\("
     ):
@@ -252,22 +252,22 @@ def test_a_parquet_table_is_refused_with_the_way_to_convert_it(tmp_path):
 
 
 def test_a_folder_stands_for_its_only_question_file(tmp_path):
-    written(tmp_path / "q.json", [MMAU])
-    written(tmp_path / "evaluation.py", "print()")
+    write_file(tmp_path / "q.json", [MMAU])
+    write_file(tmp_path / "evaluation.py", "print()")
     assert [item.id for item in load_questions(tmp_path)] == ["a1"]
 
 
 def test_a_manifest_beside_the_questions_is_no_rival(tmp_path):
-    written(tmp_path / "items.json", [MMAU])
-    written(tmp_path / "manifest.json", json.dumps({"items.json": "0" * 64}, indent=1))
-    written(tmp_path / "manifest_on_one_line.json", {"items.json": "0" * 64})
+    write_file(tmp_path / "items.json", [MMAU])
+    write_file(tmp_path / "manifest.json", json.dumps({"items.json": "0" * 64}, indent=1))
+    write_file(tmp_path / "manifest_on_one_line.json", {"items.json": "0" * 64})
     assert [item.id for item in load_questions(tmp_path)] == ["a1"]
 
 
 def test_two_question_files_in_a_folder_are_not_chosen_between(tmp_path):
-    written(tmp_path / "a.json", [MMAU])
-    written(tmp_path / "b.json", "[ damaged")
-    written(tmp_path / "c.jsonl", lines(MMAR))
+    write_file(tmp_path / "a.json", [MMAU])
+    write_file(tmp_path / "b.json", "[ damaged")
+    write_file(tmp_path / "c.jsonl", lines(MMAR))
     with pytest.raises(BenchmarkError, match=r"found a\.json, b\.json, c\.jsonl; give the file's own path"):
         load_questions(tmp_path)
 
@@ -278,13 +278,13 @@ def test_a_folder_without_questions_says_what_is_expected(tmp_path):
 
 
 def test_a_split_chooses_its_items(tmp_path):
-    file = written(tmp_path / "q.json", [MMAU, {**MMAU, "id": "a2", "split": "test"}])
+    file = write_file(tmp_path / "q.json", [MMAU, {**MMAU, "id": "a2", "split": "test"}])
     assert [item.id for item in load_questions(file)] == ["a1", "a2"]
     assert [item.id for item in load_questions(file, split="test")] == ["a2"]
 
 
 def test_a_split_that_is_not_there_is_refused_with_those_that_are(tmp_path):
-    file = written(tmp_path / "q.json", [MMAU, {**MMAU, "id": "a2", "split": "test"}])
+    file = write_file(tmp_path / "q.json", [MMAU, {**MMAU, "id": "a2", "split": "test"}])
     with pytest.raises(BenchmarkError, match="no item of split 'dev'; it holds test, test-mini; choose one"):
         load_questions(file, split="dev")
 
@@ -294,7 +294,7 @@ def test_a_split_that_is_not_there_is_refused_with_those_that_are(tmp_path):
 
 def test_an_empty_last_choice_of_mmar_is_left_out_and_said(tmp_path, caplog):
     (item,) = load_questions(
-        written(tmp_path / "q.jsonl", lines({**MMAR, "choices": [*MMAR["choices"], ""]}))
+        write_file(tmp_path / "q.jsonl", lines({**MMAR, "choices": [*MMAR["choices"], ""]}))
     )
     assert item.options == ("A man", "A woman", "Both")
     assert caplog.messages == ["item 'r1' of MMAR: the last choice is empty and left out"]
@@ -310,7 +310,7 @@ STRAY = [
 @pytest.mark.parametrize("case, record", STRAY, ids=[row[0] for row in STRAY])
 def test_an_empty_choice_anywhere_else_is_an_error(tmp_path, case, record):
     with pytest.raises(BenchmarkError, match="option '' is blank"):
-        load_questions(written(tmp_path / "q.jsonl", lines(record)))
+        load_questions(write_file(tmp_path / "q.jsonl", lines(record)))
 
 
 # ---- files that are refused ------------------------------------------------------------------------
@@ -370,14 +370,14 @@ REFUSED = [
 
 @pytest.mark.parametrize("case, content, message", REFUSED, ids=[row[0] for row in REFUSED])
 def test_a_file_that_holds_no_items_is_refused_by_name(tmp_path, case, content, message):
-    file = written(tmp_path / "q.json", content)
-    with pytest.raises(BenchmarkError, match=message) as caught:
+    file = write_file(tmp_path / "q.json", content)
+    with pytest.raises(BenchmarkError, match=message) as excinfo:
         load_questions(file)
-    assert str(caught.value).startswith(str(file))
+    assert str(excinfo.value).startswith(str(file))
 
 
 def test_a_file_beyond_the_limit_is_not_read(tmp_path, monkeypatch):
-    file = written(tmp_path / "q.json", [MMAU])
+    file = write_file(tmp_path / "q.json", [MMAU])
     monkeypatch.setattr(benchmarks, "MAX_BYTES", file.stat().st_size)
     assert len(load_questions(file)) == 1
     monkeypatch.setattr(benchmarks, "MAX_BYTES", 100)
@@ -479,9 +479,9 @@ ROWS = [
 @pytest.mark.parametrize("case, changes, message", ROWS, ids=[row[0] for row in ROWS])
 def test_a_row_that_breaks_a_rule_is_refused_by_file_line_and_item(tmp_path, case, changes, message):
     a_track(tmp_path, {**SAKURA, "file": "first.wav"}, {**SAKURA, **changes})
-    with pytest.raises(BenchmarkError, match=message) as caught:
+    with pytest.raises(BenchmarkError, match=message) as excinfo:
         load_questions(tmp_path)
-    text = str(caught.value)
+    text = str(excinfo.value)
     name = changes.get("file", SAKURA["file"]).strip()
     assert text.startswith(f"{tmp_path}/data/Animal/metadata.csv, line 3, item 'Animal/{name}/single'")
     assert "; mend " in text
@@ -505,10 +505,10 @@ TABLES = [
 
 @pytest.mark.parametrize("case, content, message", TABLES, ids=[row[0] for row in TABLES])
 def test_a_table_that_holds_no_rows_is_refused_by_name(tmp_path, case, content, message):
-    file = written(tmp_path / "data" / "Animal" / "metadata.csv", content)
-    with pytest.raises(BenchmarkError, match=message) as caught:
+    file = write_file(tmp_path / "data" / "Animal" / "metadata.csv", content)
+    with pytest.raises(BenchmarkError, match=message) as excinfo:
         load_questions(tmp_path)
-    assert str(caught.value).startswith(str(file))
+    assert str(excinfo.value).startswith(str(file))
 
 
 def test_an_unknown_track_has_no_modality(tmp_path):
@@ -620,9 +620,9 @@ def test_missing_and_unreadable_clips_are_listed_in_one_error(tmp_path):
     for i in range(2, 8):
         (folder / "clips" / f"{i}.wav").unlink()
     (folder / "clips" / "1.wav").write_text("no audio")
-    with pytest.raises(BenchmarkError) as caught:
+    with pytest.raises(BenchmarkError) as excinfo:
         load(folder)
-    message = str(caught.value)
+    message = str(excinfo.value)
     assert f"{folder}: 7 of 9 items have a missing or unreadable clip, the first 5" in message
     assert message.count("\n  item ") == 5
     assert "item '1': " in message
@@ -636,9 +636,9 @@ def test_all_faulty_records_are_told_in_one_error(tmp_path):
     for i in range(1, 8):
         records[i] |= {"answer": "whale"}
     del records[0]["choices"]
-    with pytest.raises(BenchmarkError, match="8 of 9 records cannot be used, the first 5:") as caught:
+    with pytest.raises(BenchmarkError, match="8 of 9 records cannot be used, the first 5:") as excinfo:
         load(a_folder(tmp_path, records))
-    message = str(caught.value)
+    message = str(excinfo.value)
     assert message.count("\n  ") == 5
     assert "item '0': missing field choices" in message
     assert "item '1': answer 'whale' is no option of ['A dog', 'A cat', 'A cow', 'A hen']\n" in message
@@ -652,7 +652,7 @@ def test_a_name_in_another_unicode_form_is_found(tmp_path, in_file, on_disk):
     path = tmp_path / unicodedata.normalize(on_disk, name)
     path.parent.mkdir()
     write_clip(path, np.full(RATE, 0.1))
-    written(tmp_path / "questions.json", [record])
+    write_file(tmp_path / "questions.json", [record])
     (item,) = load(tmp_path)
     assert item.clip == path.resolve()
 

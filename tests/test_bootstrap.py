@@ -8,29 +8,29 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from outcome_tables import counted, moved, run, value
+from outcome_tables import count_table, run, transition_tables, value
 
 from lalm_utils import bootstrap, metrics
 from lalm_utils.outcomes import REPLY_OUTCOMES
 
 
 def test_resampling_counts_equals_resampling_rows_of_paired_items():
-    before, after = moved(
+    before, after = transition_tables(
         correct_to_correct=40, correct_to_refused=12, wrong_to_wrong=25, wrong_to_refused=23
     )
     frame = metrics.compare(before, after, n_boot=4000)
     rng = np.random.default_rng(0)
     old, new = before["outcome"].to_numpy(), after["outcome"].to_numpy()
-    drawn = rng.integers(0, 100, (4000, 100))
-    con = ((old == "correct") & (new != "correct"))[drawn].mean(1)
-    hum = ((old == "wrong") & (new != "wrong"))[drawn].mean(1)
+    draws = rng.integers(0, 100, (4000, 100))
+    con = ((old == "correct") & (new != "correct"))[draws].mean(1)
+    hum = ((old == "wrong") & (new != "wrong"))[draws].mean(1)
     low, high = np.quantile(np.log10(hum / con), [0.025, 0.975])
     assert value(frame, "rgi", column="low") == pytest.approx(low, abs=0.03)
     assert value(frame, "rgi", column="high") == pytest.approx(high, abs=0.03)
 
 
 def test_pairing_makes_the_interval_of_a_difference_narrower_than_two_unpaired_runs():
-    before, after = moved(
+    before, after = transition_tables(
         correct_to_correct=480, correct_to_refused=20, wrong_to_wrong=450, wrong_to_refused=50
     )
     low, high = (value(metrics.compare(before, after), "delta_con", column=end) for end in ("low", "high"))
@@ -72,9 +72,9 @@ ALIKE = [  # outcomes, metric, value, low, high, status: what 25 items of one ki
     "case, numbers, metric, share, low, high, status", ALIKE, ids=[row[0] for row in ALIKE]
 )
 def test_a_share_of_0_or_1_has_an_interval_with_a_width(case, numbers, metric, share, low, high, status):
-    frame = metrics.evaluate(counted(**numbers))
-    found = [value(frame, metric, column=name) for name in ("value", "low", "high")]
-    assert found == pytest.approx([share, low, high], abs=1e-4, nan_ok=True)
+    frame = metrics.evaluate(count_table(**numbers))
+    result = [value(frame, metric, column=name) for name in ("value", "low", "high")]
+    assert result == pytest.approx([share, low, high], abs=1e-4, nan_ok=True)
     assert value(frame, metric, column="status") == status
 
 
@@ -89,10 +89,10 @@ UNMOVED = [  # metric, low, high, status: what 20 right and 5 wrong answers that
 
 @pytest.mark.parametrize("metric, low, high, status", UNMOVED, ids=[row[0] for row in UNMOVED])
 def test_nothing_that_changed_among_25_items_is_no_certainty_that_nothing_changes(metric, low, high, status):
-    table = counted(correct=20, wrong=5)
+    table = count_table(correct=20, wrong=5)
     frame = metrics.compare(table, table, [metric])
-    found = [value(frame, metric, column=end) for end in ("low", "high")]
-    assert found == pytest.approx([low, high], abs=0.003, nan_ok=True)
+    result = [value(frame, metric, column=end) for end in ("low", "high")]
+    assert result == pytest.approx([low, high], abs=0.003, nan_ok=True)
     assert (value(frame, metric), value(frame, metric, column="status")) == (0, status)
 
 
@@ -148,9 +148,9 @@ def test_wilson_has_a_width_at_both_ends_and_none_without_items():
 
 def test_nonsense_settings_are_refused():
     with pytest.raises(ValueError, match="n_boot = 0: at least one resample"):
-        metrics.evaluate(counted(correct=1), n_boot=0)
+        metrics.evaluate(count_table(correct=1), n_boot=0)
     with pytest.raises(ValueError, match="level = 95: a share inside"):
-        metrics.compare(counted(correct=1), counted(correct=1), level=95)
+        metrics.compare(count_table(correct=1), count_table(correct=1), level=95)
 
 
 def test_two_thousand_resamples_of_a_thousand_items_take_under_a_third_of_a_second():
@@ -187,16 +187,16 @@ STRATA = ["sound"] * 3 + ["music"] * 2
 
 
 def test_every_stratum_keeps_its_number_of_items_in_every_resample():
-    drawn = bootstrap.weights(STRATA, n_boot=200, seed=1)
-    assert drawn.shape == (200, 5)
-    assert set(drawn[:, :3].sum(1)) == {3}
-    assert set(drawn[:, 3:].sum(1)) == {2}
-    assert len({tuple(row) for row in drawn}) > 10
+    draws = bootstrap.weights(STRATA, n_boot=200, seed=1)
+    assert draws.shape == (200, 5)
+    assert set(draws[:, :3].sum(1)) == {3}
+    assert set(draws[:, 3:].sum(1)) == {2}
+    assert len({tuple(row) for row in draws}) > 10
 
 
 def test_each_item_is_drawn_once_on_average():
-    drawn = bootstrap.weights(["sound"] * 20, n_boot=4000, seed=0)
-    assert np.allclose(drawn.mean(0), 1, atol=0.1)
+    draws = bootstrap.weights(["sound"] * 20, n_boot=4000, seed=0)
+    assert np.allclose(draws.mean(0), 1, atol=0.1)
 
 
 def test_a_stratum_is_drawn_the_same_whatever_is_beside_it():

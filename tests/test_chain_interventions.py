@@ -174,4 +174,4 @@ def test_a_model_helper_is_asked_without_the_clip_and_an_empty_reply_skips(tmp_p
         assert helper.rewrite("mistake", [(ITEMS[0], "A bell."), (ITEMS[0], "Then rain.")]) == [
             "Another thing.", "Then rain.",
         ]  # fmt: skip
-    assert "bell, rain, dog bark, 2" in model.asked[0][0]
+    assert "bell, rain, dog bark, 2" in model.requests[0][0]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from outcome_tables import cells, counted, moved, run, value
+from outcome_tables import cells, count_table, run, transition_tables, value
 
 from lalm_utils import bootstrap, comparison, metrics
 from lalm_utils.outcomes import OutcomeError
@@ -154,7 +154,7 @@ def test_changes_are_the_difference_of_the_two_runs():
 
 
 def test_the_interval_of_a_change_is_that_of_paired_items():
-    before, after = moved(correct_to_correct=60, wrong_to_wrong=20, wrong_to_refused=20)
+    before, after = transition_tables(correct_to_correct=60, wrong_to_wrong=20, wrong_to_refused=20)
     frame = metrics.compare(before, after, metrics.CHANGES, n_boot=4000)
     low, high = (value(frame, "truthfulness_change", column=end) for end in ("low", "high"))
     # The change is the share of moved items, 20 of 100: a binomial interval, and not that of two unpaired runs.
@@ -196,7 +196,7 @@ def test_youden_has_the_sign_of_the_excess(counts):
 
 
 def test_youden_without_wrong_answers_says_so():
-    before, after = counted(correct=3), counted(correct=1, refused=2)
+    before, after = count_table(correct=3), count_table(correct=1, refused=2)
     frame = metrics.compare(before, after, ["youden"], n_boot=10)
     assert math.isnan(value(frame, "youden"))
     assert value(frame, "youden", column="status") == "Nw = 0"
@@ -213,7 +213,7 @@ def refuse(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
 
 @pytest.mark.parametrize("share", [0.2, 0.5])
 def test_refusing_at_random_lies_at_the_null_of_rgi(share):
-    before = counted(correct=180, wrong=360, unreadable=60).assign(modality=["sound", "music"] * 300)
+    before = count_table(correct=180, wrong=360, unreadable=60).assign(modality=["sound", "music"] * 300)
     frame = metrics.compare(before, refuse(before, share, seed=5))
     null = math.log10(210 / 90)
     assert value(frame, "rgi_null") == pytest.approx(null)
@@ -222,24 +222,24 @@ def test_refusing_at_random_lies_at_the_null_of_rgi(share):
 
 
 def test_over_many_draws_random_refusal_centres_on_the_null():
-    drawn = comparison.random_refusal(
+    draws = comparison.random_refusal(
         {"sound": cells(correct_to_refused=300, wrong_to_wrong=700).cells}, draws=3000, seed=4
     )
-    assert metrics.rgi(drawn, drawn).mean() == pytest.approx(math.log10(700 / 300), abs=0.01)
-    assert metrics.youden_j(drawn, drawn).mean() == pytest.approx(0, abs=0.01)
+    assert metrics.rgi(draws, draws).mean() == pytest.approx(math.log10(700 / 300), abs=0.01)
+    assert metrics.youden_j(draws, draws).mean() == pytest.approx(0, abs=0.01)
 
 
 def test_random_refusal_has_the_mean_and_spread_of_drawing_without_replacement():
     method = cells(
         correct_to_correct=40, wrong_to_refused=15, wrong_to_wrong=35, unreadable_to_refused=10
     ).cells
-    drawn = comparison.random_refusal({"sound": method}, draws=4000, seed=1)
-    assert set(drawn.n.tolist()) == {100}
-    assert set(drawn.cells[:, :, 2].sum(axis=1).tolist()) == {25}
-    hits = drawn.between("correct", "refused")
+    draws = comparison.random_refusal({"sound": method}, draws=4000, seed=1)
+    assert set(draws.n.tolist()) == {100}
+    assert set(draws.cells[:, :, 2].sum(axis=1).tolist()) == {25}
+    hits = draws.between("correct", "refused")
     assert hits.mean() == pytest.approx(25 * 0.4, abs=0.15)
     assert hits.var() == pytest.approx(25 * 0.4 * 0.6 * 75 / 99, rel=0.1)
-    off_diagonal = drawn.cells.sum(axis=0) * (1 - np.eye(4, dtype=int))
+    off_diagonal = draws.cells.sum(axis=0) * (1 - np.eye(4, dtype=int))
     assert off_diagonal[:, [0, 1, 3]].sum() == 0, "random refusal leaves every other answer unchanged"
 
 
@@ -248,9 +248,9 @@ def test_each_modality_is_matched_in_number_by_itself():
         "sound": cells(correct_to_refused=3, correct_to_correct=7).cells,
         "music": cells(wrong_to_wrong=10).cells,
     }
-    drawn = comparison.random_refusal(strata, draws=50, seed=0)
-    assert set(drawn.between("correct", "refused").tolist()) == {3}
-    assert set(drawn.between("wrong", "refused").tolist()) == {0}
+    draws = comparison.random_refusal(strata, draws=50, seed=0)
+    assert set(draws.between("correct", "refused").tolist()) == {3}
+    assert set(draws.between("wrong", "refused").tolist()) == {0}
 
 
 def test_a_control_within_strata_knows_what_they_tell_and_no_more():
@@ -270,9 +270,9 @@ def test_a_control_within_strata_knows_what_they_tell_and_no_more():
 def test_what_the_baseline_refused_stays_refused_and_counts():
     method = cells(refused_to_refused=10, correct_to_refused=1, correct_to_correct=4, wrong_to_refused=1,
                    wrong_to_wrong=4).cells  # fmt: skip
-    drawn = comparison.random_refusal({"sound": method}, draws=20, seed=3)
-    assert set(drawn.cells[:, 2, 2].tolist()) == {10}
-    assert set(drawn.after.refused.tolist()) == {12}
+    draws = comparison.random_refusal({"sound": method}, draws=20, seed=3)
+    assert set(draws.cells[:, 2, 2].tolist()) == {10}
+    assert set(draws.after.refused.tolist()) == {12}
     unmade = cells(refused_to_wrong=3, correct_to_correct=5).cells
     fewer = comparison.random_refusal({"sound": unmade}, draws=5, seed=3)
     assert set(fewer.after.refused.tolist()) == {3}, "nothing is refused beyond the baseline"
@@ -287,7 +287,7 @@ def test_who_is_refused_does_not_depend_on_other_modalities():
 
 
 def test_an_oracle_beats_every_blind_draw_and_an_anti_oracle_none():
-    before = counted(correct=50, wrong=50)
+    before = count_table(correct=50, wrong=50)
     oracle = run(["correct"] * 50 + ["refused"] * 25 + ["wrong"] * 25)
     worst = run(["refused"] * 25 + ["correct"] * 25 + ["wrong"] * 50)
     good = comparison.random_refusal_baseline(before, oracle, draws=999)
@@ -299,7 +299,7 @@ def test_an_oracle_beats_every_blind_draw_and_an_anti_oracle_none():
 
 
 def test_a_blind_method_is_not_found_better_than_blind():
-    before, found = counted(correct=60, wrong=90), []
+    before, found = count_table(correct=60, wrong=90), []
     for seed in range(25):
         after = refuse(before, 0.3, seed=1000 + seed)
         found += list(
@@ -310,7 +310,9 @@ def test_a_blind_method_is_not_found_better_than_blind():
 
 
 def test_the_methods_own_values_are_those_of_gain():
-    before, after = moved(correct_to_correct=50, correct_to_refused=6, wrong_to_wrong=20, wrong_to_refused=24)
+    before, after = transition_tables(
+        correct_to_correct=50, correct_to_refused=6, wrong_to_wrong=20, wrong_to_refused=24
+    )
     table = comparison.random_refusal_baseline(before, after, ["rgi", "youden"], draws=300)
     overall = table[table["group"] == "overall"].set_index("metric")
     assert overall.loc["rgi", "value"] == pytest.approx(value(metrics.compare(before, after), "rgi"))
@@ -320,7 +322,7 @@ def test_the_methods_own_values_are_those_of_gain():
 
 
 def test_an_undefined_method_has_no_p_value_and_says_why():
-    same = counted(correct=5, wrong=5)
+    same = count_table(correct=5, wrong=5)
     table = comparison.random_refusal_baseline(same, same, ["rgi"], draws=20, by=None)
     row = table.iloc[0]
     assert math.isnan(row["p"])
@@ -331,7 +333,9 @@ def test_an_undefined_method_has_no_p_value_and_says_why():
 def test_a_draw_that_is_undefined_counts_as_good_as_the_method():
     # One item is refused: every blind draw hits a right or a wrong one, so its RGI is infinite, never undefined;
     # nothing refused, but answers stirred: every draw is undefined, and so is p.
-    before, after = moved(correct_to_correct=5, wrong_to_wrong=4, wrong_to_correct=3, correct_to_wrong=1)
+    before, after = transition_tables(
+        correct_to_correct=5, wrong_to_wrong=4, wrong_to_correct=3, correct_to_wrong=1
+    )
     row = comparison.random_refusal_baseline(before, after, ["rgi"], draws=20, by=None).iloc[0]
     assert row["value"] == pytest.approx(math.log10(3))
     assert math.isnan(row["p"])
@@ -431,7 +435,9 @@ def test_a_method_beside_the_pooled_null_and_the_one_within_parts():
 
 
 def test_an_item_without_a_value_of_a_column_is_in_a_part_of_its_own():
-    before, after = moved(correct_to_refused=5, correct_to_correct=5, wrong_to_refused=5, wrong_to_wrong=5)
+    before, after = transition_tables(
+        correct_to_refused=5, correct_to_correct=5, wrong_to_refused=5, wrong_to_wrong=5
+    )
     before = before.assign(task=["source", None] * 10)
     assert set(comparison.beside_nulls(before, after, {"within": ["task"]}, n_boot=20)["n"]) == {20}
 

@@ -45,8 +45,8 @@ def item(number: int = 0, options: tuple[str, ...] = OPTIONS) -> Item:
 def store(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("clip.wav").write_bytes(b"a clip that the fake model does not hear")
-    with Store("s.sqlite") as opened:
-        yield opened
+    with Store("s.sqlite") as replies:
+        yield replies
 
 
 def test_scores_of_probabilities_by_hand():
@@ -94,11 +94,11 @@ def test_a_model_without_an_inside_is_refused(score, store):
 def test_samples_agreement_and_semantic_entropy(store):
     replies = ["rain", "Answer: rain", "bell", "IDK", "??"]
     model = FakeModel(lambda text, sample: replies[sample])
-    (drawn,) = confidence.samples(model, [item()], store=store, n=5)
-    assert drawn.tolist() == [1, 1, 0, -1, -2]
-    assert confidence.agreement(drawn[None], [1]) == pytest.approx([2 / 5])
+    (choices,) = confidence.samples(model, [item()], store=store, n=5)
+    assert choices.tolist() == [1, 1, 0, -1, -2]
+    assert confidence.agreement(choices[None], [1]) == pytest.approx([2 / 5])
     # clusters of 2, 1, 1 and 1
-    assert confidence.semantic_entropy(drawn[None]) == pytest.approx(
+    assert confidence.semantic_entropy(choices[None]) == pytest.approx(
         [0.4 * math.log(0.4) + 0.6 * math.log(0.2)]
     )
     assert confidence.semantic_entropy(np.full((1, 4), -2)) == pytest.approx([-math.log(4)])
@@ -123,15 +123,15 @@ def test_a_stated_confidence_is_read_or_zero(reply, value, store):
 
 
 def test_contrast_and_agreement_under_changed_clips():
-    heard, unheard = [np.log([0.8, 0.2])], [np.log([0.4, 0.6])]
-    assert confidence.contrast(heard, unheard) == pytest.approx([math.log(2)])
-    assert confidence.contrast(heard, heard) == pytest.approx([0])
-    assert confidence.clip_agreement(heard, [heard, unheard]) == pytest.approx([0.6])
+    with_clip, without_clip = [np.log([0.8, 0.2])], [np.log([0.4, 0.6])]
+    assert confidence.contrast(with_clip, without_clip) == pytest.approx([math.log(2)])
+    assert confidence.contrast(with_clip, with_clip) == pytest.approx([0])
+    assert confidence.clip_agreement(with_clip, [with_clip, without_clip]) == pytest.approx([0.6])
 
 
 def test_a_failed_prompt_is_named(store):
     model = Scorer()
-    model.option_logprobs = lambda asked: [np.full(4, np.nan)] * len(asked)
+    model.option_logprobs = lambda requests: [np.full(4, np.nan)] * len(requests)
     with pytest.raises(ModelError, match="no likelihood or state for item 'i0'"):
         confidence.likelihoods(model, [item()], store=store)
 

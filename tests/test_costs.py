@@ -49,8 +49,8 @@ def test_two_steps_bytes_by_hand(streams, kept):
 
 @pytest.mark.parametrize("tokens", [1, 2, 17])
 def test_reading_is_as_much_as_writing_the_same_tokens_but_for_the_head(tokens):
-    written = sum(costs.decode(ONE_LAYER, seen) for seen in range(1, tokens + 1))
-    assert costs.prefill(ONE_LAYER, tokens) == written - 2 * HEAD * (tokens - 1)
+    decoding_flops = sum(costs.decode(ONE_LAYER, seen) for seen in range(1, tokens + 1))
+    assert costs.prefill(ONE_LAYER, tokens) == decoding_flops - 2 * HEAD * (tokens - 1)
 
 
 def test_streams_side_by_side_share_the_prompt_and_copies_of_it_would_not():
@@ -74,12 +74,12 @@ def test_a_workload_that_cannot_be_is_refused(work):
 def rig():
     from lalm_utils.cli.bench_rig import Rig
 
-    made = Rig("tiny", device="cpu", dtype="float32")
-    made.engine.model.set_attn_implementation("eager")  # fused attention is not counted on every device
-    return made
+    small_rig = Rig("tiny", device="cpu", dtype="float32")
+    small_rig.engine.model.set_attn_implementation("eager")  # fused attention is not counted on every device
+    return small_rig
 
 
-def counted(work) -> int:
+def count_flops(work) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
@@ -88,26 +88,28 @@ def counted(work) -> int:
 
 
 def test_torch_counts_the_same_for_hearing(rig):
-    asked = rig.questions(3, Workload(clip_seconds=1))
+    prompts = rig.questions(3, Workload(clip_seconds=1))
     rig.engine.audio.clear()
-    found = counted(lambda: rig.engine.audio.of([one.clips[0] for one in asked]))
+    result = count_flops(lambda: rig.engine.audio.of([prompt.clips[0] for prompt in prompts]))
     # beside the tower torch sees the spectrograms being made: 16 filters of 201 frequencies over 100 frames of signal
     # and 10 behind them, where the whole window would have 200
     spectrogram = 2 * 16 * 201 * 110
-    assert found == pytest.approx(3 * (costs.tower(rig.config, 1) + spectrogram), rel=1e-3)
+    assert result == pytest.approx(3 * (costs.tower(rig.config, 1) + spectrogram), rel=1e-3)
 
 
 def test_torch_counts_the_same_for_reading_but_for_the_upper_triangle(rig):
     (short,) = rig.questions(1, Workload(clip_seconds=1, text_tokens=20))
-    (heard,) = rig.engine.audio.of(short.clips).values()
-    wanted = 20 + -(20 + len(heard)) % LENGTH_STEP  # prompts of a length that is read without padding
-    asked = rig.questions(2, Workload(clip_seconds=1, text_tokens=wanted))
-    rig.engine.audio.of([one.clips[0] for one in asked])
-    tokens = wanted + len(heard)
+    (embeddings,) = rig.engine.audio.of(short.clips).values()
+    text_tokens = (
+        20 + -(20 + len(embeddings)) % LENGTH_STEP
+    )  # prompts of a length that is read without padding
+    prompts = rig.questions(2, Workload(clip_seconds=1, text_tokens=text_tokens))
+    rig.engine.audio.of([prompt.clips[0] for prompt in prompts])
+    tokens = text_tokens + len(embeddings)
     text = rig.config.text_config
     upper = 2 * text.num_hidden_layers * text.hidden_size * tokens * (tokens - 1)
-    found = counted(lambda: rig.engine.prefill(asked))
-    assert found == pytest.approx(2 * (costs.prefill(rig.config, tokens) + upper), rel=1e-3)
+    result = count_flops(lambda: rig.engine.prefill(prompts))
+    assert result == pytest.approx(2 * (costs.prefill(rig.config, tokens) + upper), rel=1e-3)
 
 
 def test_torch_counts_the_same_for_replying(rig):
@@ -118,9 +120,9 @@ def test_torch_counts_the_same_for_replying(rig):
     tokens = prefill.mask.shape[1]
     generator = Generator(rig.engine.decoder, Decoding(max_new_tokens=4), ends=rig.engine.ends)
     generator.add(prefill, uniform=None)
-    found = counted(generator.run)
-    written = sum(costs.decode(rig.config, tokens + step) for step in range(1, 4))
-    assert found == pytest.approx(2 * written, rel=1e-3)
+    result = count_flops(generator.run)
+    decoding_flops = sum(costs.decode(rig.config, tokens + step) for step in range(1, 4))
+    assert result == pytest.approx(2 * decoding_flops, rel=1e-3)
 
 
 def test_the_real_shape_has_the_real_models_weights():
@@ -136,5 +138,5 @@ def test_the_real_shape_has_the_real_models_weights():
     tower = sum(parameter.numel() for parameter in model.model.audio_tower.parameters())
     assert 0.63e9 < tower < 0.65e9, "Whisper large-v3's encoder"
     matrices = [p for p in model.model.language_model.layers.parameters() if p.ndim == 2]
-    read = sum(matrix.numel() for matrix in matrices) + model.lm_head.weight.numel()
-    assert costs.decode_bytes(config, prompt=1, steps=1, batch=0, streams=1, itemsize=2) == 2 * read
+    n_weights = sum(matrix.numel() for matrix in matrices) + model.lm_head.weight.numel()
+    assert costs.decode_bytes(config, prompt=1, steps=1, batch=0, streams=1, itemsize=2) == 2 * n_weights

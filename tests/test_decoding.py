@@ -76,10 +76,10 @@ def test_sampling_by_blocks_gives_what_one_lookup_over_the_vocabulary_gives(size
     uniform = torch.from_numpy(numbers.random((40, 25)))
     cumulative = torch.softmax(logits, -1).double().cumsum(-1).expand(-1, 25, -1).contiguous()
     target = (uniform * cumulative[..., -1])[..., None]
-    wanted = torch.searchsorted(cumulative, target, right=True)[..., 0]
+    expected = torch.searchsorted(cumulative, target, right=True)[..., 0]
     sampled = sample_token(logits, 1.0, uniform)
     assert sampled.shape == (40, 25)
-    assert (sampled == wanted).float().mean() > 0.998, "but for ties within the rounding of a block's sum"
+    assert (sampled == expected).float().mean() > 0.998, "but for ties within the rounding of a block's sum"
 
 
 def test_rare_tokens_of_another_block_are_not_lost_beside_a_likely_one():

@@ -92,13 +92,13 @@ def together(file: Path, store: Path, models: list[FakeModel]) -> tuple[dict[str
 
 
 def count(store: Path) -> int:
-    with Store(store) as opened:
-        return len(opened)
+    with Store(store) as replies:
+        return len(replies)
 
 
 def tables(file: Path, store: Path, model: FakeModel) -> dict:
-    with Store(store) as opened:
-        return job(file, model).tables(opened)
+    with Store(store) as replies:
+        return job(file, model).tables(replies)
 
 
 # ---- a job
@@ -107,16 +107,16 @@ def tables(file: Path, store: Path, model: FakeModel) -> dict:
 def test_ranks_ask_everything_once_and_the_replies_are_those_of_one_process(file, store, tmp_path):
     models = [FakeModel() for _ in range(3)]
     assert together(file, store, models) == ({"plain": 24, "idk": 24}, [])
-    numbers = [number_of(text) for model in models for text, _ in model.asked]
+    numbers = [number_of(text) for model in models for text, _ in model.requests]
     assert sorted(numbers) == sorted([*range(24)] * 2)
-    assert all(len(model.asked) >= 12 for model in models)
+    assert all(len(model.requests) >= 12 for model in models)
     assert count(store) == 48
     assert shards_of(store) == []
     alone = tmp_path / "alone.sqlite"
     assert distributed.run_together(job(file, FakeModel()), alone, Group()) == {"plain": 24, "idk": 24}
     again = FakeModel()
     ours, theirs = tables(file, store, again), tables(file, alone, again)
-    assert again.asked == []
+    assert again.requests == []
     assert all(len(ours[method]) == 24 and ours[method].equals(theirs[method]) for method in ("plain", "idk"))
 
 
@@ -124,14 +124,14 @@ def test_what_is_stored_is_not_asked_by_any_rank(file, store):
     distributed.run_together(job(file, FakeModel(), "plain"), store, Group())
     models = [FakeModel() for _ in range(2)]
     assert together(file, store, models) == ({"plain": 0, "idk": 24}, [])
-    asked = [text for model in models for text, _ in model.asked]
-    assert len(asked) == 24
-    assert all("reply only with IDK" in text for text in asked)
+    texts = [text for model in models for text, _ in model.requests]
+    assert len(texts) == 24
+    assert all("reply only with IDK" in text for text in texts)
 
 
 def test_a_rank_that_breaks_is_reported_and_its_replies_are_kept(file, store):
     def answer(text, sample):
-        if len(broken.asked) > 9:
+        if len(broken.requests) > 9:
             raise SystemError("the device is gone")
         return "bell"
 
@@ -139,10 +139,10 @@ def test_a_rank_that_breaks_is_reported_and_its_replies_are_kept(file, store):
     message = r"rank 1: SystemError: the device is gone.*the same command asks the rest"
     with pytest.raises(RankError, match=message):
         together(file, store, [FakeModel(), broken])
-    kept, rest = count(store), FakeModel()
+    n_stored, rest = count(store), FakeModel()
     distributed.run_together(job(file, rest), store, Group())
-    assert len(rest.asked) == 48 - kept
-    assert kept >= 24
+    assert len(rest.requests) == 48 - n_stored
+    assert n_stored >= 24
 
 
 def test_a_rank_that_never_answers_is_given_up_after_a_time(file, store):
@@ -162,7 +162,7 @@ def test_where_rank_0_gives_up_the_others_do_too(file, store):
     model = FakeModel()
     with pytest.raises(RankError, match="rank 0 gave up: no space left"):
         distributed.run_together(job(file, model), store, second)
-    assert model.asked == []
+    assert model.requests == []
 
 
 def test_two_launches_over_one_store_do_not_write_to_one_shard(file, store):
@@ -175,11 +175,11 @@ def test_two_launches_over_one_store_do_not_write_to_one_shard(file, store):
 def test_calls_that_fail_stay_missing_and_are_asked_once_more_for_the_tables(file, store):
     unlucky = [FakeModel(lambda text, s: failed("no") if number_of(text) == 5 else "bell") for _ in range(2)]
     assert together(file, store, unlucky)[0] == {"plain": 24, "idk": 24}
-    with Store(store) as opened:
-        assert job(file, FakeModel()).missing(opened) == {"plain": [5], "idk": [5]}
+    with Store(store) as replies:
+        assert job(file, FakeModel()).missing(replies) == {"plain": [5], "idk": [5]}
     last = FakeModel(lambda text, sample: "bell")
     assert set(tables(file, store, last)["plain"]["outcome"]) == {"correct", "wrong"}
-    assert [number_of(text) for text, _ in last.asked] == [5, 5]
+    assert [number_of(text) for text, _ in last.requests] == [5, 5]
 
 
 # ---- files
@@ -222,7 +222,7 @@ def test_merging_shards_removes_them_keeps_what_was_there_and_leaves_what_a_proc
         model = FakeModel()
         replies = [reply.text for (reply,) in main.ask(model, questions(9))]
     assert replies == [f"question {i} {'first' if i < 2 else 'shard'}" for i in range(9)]
-    assert model.asked == []
+    assert model.requests == []
     assert [path.name for path in store.parent.glob("replies.*") if "rank" in path.name] == []
 
 

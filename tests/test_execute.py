@@ -144,10 +144,10 @@ def test_tidying_takes_out_what_differs_between_runs_and_machines():
     normalised = execute.normalise(notebook)
     assert set(normalised.metadata) == {"kernelspec", "language_info"}
     assert normalised.cells[0].metadata == {}
-    printed, warned, shown = normalised.cells[0].outputs
+    printed, warned, display = normalised.cells[0].outputs
     assert printed.text == "one x.py\n"
     assert warned.text == "<cell>:1: ~/cache\n"
-    assert shown.data == {"text/plain": "figures", "image/png": "L2hvbWUv"}
+    assert display.data == {"text/plain": "figures", "image/png": "L2hvbWUv"}
 
 
 def test_a_long_clip_in_an_output_is_tidied_at_once():
@@ -217,14 +217,14 @@ def test_the_quick_size_is_told_beside_what_is_committed_and_writes_over_nothing
     before = {path: path.read_bytes() for path in [house / "02_a.ipynb", house / "figures" / "gain.csv"]}
     assert quick.main([]) == 0
     assert {path: path.read_bytes() for path in before} == before
-    shown = capsys.readouterr().out
-    assert "1 notebooks into" in shown
-    assert "about 2 minutes" in shown
-    assert "02_a.ipynb: {'N_ITEMS': 12}, about 2 min" in shown
-    assert "02_a.ipynb: 1.0 min, 1 of 1, about 0 min left" in shown
-    assert "It helps." in shown
-    assert shown.splitlines()[-1].split()[-1] == covers
-    assert "12.00 [7.00, 17.00]" in shown
+    output = capsys.readouterr().out
+    assert "1 notebooks into" in output
+    assert "about 2 minutes" in output
+    assert "02_a.ipynb: {'N_ITEMS': 12}, about 2 min" in output
+    assert "02_a.ipynb: 1.0 min, 1 of 1, about 0 min left" in output
+    assert "It helps." in output
+    assert output.splitlines()[-1].split()[-1] == covers
+    assert "12.00 [7.00, 17.00]" in output
 
 
 def test_a_notebook_that_fails_is_told_at_the_end_and_the_others_are_executed(house, capsys, monkeypatch):
@@ -233,10 +233,10 @@ def test_a_notebook_that_fails_is_told_at_the_end_and_the_others_are_executed(ho
 
     monkeypatch.setattr(execute, "execute", fail_first)
     assert quick.main([]) == 1
-    shown = capsys.readouterr()
-    assert "01_b.ipynb failed; the file is as it was." in shown.err
-    assert "01_b.ipynb: failed, see below" in shown.out
-    assert "12.00 [7.00, 17.00]" in shown.out
+    output = capsys.readouterr()
+    assert "01_b.ipynb failed; the file is as it was." in output.err
+    assert "01_b.ipynb: failed, see below" in output.out
+    assert "12.00 [7.00, 17.00]" in output.out
 
 
 def test_two_notebooks_run_at_once_with_a_share_of_the_cores_each(house, capsys, monkeypatch):
@@ -260,8 +260,8 @@ def test_two_notebooks_run_at_once_with_a_share_of_the_cores_each(house, capsys,
 def test_a_notebook_without_an_entry_runs_with_its_own_parameters(house, capsys):
     (house / "quick.yaml").write_text("{}")
     assert quick.main(["--only", "02"]) == 0
-    shown = capsys.readouterr().out
-    assert "02_a.ipynb: its own parameters, no time is known" in shown
+    output = capsys.readouterr().out
+    assert "02_a.ipynb: its own parameters, no time is known" in output
     assert "all,300" in (house / "out" / "figures" / "02" / "trial" / "gain.csv").read_text()
 
 

@@ -62,8 +62,8 @@ def load(name: str, place: Path) -> Loaded:
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> list[Path]:
-    place = tmp_path_factory.mktemp("clips")
-    return [write_tone(place / f"{s}.wav", 300 + 200 * s, s) for s in LENGTHS]
+    folder = tmp_path_factory.mktemp("clips")
+    return [write_tone(folder / f"{s}.wav", 300 + 200 * s, s) for s in LENGTHS]
 
 
 @pytest.fixture(scope="module")
@@ -103,17 +103,19 @@ def test_each_clip_has_one_placeholder_in_its_own_turn(loaded, clips):
 def test_a_clip_becomes_as_many_tokens_as_the_towers_arithmetic_says(loaded, prompts):
     counts = []
     for prompt in prompts[:3]:
-        asked = loaded.model.ready(prompt)
-        ids = loaded.generic.tensors([asked], [asked.text])["input_ids"]
+        model_inputs = loaded.model.ready(prompt)
+        ids = loaded.generic.tensors([model_inputs], [model_inputs.text])["input_ids"]
         counts.append(int((ids == loaded.generic.audio_token).sum()))
-        loaded.generic.first_logits([asked])  # where embeddings and tokens differ in number, a forward raises
+        loaded.generic.first_logits(
+            [model_inputs]
+        )  # where embeddings and tokens differ in number, a forward raises
     assert tuple(counts) == loaded.tiny.tokens
 
 
 def test_the_shortest_clip_that_may_be_asked_about_is_heard(loaded, tmp_path):
     prompt = ask("What is it ?", write_tone(tmp_path / "short.wav", 400, MIN_SECONDS))
-    asked = loaded.model.ready(prompt)
-    ids = loaded.generic.tensors([asked], [asked.text])["input_ids"]
+    model_inputs = loaded.model.ready(prompt)
+    ids = loaded.generic.tensors([model_inputs], [model_inputs.text])["input_ids"]
     assert (ids == loaded.generic.audio_token).sum() > 0
     assert loaded.model.audio_effect(prompt) > 0
 
@@ -122,9 +124,9 @@ def test_a_batch_of_unlike_prompts_gives_what_single_prompts_give(loaded, prompt
     model = loaded.model
     together = model.generate(prompts, max_new_tokens=5)
     assert together == [model.generate([prompt], max_new_tokens=5)[0] for prompt in prompts]
-    asked = [model.ready(prompt) for prompt in prompts]
-    batched = model.engine.first_logits(asked)
-    for one, logits in zip(asked, batched):
+    model_inputs = [model.ready(prompt) for prompt in prompts]
+    batched = model.engine.first_logits(model_inputs)
+    for one, logits in zip(model_inputs, batched):
         torch.testing.assert_close(logits, model.engine.first_logits([one])[0], atol=5e-5, rtol=1e-5)
     assert (batched[1:] - batched[:-1]).abs().amax(1).min() > 0.01, "prompts too alike to show anything"
 
@@ -132,13 +134,13 @@ def test_a_batch_of_unlike_prompts_gives_what_single_prompts_give(loaded, prompt
 def test_an_options_likelihood_is_the_sum_of_its_tokens_after_each_other(loaded, prompts):
     model, tokenizer = loaded.model, loaded.model.processor.tokenizer
     scores = model.option_logprobs(prompts[:1])[0]
-    asked = model.ready(prompts[0])
-    for tokens, score in zip(asked.options, scores):
+    model_inputs = model.ready(prompts[0])
+    for tokens, score in zip(model_inputs.options, scores):
         assert tokens[-1] == model.parts.end_of_turn
         steps = []
-        for place, token in enumerate(tokens):
-            written = asked.text + tokenizer.decode(tokens[:place]) if place else asked.text
-            logits = loaded.generic.first_logits([ModelInput(text=written, clips=asked.clips, ids=())])[0]
+        for index, token in enumerate(tokens):
+            text = model_inputs.text + tokenizer.decode(tokens[:index]) if index else model_inputs.text
+            logits = loaded.generic.first_logits([ModelInput(text=text, clips=model_inputs.clips, ids=())])[0]
             steps.append(logits.log_softmax(-1)[token].item())
         assert score == pytest.approx(sum(steps), abs=1e-3)
 
@@ -146,9 +148,9 @@ def test_an_options_likelihood_is_the_sum_of_its_tokens_after_each_other(loaded,
 def test_a_reply_is_the_argmax_of_one_forward_after_another(loaded, prompts):
     model, tokenizer = loaded.model, loaded.model.processor.tokenizer
     ((reply,),) = model.generate(prompts[1:2], max_new_tokens=3)
-    asked, ids = model.ready(prompts[1]), []
+    model_inputs, ids = model.ready(prompts[1]), []
     for _ in range(3):
-        written = ModelInput(text=asked.text + tokenizer.decode(ids), clips=asked.clips, ids=())
+        written = ModelInput(text=model_inputs.text + tokenizer.decode(ids), clips=model_inputs.clips, ids=())
         token = loaded.generic.first_logits([written])[0].argmax().item()
         if token in model.parts.ends:
             break
@@ -174,9 +176,13 @@ def test_an_adapter_is_loaded_on_its_base_and_changes_what_it_should(loaded, pro
     base = save_lora(loaded.folder, tmp_path / "lora")
     again = load_model(tmp_path / "lora", dtype="float32", check=False)
     assert (again.name, again.parts.adapter) == ("model+lora", "lora")
-    asked = [loaded.model.ready(prompts[1])]
-    torch.testing.assert_close(again.engine.first_logits(asked), base.engine.first_logits(asked))
-    assert (again.engine.first_logits(asked) - loaded.model.engine.first_logits(asked)).abs().max() > 1e-3
+    model_inputs = [loaded.model.ready(prompts[1])]
+    torch.testing.assert_close(
+        again.engine.first_logits(model_inputs), base.engine.first_logits(model_inputs)
+    )
+    assert (
+        again.engine.first_logits(model_inputs) - loaded.model.engine.first_logits(model_inputs)
+    ).abs().max() > 1e-3
     assert again.fingerprint != loaded.model.fingerprint
 
 
@@ -206,8 +212,8 @@ def test_audio_flamingo_hears_several_windows_by_itself_up_to_its_longest(flamin
     longer = ask("What is it ?", write_tone(tmp_path / "longer.wav", 440, 3.5 * SECONDS))
     counts = []
     for prompt in (long, longer):
-        asked = flamingo.model.ready(prompt)
-        ids = flamingo.generic.tensors([asked], [asked.text])["input_ids"]
+        model_inputs = flamingo.model.ready(prompt)
+        ids = flamingo.generic.tensors([model_inputs], [model_inputs.text])["input_ids"]
         counts.append(int((ids == flamingo.generic.audio_token).sum()))
     assert counts == [250, 300], "25 a second, of 10 s and of 12 s"
     (whole,), (cut,) = flamingo.model.generate([long, longer], max_new_tokens=2)
@@ -251,15 +257,21 @@ def test_voxtral_refuses_a_system_turn_beside_a_clip_as_its_makers_do(voxtral, c
 
 
 def test_voxtral_hears_a_long_clip_in_whole_windows(voxtral, tmp_path):
-    asked = voxtral.model.ready(ask("What is it ?", write_tone(tmp_path / "5.wav", 440, 1.2 * SECONDS)))
-    made = voxtral.generic.tensors([asked], [asked.text])
-    assert made["input_features"].shape == (2, 16, 100 * SECONDS)
-    assert int((made["input_ids"] == 24).sum()) == 100
+    model_inputs = voxtral.model.ready(
+        ask("What is it ?", write_tone(tmp_path / "5.wav", 440, 1.2 * SECONDS))
+    )
+    result = voxtral.generic.tensors([model_inputs], [model_inputs.text])
+    assert result["input_features"].shape == (2, 16, 100 * SECONDS)
+    assert int((result["input_ids"] == 24).sum()) == 100
     whole = voxtral.model.processor.feature_extractor(
-        asked.clips[0].samples, sampling_rate=16000, padding=False, truncation=False, return_tensors="pt"
+        model_inputs.clips[0].samples,
+        sampling_rate=16000,
+        padding=False,
+        truncation=False,
+        return_tensors="pt",
     )["input_features"][0]
-    heard = made["input_features"].transpose(0, 1).flatten(1)[:, : whole.shape[1] - 2]
-    torch.testing.assert_close(heard, whole[:, : heard.shape[1]], atol=1e-4, rtol=0)
+    features = result["input_features"].transpose(0, 1).flatten(1)[:, : whole.shape[1] - 2]
+    torch.testing.assert_close(features, whole[:, : features.shape[1]], atol=1e-4, rtol=0)
 
 
 SHIPPED = [
@@ -296,8 +308,11 @@ def save_lora(base: Path, place: Path) -> TransformersModel:
 def test_a_lora_that_came_with_a_model_is_on_exactly_where_a_prompt_has_a_clip(shipped, prompts):
     without, folder, _ = shipped
     model = load_model(folder, dtype="float32", check=False)
-    heard, text = (without.model.ready(prompt) for prompt in (prompts[0], prompts[3]))
-    first, plain = model.engine.first_logits([heard, text]), without.model.engine.first_logits([heard, text])
+    with_clip, text = (without.model.ready(prompt) for prompt in (prompts[0], prompts[3]))
+    first, plain = (
+        model.engine.first_logits([with_clip, text]),
+        without.model.engine.first_logits([with_clip, text]),
+    )
     assert (first[0] - plain[0]).abs().max() > 1e-3
     torch.testing.assert_close(first[1], plain[1])
     scores = model.option_logprobs(prompts[:1])
@@ -323,9 +338,9 @@ def test_a_models_own_lora_without_safetensors_is_refused(shipped, tmp_path):
 
 def test_a_text_that_begins_by_its_template_is_not_begun_twice(tmp_path, clips):
     gemma = load("gemma4_unified", tmp_path)
-    asked = gemma.model.ready(ask("What is it ?", clips[0]))
+    model_inputs = gemma.model.ready(ask("What is it ?", clips[0]))
     bos = gemma.model.processor.tokenizer.bos_token_id
-    ids = gemma.generic.tensors([asked], [asked.text])["input_ids"][0].tolist()
+    ids = gemma.generic.tensors([model_inputs], [model_inputs.text])["input_ids"][0].tolist()
     assert (ids[0], ids.count(bos)) == (bos, 1)
 
 
@@ -377,10 +392,10 @@ def qwen(tmp_path_factory) -> Loaded:
 def test_weights_that_are_not_there_are_an_error_and_not_random_numbers(qwen, tmp_path):
     shutil.copytree(qwen.folder, tmp_path / "torn")
     file = tmp_path / "torn" / "model.safetensors"
-    kept = load_file(file)
-    missing = next(name for name in kept if "multi_modal_projector" in name)
-    del kept[missing]
-    save_file(kept, file, {"format": "pt"})
+    weights_ = load_file(file)
+    missing = next(name for name in weights_ if "multi_modal_projector" in name)
+    del weights_[missing]
+    save_file(weights_, file, {"format": "pt"})
     with pytest.raises(ModelError, match="1 weights of Qwen2AudioForConditionalGeneration are not there"):
         load_model(tmp_path / "torn", dtype="float32")
 
@@ -406,11 +421,11 @@ def test_a_model_in_several_files_is_fetched_whole_from_the_hub(qwen, tmp_path, 
 
     def fetch(name, *, revision, allow_patterns, ignore_patterns):
         names = [path.relative_to(hub).as_posix() for path in hub.rglob("*") if path.is_file()]
-        for kept in filter_repo_objects(
+        for file in filter_repo_objects(
             names, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns
         ):
-            (tmp_path / "fetched" / kept).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(hub / kept, tmp_path / "fetched" / kept)
+            (tmp_path / "fetched" / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(hub / file, tmp_path / "fetched" / file)
         return tmp_path / "fetched"
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)

@@ -52,18 +52,18 @@ def weights(folder: Path) -> torch.Tensor:
     return torch.cat([tensors[name].flatten() for name in sorted(tensors)])
 
 
-def assert_same(one: Path, two: Path, tolerance: float = 1e-5) -> None:
+def assert_same(first: Path, second: Path, tolerance: float = 1e-5) -> None:
     """The same adapter and curve, of trainings that have moved the weights a thousand times as far."""
-    assert (weights(one) - weights(two)).abs().max() <= tolerance
+    assert (weights(first) - weights(second)).abs().max() <= tolerance
     pd.testing.assert_frame_equal(
-        lora_files.curve(one), lora_files.curve(two), atol=tolerance, rtol=tolerance
+        lora_files.curve(first), lora_files.curve(second), atol=tolerance, rtol=tolerance
     )
-    configs = [json.loads((folder / "adapter_config.json").read_text()) for folder in (one, two)]
+    configs = [json.loads((folder / "adapter_config.json").read_text()) for folder in (first, second)]
     assert configs[0] == configs[1]
 
 
-def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((found - expected).norm() / expected.norm()).item()
+def relative(result: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((result - expected).norm() / expected.norm()).item()
 
 
 @pytest.fixture
@@ -71,11 +71,11 @@ def benchmark_file(tmp_path) -> Path:
     return write_benchmark(tmp_path / "data", 40, clips=20)
 
 
-def words(place: Path, model: str | Path, file: Path, *more: str) -> list[str]:
+def words(folder: Path, model: str | Path, file: Path, *more: str) -> list[str]:
     """The command's words for an adapter and a store in `place`."""
     recipe = "--rank 4 --dropout 0.2 --learning-rate 5e-3 --batch-size 2 --accumulate 2 --epochs 2"
     device = "--dtype float32 --device cpu"
-    places = ["--out", str(place / "adapter"), "--store", str(place / "replies.sqlite")]
+    places = ["--out", str(folder / "adapter"), "--store", str(folder / "replies.sqlite")]
     return [
         "finetune",
         "--model",
@@ -89,13 +89,13 @@ def words(place: Path, model: str | Path, file: Path, *more: str) -> list[str]:
     ]
 
 
-def write_dataset(place: Path, model: TransformersModel, file: Path) -> Path:
+def write_dataset(folder: Path, model: TransformersModel, file: Path) -> Path:
     """An IDK dataset of the items to learn from, every third of them to be refused."""
     items = k_of_n.splits(file)["idk"]
     counts = pd.DataFrame(
         {"item": [i.id for i in items], "n": 2, "right": [2 * (n % 3 > 0) for n in range(len(items))]}
     )
-    return idk_data.save(place / "set.jsonl", idk_data.build(items, counts, k=1), model=model, k=1, n=2)
+    return idk_data.save(folder / "set.jsonl", idk_data.build(items, counts, k=1), model=model, k=1, n=2)
 
 
 def accelerate(logs: Path, step: int, line: list[str]) -> subprocess.CompletedProcess:
@@ -124,8 +124,10 @@ def test_a_training_that_diverged_says_so_and_fails(tmp_path, monkeypatch, caplo
     monkeypatch.setattr(idk_data, "idk_share", lambda examples: 0.5)
     assert main(words(tmp_path, "model", tmp_path / "file", "--k", "1")) == code
     assert f"0.674 at first, {last:.3f} at last" in capsys.readouterr().out
-    said = "the training diverged: the loss is 8.270 at last, above 0.674 at first; do not use this adapter"
-    assert (said in caplog.text) is bool(code)
+    message = (
+        "the training diverged: the loss is 8.270 at last, above 0.674 at first; do not use this adapter"
+    )
+    assert (message in caplog.text) is bool(code)
 
 
 def recorded(monkeypatch) -> list[torch.Tensor]:
@@ -135,25 +137,25 @@ def recorded(monkeypatch) -> list[torch.Tensor]:
 
 
 def test_two_processes_sample_and_learn_what_one_does(tmp_path, folder, benchmark_file, monkeypatch, capsys):
-    one, two = tmp_path / "one", tmp_path / "two"
+    first, second = tmp_path / "one", tmp_path / "two"
     line = ["--k", "1", "--samples", "2", "--max-grad-norm", "1e9"]
     seen = recorded(monkeypatch)
-    assert main(words(one, folder, benchmark_file, *line)) == 0
+    assert main(words(first, folder, benchmark_file, *line)) == 0
     assert "loss per answer token" in capsys.readouterr().out
-    done = accelerate(tmp_path / "logs", 0, words(two, folder, benchmark_file, *line))
+    done = accelerate(tmp_path / "logs", 0, words(second, folder, benchmark_file, *line))
     assert done.returncode == 0, done.stderr
-    assert (two / "adapter.idk.jsonl").read_bytes() == (one / "adapter.idk.jsonl").read_bytes()
-    assert lora_files.provenance(two / "adapter")["processes"] == 2
-    assert_same(two / "adapter", one / "adapter")
+    assert (second / "adapter.idk.jsonl").read_bytes() == (first / "adapter.idk.jsonl").read_bytes()
+    assert lora_files.provenance(second / "adapter")["processes"] == 2
+    assert_same(second / "adapter", first / "adapter")
     for rank in (0, 1):
         theirs = torch.load(tmp_path / "logs" / f"gradients-{rank}.pt")
         assert len(theirs) == len(seen) > 2
         assert relative(theirs[0], seen[0]) < 1e-5
         assert max(map(relative, theirs, seen)) < 1e-4, "later ones are of weights that differ by rounding"
     assert done.stdout.count("written to") == 1
-    written = [(tmp_path / "logs" / f"writes-{rank}").read_text() for rank in (0, 1)]
-    assert "curve.csv" in written[0]
-    assert "adapter" not in "".join(line.partition(str(two))[2] for line in written[1].splitlines())
+    logs = [(tmp_path / "logs" / f"writes-{rank}").read_text() for rank in (0, 1)]
+    assert "curve.csv" in logs[0]
+    assert "adapter" not in "".join(line.partition(str(second))[2] for line in logs[1].splitlines())
 
 
 def test_a_launch_that_is_killed_is_finished_by_the_same_command(
@@ -196,18 +198,18 @@ def test_samples_are_labelled_stored_and_written_beside_the_adapter(tmp_path, be
     call = {"store": tmp_path / "s.sqlite", "group": Group()}
     examples = finetune.make_dataset(job, tmp_path / "set.jsonl", k=3, **call)
     assert {example.target for example in examples} == {"IDK"}
-    assert len(model.asked) == 3 * len(items)
+    assert len(model.requests) == 3 * len(items)
     again = finetune.make_dataset(job, tmp_path / "set.jsonl", k=3, **call)
     assert again == examples == idk_data.load(tmp_path / "set.jsonl", items)[0]
-    assert len(model.asked) == 3 * len(items), "nothing is asked twice"
+    assert len(model.requests) == 3 * len(items), "nothing is asked twice"
     with pytest.raises(ValueError, match=r"set\.jsonl: holds another IDK dataset"):
         finetune.make_dataset(job, tmp_path / "set.jsonl", k=2, **call)
     assert idk_data.load(tmp_path / "set.jsonl", items)[0] == examples
 
 
 def test_defaults_are_those_of_the_recipe_and_of_the_paper():
-    shown = {name: default for name, (_, default, _) in finetune.RECIPE.items()}
-    assert shown == {field.name: field.default for field in fields(Recipe) if field.name != "targets"}
+    defaults = {name: default for name, (_, default, _) in finetune.RECIPE.items()}
+    assert defaults == {field.name: field.default for field in fields(Recipe) if field.name != "targets"}
     parsed = vars(parsed_words("--k", "3"))
     assert (parsed["samples"], parsed["temperature"]) == (k_of_n.N, k_of_n.TEMPERATURE)
 

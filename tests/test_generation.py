@@ -40,8 +40,8 @@ class Body(torch.nn.Module):
         seen = attention_mask[:, 0] == 0
         states = torch.zeros(*seen.shape[:2], 32)
         for row, column in np.ndindex(*seen.shape[:2]):
-            for token, place in keys[row, 0][seen[row, column]].tolist():
-                states[row, column, int(place)] += token
+            for token, position in keys[row, 0][seen[row, column]].tolist():
+                states[row, column, int(position)] += token
         return SimpleNamespace(last_hidden_state=states, past_key_values=past_key_values)
 
 
@@ -143,9 +143,9 @@ KINDS = [
 @pytest.mark.parametrize("most", [2, 8])
 @pytest.mark.parametrize("batch", [2, 4])
 def test_drafts_change_no_reply(kind, n, uniform, most, batch):
-    how = {"n": n, "uniform": uniform, "most": most, "batch": batch}
-    plain, steps = generate(**how)
-    drafted, fewer = generate(**how, drafts=some_drafts(plain, kind))
+    options = {"n": n, "uniform": uniform, "most": most, "batch": batch}
+    plain, steps = generate(**options)
+    drafted, fewer = generate(**options, drafts=some_drafts(plain, kind))
     assert drafted == plain
     assert len(fewer) <= len(steps)
 
@@ -154,11 +154,11 @@ def test_a_reply_that_is_a_draft_takes_one_step_for_every_few_tokens(monkeypatch
     plain, steps = generate([LONG], most=24)
     ((reply, _),) = plain[0]
     assert len(steps) == 23
-    for most, wanted in ((1, 12), (6, 4), (22, 1)):
+    for most, expected in ((1, 12), (6, 4), (22, 1)):
         monkeypatch.setattr(generation, "MAX_DRAFT", most)
         again, fewer = generate([LONG], most=24, drafts=[[reply]])
         assert again == plain
-        assert len(fewer) == wanted
+        assert len(fewer) == expected
 
 
 def test_what_is_left_of_a_batch_goes_on_with_the_next():

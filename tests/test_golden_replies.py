@@ -28,8 +28,8 @@ DECODING = {
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> list[Path]:
-    place = tmp_path_factory.mktemp("clips")
-    return [write_tone(place / f"{i}.wav", 200 + 170 * i, 0.3 + 0.2 * i) for i in range(6)]
+    folder = tmp_path_factory.mktemp("clips")
+    return [write_tone(folder / f"{i}.wav", 200 + 170 * i, 0.3 + 0.2 * i) for i in range(6)]
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +91,12 @@ def test_replies_of_other_families(name, clips, tmp_path):
     tiny = families.FAMILIES[name]
     tiny.save(tmp_path / "model")
     other = load_model(tmp_path / "model", dtype="float32", device="cpu", check=False)
-    asked = [
+    prompts = [
         *(ask(text, clip, options=OPTIONS) for text, clip in zip(TEXTS, clips)),
         ask("Are you helpful ?"),
     ]
-    found = tuple(digest(other.generate(asked, **settings)) for settings in DECODING.values())
-    assert found == FAMILY_REPLIES[name]
+    result = tuple(digest(other.generate(prompts, **settings)) for settings in DECODING.values())
+    assert result == FAMILY_REPLIES[name]
 
 
 def test_fingerprints(model, tmp_path):

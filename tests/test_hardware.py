@@ -133,10 +133,10 @@ print(kept, trim_heap(), before - resident())
 def test_free_memory_between_blocks_in_use_is_given_back():
     run = subprocess.run([sys.executable, "-c", TRIMMED], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    kept, given, pages = run.stdout.split()
-    if kept == "False":
+    n_kept, n_returned, pages = run.stdout.split()
+    if n_kept == "False":
         pytest.skip("the C library is not glibc")
-    assert given == "True"
+    assert n_returned == "True"
     assert int(pages) * os.sysconf("SC_PAGE_SIZE") > 150e6  # of 200
 
 

@@ -61,7 +61,7 @@ FURTHER = (
 BY_FUNCTION = [
     (read_clip, hostile_audio.CASES, (AudioError,)),
     *[(act, cases, (BenchmarkError, PredictionError)) for act, cases in hostile_questions.TABLES_BY_FUNCTION],
-    (hostile_replies.said, hostile_replies.CASES, (TypeError, ValueError)),
+    (hostile_replies.read_reply, hostile_replies.CASES, (TypeError, ValueError)),
     *[(act, cases, (StoreError, ModelError)) for act, cases in hostile_folders.TABLES],
 ]
 FILES = [(act, case, errors) for act, cases, errors in BY_FUNCTION for case in cases]
@@ -85,33 +85,33 @@ def quiet(caplog):
 
 @pytest.mark.parametrize("act, case, errors", FILES, ids=names(FILES))
 def test_a_hostile_input_ends_in_a_clear_error_or_a_right_answer(tmp_path, act, case, errors):
-    given, answer, error = case.build(tmp_path), None, None
+    case_input, answer, error = case.build(tmp_path), None, None
     with within():
         try:
-            answer = act(given)
+            answer = act(case_input)
         except errors as refused:
             error = refused
     if isinstance(case.expected, str):
         assert error is not None, f"{case}: {short_repr(answer)} where an error is due"
         text = str(error).replace(str(tmp_path), "")
         assert re.search(case.expected, text, re.DOTALL), text[:2_000]
-        assert len(text) < MESSAGE + longest_name(given), "nobody reads that"
+        assert len(text) < MESSAGE + longest_name(case_input), "nobody reads that"
     else:
         assert error is None, error
         assert case.expected(answer), short_repr(answer)
 
 
-def longest_name(given: Any) -> int:
+def longest_name(case_input: Any) -> int:
     """A path is named in full, however long it is, and the operating system names it once more."""
-    return 3 * len(str(given)) if isinstance(given, Path) else 0
+    return 3 * len(str(case_input)) if isinstance(case_input, Path) else 0
 
 
 @pytest.mark.parametrize("case", hostile_audio.CASES, ids=str)
 def test_what_cannot_be_read_is_no_reason_for_the_cheap_check_to_break(tmp_path, case):
-    given = case.build(tmp_path)
+    case_input = case.build(tmp_path)
     with within():
         try:
-            assert check_clip(given) > 0
+            assert check_clip(case_input) > 0
         except AudioError:
             assert isinstance(case.expected, str), "what is heard passes the check of its header"
 
@@ -119,28 +119,30 @@ def test_what_cannot_be_read_is_no_reason_for_the_cheap_check_to_break(tmp_path,
 @pytest.mark.parametrize("case", hostile_servers.CASES, ids=str)
 def test_a_hostile_server_costs_a_failed_reply_and_never_the_key(tmp_path, monkeypatch, case):
     monkeypatch.setenv("LALM_UTILS_API_KEY", hostile_servers.KEY)
-    act = hostile_servers.waited_for if case.kind == hostile_servers.ENDLESS else hostile_servers.asked
+    act = hostile_servers.query_briefly if case.kind == hostile_servers.ENDLESS else hostile_servers.query
     with within(8.0 * PACE):
-        found = act(case.build(tmp_path))
-    told = found.reply.error + found.loading
+        result = act(case.build(tmp_path))
+    message = result.reply.error + result.loading
     if isinstance(case.expected, str):
-        assert found.reply.finish == "failed"
-        assert found.reply.text == ""
-        assert re.search(case.expected, found.reply.error), found.reply.error
+        assert result.reply.finish == "failed"
+        assert result.reply.text == ""
+        assert re.search(case.expected, result.reply.error), result.reply.error
     else:
-        assert case.expected(found), found.reply.error
-    assert len(told) < 2 * MESSAGE
-    assert told.isprintable(), "nothing moves a terminal's cursor"
-    assert not [part for part in SECRETS if part in (told + found.reply.text).lower()], "a part of the key"
+        assert case.expected(result), result.reply.error
+    assert len(message) < 2 * MESSAGE
+    assert message.isprintable(), "nothing moves a terminal's cursor"
+    assert not [part for part in SECRETS if part in (message + result.reply.text).lower()], (
+        "a part of the key"
+    )
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_the_key_does_not_follow_a_redirect(monkeypatch, status):
     monkeypatch.setenv("LALM_UTILS_API_KEY", hostile_servers.KEY)
     with ChatServer() as other, within():
-        found = hostile_servers.asked(hostile_servers.redirect(status, f"{other.address}/chat/completions"))
-        assert "a redirect, which is not followed" in found.loading
-        assert "a redirect, which is not followed" in found.reply.error
+        result = hostile_servers.query(hostile_servers.redirect(status, f"{other.address}/chat/completions"))
+        assert "a redirect, which is not followed" in result.loading
+        assert "a redirect, which is not followed" in result.reply.error
         assert (other.chats, other.lists) == ([], [])
 
 
@@ -155,9 +157,9 @@ KEYS = [
 @pytest.mark.parametrize("case, key", KEYS, ids=[row[0] for row in KEYS])
 def test_a_key_that_is_no_header_is_refused_unsaid(monkeypatch, case, key):
     monkeypatch.setattr("os.environ", {"LALM_UTILS_API_KEY": key})
-    with pytest.raises(ModelError, match="the API key has blanks or characters outside ASCII") as caught:
+    with pytest.raises(ModelError, match="the API key has blanks or characters outside ASCII") as excinfo:
         ApiModel("http://127.0.0.1:9/v1", "tiny")
-    assert "sk-1234" not in str(caught.value)
+    assert "sk-1234" not in str(excinfo.value)
 
 
 SHOWN = [

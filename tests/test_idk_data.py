@@ -46,20 +46,20 @@ def table(right: dict[str, int], n: int = 5, modality: str = "sound", novel: tup
     return pd.DataFrame(rows, columns=["item", "modality", "level", "task", "novel", "n", "right"])
 
 
-def scripted(replies: dict[str, list[Reply | str]]) -> FakeModel:
+def scripted_model(replies: dict[str, list[Reply | str]]) -> FakeModel:
     """A model whose sample k to the item `name` is replies[name][k]."""
     return FakeModel(lambda text, sample: replies[text.split("?")[0].removeprefix("Question ")][sample])
 
 
 @pytest.fixture
 def store(tmp_path):
-    with Store(tmp_path / "replies.db") as opened:
-        yield opened
+    with Store(tmp_path / "replies.db") as replies:
+        yield replies
 
 
 def test_samples_are_asked_for_plainly_and_each_is_graded(clip, store):
     replies = {"a": ["bell", "The answer is bell.", "dog", "IDK", "hm"], "b": ["dog"] * 5}
-    model = scripted(replies)
+    model = scripted_model(replies)
     items = [make(clip, "a"), make(clip, "b", level="hard", task="Event", novel=True)]
     samples = k_of_n.sample(model, items, store=store, seed=3)
     assert list(samples.columns) == [
@@ -82,7 +82,7 @@ def test_samples_are_asked_for_plainly_and_each_is_graded(clip, store):
 
 
 def test_samples_in_the_store_are_not_drawn_again(clip, store):
-    model = scripted({"a": ["bell"] * 5})
+    model = scripted_model({"a": ["bell"] * 5})
     first = k_of_n.sample(model, [make(clip, "a")], store=store)
     assert k_of_n.sample(model, [make(clip, "a")], store=store).equals(first)
     assert len(model.calls) == 1
@@ -111,7 +111,7 @@ def test_an_item_without_a_right_option_is_refused(clip, store):
 def test_right_samples_are_counted_and_refusals_are_not_right(clip, store):
     replies = {"a": ["bell"] * 5, "b": ["bell", "IDK", "IDK", "bell", "dog"], "c": ["IDK"] * 5}
     counts = k_of_n.count_correct(
-        k_of_n.sample(scripted(replies), [make(clip, name) for name in "abc"], store=store)
+        k_of_n.sample(scripted_model(replies), [make(clip, name) for name in "abc"], store=store)
     )
     assert list(counts["item"]) == ["a", "b", "c"]
     assert list(counts["right"]) == [5, 2, 0]
@@ -121,7 +121,7 @@ def test_right_samples_are_counted_and_refusals_are_not_right(clip, store):
 
 def test_an_item_with_a_failed_sample_is_left_out_and_named(clip, store, caplog):
     replies = {"a": ["bell"] * 4 + [failed("the call broke")], "b": ["bell"] * 5}
-    samples = k_of_n.sample(scripted(replies), [make(clip, "a"), make(clip, "b")], store=store)
+    samples = k_of_n.sample(scripted_model(replies), [make(clip, "a"), make(clip, "b")], store=store)
     assert list(samples["outcome"]) == ["correct"] * 4 + ["failed"] + ["correct"] * 5
     with caplog.at_level(logging.WARNING):
         counts = k_of_n.count_correct(samples)
@@ -133,11 +133,11 @@ def test_an_item_with_a_failed_sample_is_left_out_and_named(clip, store, caplog)
 
 
 def test_knowledge_of_nothing_and_of_unequal_samples_is_refused(clip, store):
-    samples = k_of_n.sample(scripted({"a": [failed("x")] * 5}), [make(clip, "a")], store=store)
+    samples = k_of_n.sample(scripted_model({"a": [failed("x")] * 5}), [make(clip, "a")], store=store)
     with pytest.raises(ValueError, match=r"no samples to count \(1 items failed\)"):
         k_of_n.count_correct(samples)
     samples = k_of_n.sample(
-        scripted({"a": ["bell"] * 5, "b": ["dog"] * 5}), [make(clip, "a"), make(clip, "b")], store=store
+        scripted_model({"a": ["bell"] * 5, "b": ["dog"] * 5}), [make(clip, "a"), make(clip, "b")], store=store
     )
     with pytest.raises(ValueError, match="items have 3, 5 samples each: K of N needs one N for all"):
         k_of_n.count_correct(samples.iloc[:-2])
@@ -153,11 +153,11 @@ LABELS = [
 @pytest.mark.parametrize("case, k, known", LABELS, ids=[row[0] for row in LABELS])
 def test_an_item_is_known_if_k_samples_were_right(clip, case, k, known):
     items = several(clip, 6)
-    built = idk_data.build(items, table({item.id: right for right, item in enumerate(items)}), k=k)
-    assert [example.known for example in built] == known
-    assert [example.target for example in built] == ["bell" if label else "IDK" for label in known]
-    assert [example.item for example in built] == items
-    assert idk_data.idk_share(built) == pytest.approx(known.count(False) / 6)
+    examples = idk_data.build(items, table({item.id: right for right, item in enumerate(items)}), k=k)
+    assert [example.known for example in examples] == known
+    assert [example.target for example in examples] == ["bell" if label else "IDK" for label in known]
+    assert [example.item for example in examples] == items
+    assert idk_data.idk_share(examples) == pytest.approx(known.count(False) / 6)
 
 
 REFUSED = [
@@ -187,13 +187,13 @@ def test_a_dataset_that_makes_no_sense_is_refused(clip, case, given, message):
         idk_data.build(**call)
 
 
-def mixed(clip: Path) -> tuple[list[Item], pd.DataFrame]:
+def mixed_samples(clip: Path) -> tuple[list[Item], pd.DataFrame]:
     """Three modalities of 20 items, of which 2, 8 and 12 are known at K = 5."""
     items, parts = [], []
     for modality, sure in {"sound": 2, "music": 8, "speech": 12}.items():
         group = several(clip, 20, modality)
         items += group
-        right = {item.id: 5 if place < sure else place % 5 for place, item in enumerate(group)}
+        right = {item.id: 5 if index < sure else index % 5 for index, item in enumerate(group)}
         parts.append(table(right, modality=modality))
     return items, pd.concat(parts, ignore_index=True)
 
@@ -204,23 +204,23 @@ def label_counts(examples: list[Example]) -> dict[tuple[str, bool], int]:
 
 @pytest.mark.parametrize("balance, total", [(0.5, 44), (0.25, 29), (0.8, 47)])
 def test_balance_gives_the_share_wanted_with_as_many_items_as_there_are(clip, balance, total):
-    items, counts = mixed(clip)
-    built = idk_data.build(items, counts, k=5, balance=balance)
-    assert len(built) == total
-    assert idk_data.idk_share(built) == pytest.approx(balance, abs=0.5 / total)
-    assert [e.item for e in built] == [item for item in items if item in [e.item for e in built]]
+    items, counts = mixed_samples(clip)
+    examples = idk_data.build(items, counts, k=5, balance=balance)
+    assert len(examples) == total
+    assert idk_data.idk_share(examples) == pytest.approx(balance, abs=0.5 / total)
+    assert [e.item for e in examples] == [item for item in items if item in [e.item for e in examples]]
     labels = dict(zip(counts["item"], counts["right"] >= 5))
-    assert all(labels[example.item.id] == example.known for example in built)
+    assert all(labels[example.item.id] == example.known for example in examples)
 
 
 def test_balance_loses_no_item_to_rounding(clip):
     items = several(clip, 13)
-    counts = table({item.id: 5 if place < 3 else 0 for place, item in enumerate(items)})
+    counts = table({item.id: 5 if index < 3 else 0 for index, item in enumerate(items)})
     assert len(idk_data.build(items, counts, k=5, balance=0.7)) == 10
 
 
 def test_a_limit_bounds_the_items_with_and_without_balance(clip):
-    items, counts = mixed(clip)
+    items, counts = mixed_samples(clip)
     few = idk_data.build(items, counts, k=5, limit=12)
     assert pd.Series([e.item.modality for e in few]).value_counts().to_dict() == {
         "sound": 4, "music": 4, "speech": 4,
@@ -232,7 +232,7 @@ def test_a_limit_bounds_the_items_with_and_without_balance(clip):
 
 @pytest.mark.parametrize("settings", [{}, {"balance": 0.5}, {"limit": 30}])
 def test_shuffled_labels_keep_the_items_and_the_share_of_each_modality(clip, settings):
-    items, counts = mixed(clip)
+    items, counts = mixed_samples(clip)
     true = idk_data.build(items, counts, k=5, **settings)
     shuffled = idk_data.build(items, counts, k=5, shuffle=True, **settings)
     assert [e.item for e in shuffled] == [e.item for e in true]
@@ -242,7 +242,7 @@ def test_shuffled_labels_keep_the_items_and_the_share_of_each_modality(clip, set
 
 
 def test_a_dataset_depends_on_its_seed_alone(clip):
-    items, counts = mixed(clip)
+    items, counts = mixed_samples(clip)
     call = {"k": 5, "balance": 0.5, "shuffle": True, "limit": 20}
     assert idk_data.build(items, counts, **call) == idk_data.build(items, counts, **call)
     reordered = idk_data.build(items, counts.iloc[::-1], **call)
@@ -288,10 +288,12 @@ def test_the_papers_shares_stand_beside_ours():
 def test_a_dataset_is_the_same_after_saving_and_loading(clip, tmp_path):
     odd = make(clip, "odd", question="Which\u2028of \u00fc these?", options=("dog\x85", "bell", "rain"))
     items = [*several(clip, 4), odd]
-    built = idk_data.build(items, table({item.id: 5 * (i % 2) for i, item in enumerate(items)}), k=3)
-    path = idk_data.save(tmp_path / "new" / "set.jsonl", built, model=FakeModel(), k=3, seed=7, balance=None)
+    examples = idk_data.build(items, table({item.id: 5 * (i % 2) for i, item in enumerate(items)}), k=3)
+    path = idk_data.save(
+        tmp_path / "new" / "set.jsonl", examples, model=FakeModel(), k=3, seed=7, balance=None
+    )
     loaded, header = idk_data.load(path, items)
-    assert loaded == built
+    assert loaded == examples
     assert (header["model"], header["fingerprint"], header["k"], header["n"]) == ("fake", "f" * 64, 3, 5)
     assert (header["temperature"], header["seed"], header["balance"]) == (1.0, 7, None)
     assert (header["examples"], header["idk_share"]) == (5, 0.6)
@@ -319,13 +321,13 @@ def broken(lines: list[str]) -> list[tuple[str, list[str], str]]:
 def test_a_file_that_is_damaged_or_of_other_items_is_refused_by_its_line(clip, tmp_path):
     items = several(clip, 2)
     path = tmp_path / "set.jsonl"
-    built = idk_data.build(items, table({item.id: 5 for item in items}), k=3)
-    idk_data.save(path, built, model=FakeModel(), k=3)
+    examples = idk_data.build(items, table({item.id: 5 for item in items}), k=3)
+    idk_data.save(path, examples, model=FakeModel(), k=3)
     for case, lines, message in broken(path.read_text().splitlines()):
         path.write_text("\n".join(lines) + "\n")
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValueError) as excinfo:
             idk_data.load(path, items)
-        assert message in str(caught.value), case
+        assert message in str(excinfo.value), case
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match="no UTF-8 text"):
         idk_data.load(path, items)
@@ -359,10 +361,10 @@ def test_a_benchmark_without_splits_is_dealt_into_three_with_no_clip_in_two(tmp_
 def test_the_embedded_benchmark_has_these_splits(monkeypatch):
     items = []
     monkeypatch.setattr(
-        k_of_n.benchmarks, "load", lambda name, **how: items.append((name, how)) or [how["split"]]
+        k_of_n.benchmarks, "load", lambda name, **options: items.append((name, options)) or [options["split"]]
     )
     assert k_of_n.splits("mini", idk=9, dev=3, seed=2) == {"idk": ["idk"], "dev": ["dev"], "test": ["test"]}
-    assert [(how["split"], how["n"], how["seed"]) for _, how in items] == [
+    assert [(options["split"], options["n"], options["seed"]) for _, options in items] == [
         ("idk", 9, 2), ("dev", 3, 2), ("test", None, 2),
     ]  # fmt: skip
 

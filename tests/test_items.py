@@ -123,10 +123,13 @@ def test_a_sample_is_even_ordered_repeatable_and_nested(items, n, seed):
     assert chosen == sample(items, n, seed=seed)
     assert set(ids) <= {item.id for item in sample(items, n + 1, seed=seed)}
     assert set(ids) == {item.id for item in sample(items[::-1], n, seed=seed)}
-    there, taken = Counter(i.modality for i in items), Counter(i.modality for i in chosen)
-    for modality in there:
+    item_counts, sample_counts = Counter(i.modality for i in items), Counter(i.modality for i in chosen)
+    for modality in item_counts:
         # Less than another by two or more only where there is no more of it.
-        assert taken[modality] >= max(taken.values()) - 1 or taken[modality] == there[modality]
+        assert (
+            sample_counts[modality] >= max(sample_counts.values()) - 1
+            or sample_counts[modality] == item_counts[modality]
+        )
 
 
 def test_another_seed_takes_another_sample():
@@ -137,8 +140,8 @@ def test_another_seed_takes_another_sample():
 
 def test_every_item_is_taken_equally_often_over_seeds():
     items = [an_item(id=f"{i}") for i in range(10)]
-    taken = Counter(item.id for seed in range(2000) for item in sample(items, 3, seed=seed))
-    assert all(count == pytest.approx(600, abs=110) for count in taken.values())  # 5 standard deviations
+    counts = Counter(item.id for seed in range(2000) for item in sample(items, 3, seed=seed))
+    assert all(count == pytest.approx(600, abs=110) for count in counts.values())  # 5 standard deviations
 
 
 def test_a_sample_stays_the_same_in_later_versions():
@@ -283,16 +286,16 @@ REFUSED = [
 
 @pytest.mark.parametrize("case, changes, message", REFUSED, ids=[row[0] for row in REFUSED])
 def test_a_record_that_breaks_a_rule_is_refused(case, changes, message):
-    with pytest.raises(BenchmarkError, match=message) as caught:
+    with pytest.raises(BenchmarkError, match=message) as excinfo:
         from_record(a_record(**changes), "/data")
-    assert str(caught.value).startswith(f"item {a_record(**changes)['id']!r}: ")
+    assert str(excinfo.value).startswith(f"item {a_record(**changes)['id']!r}: ")
 
 
 def test_the_error_of_a_file_names_file_place_item_rule_and_next_step(tmp_path):
     folder = a_folder(tmp_path, [a_record(), a_record(id="2", answer="A horse")], clips=False)
-    with pytest.raises(BenchmarkError) as caught:
+    with pytest.raises(BenchmarkError) as excinfo:
         load(folder, need_clips=False)
-    assert str(caught.value) == (
+    assert str(excinfo.value) == (
         f"{folder}/questions.json, element 2, item '2': answer 'A horse' is no option of "
         "['A dog', 'A cat', 'A cow', 'A hen']; mend or remove it in a copy of the file"
     )

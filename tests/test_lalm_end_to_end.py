@@ -113,10 +113,10 @@ def test_a_folder_of_a_model_and_one_of_a_benchmark_give_outcome_tables_without_
     model = load_model(narrow_qwen2_audio(tmp_path / "narrow-qwen2-audio"), dtype="float32", batch_size=3)
     assert model.description["class"] == "Qwen2AudioForConditionalGeneration"
     assert model.description["window_seconds"] == 30.0
-    asked = benchmarks.load(mmau(tmp_path / "mmau"))
+    items = benchmarks.load(mmau(tmp_path / "mmau"))
     with Store(tmp_path / "replies.sqlite") as store:
-        tables = {method: runs.ask(model, asked, method, store=store) for method in ("plain", "idk")}
-        again = runs.ask(model, asked, "plain", store=store)
+        tables = {method: runs.ask(model, items, method, store=store) for method in ("plain", "idk")}
+        again = runs.ask(model, items, "plain", store=store)
         assert len(store) == 12
     for method, table in tables.items():
         assert table["item"].tolist() == [f"item-{number}" for number in range(6)]
@@ -127,7 +127,7 @@ def test_a_folder_of_a_model_and_one_of_a_benchmark_give_outcome_tables_without_
     assert again.equals(tables["plain"])
     assert tuple(again.columns) == outcomes.COLUMNS
     assert len({*tables["plain"]["reply"], *tables["idk"]["reply"]}) > 2, "replies that depend on nothing"
-    assert len(model.option_logprobs([prompts.render(asked[2], "plain")])[0]) == 5
+    assert len(model.option_logprobs([prompts.render(items[2], "plain")])[0]) == 5
 
 
 def official_questions(folder: Path) -> Path:
@@ -154,14 +154,14 @@ def official_questions(folder: Path) -> Path:
     ],
 )
 def test_the_papermill_line_of_the_readme_runs_on_local_folders(tmp_path, case, benchmark, release):
-    given = {
+    parameters = {
         "MODEL": narrow_qwen2_audio(tmp_path / "narrow-qwen2-audio"),
         "BENCHMARK": benchmark(tmp_path / "benchmark"),
         "N_ITEMS": N_ITEMS,
         "FIGURES": tmp_path / "figures",
     }
     line = ["-m", "papermill", "02_idk_prompting.ipynb", str(tmp_path / "out.ipynb"), "--no-progress-bar"]
-    line += [word for name, value in given.items() for word in ("-p", name, str(value))]
+    line += [word for name, value in parameters.items() for word in ("-p", name, str(value))]
     done = subprocess.run(
         [sys.executable, *line],
         cwd=ROOT / "notebooks",
@@ -172,11 +172,11 @@ def test_the_papermill_line_of_the_readme_runs_on_local_folders(tmp_path, case, 
     )
     assert done.returncode == 0, done.stderr[-3000:]
     cells = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
-    shown = json.dumps([cell.get("outputs") for cell in cells])
-    assert "narrow-qwen2-audio" in shown
-    assert release in shown
-    drawn = [pd.read_csv(file) for file in (tmp_path / "figures").rglob("*.csv")]
-    ours = [table[table["model"] == str(given["MODEL"])] for table in drawn]  # beside the paper's rows
+    outputs = json.dumps([cell.get("outputs") for cell in cells])
+    assert "narrow-qwen2-audio" in outputs
+    assert release in outputs
+    tables = [pd.read_csv(file) for file in (tmp_path / "figures").rglob("*.csv")]
+    ours = [table[table["model"] == str(parameters["MODEL"])] for table in tables]  # beside the paper's rows
     assert all(len(table) for table in ours)
     assert {kind for table in ours for kind in table["benchmark"]} == {"mmau"}
     with Store(tmp_path / "cache" / "replies.sqlite") as store:

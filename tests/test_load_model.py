@@ -24,9 +24,9 @@ NAMES = [
 
 @pytest.mark.parametrize("case, name, message", NAMES, ids=[row[0] for row in NAMES])
 def test_an_unknown_name_is_an_error_that_says_what_a_name_is(case, name, message):
-    with pytest.raises(ModelError, match=message) as caught:
+    with pytest.raises(ModelError, match=message) as excinfo:
         load_model(name)
-    assert "hub id of the form owner/name" in str(caught.value), case
+    assert "hub id of the form owner/name" in str(excinfo.value), case
 
 
 def test_what_a_server_decides_itself_is_refused_before_it_is_called():
@@ -101,12 +101,12 @@ def test_an_adapters_base_is_found_beside_it_by_a_relative_path(tmp_path, monkey
         adapter_config__json=json.dumps({"base_model_name_or_path": "../base"}),
         adapter_model__safetensors="",
     )
-    found = weights.find(adapter)
-    assert (found.folder.resolve(), found.adapter) == (base, adapter)
-    assert found.name(adapter) == "base+adapter"
+    result = weights.find(adapter)
+    assert (result.folder.resolve(), result.adapter) == (base, adapter)
+    assert result.name(adapter) == "base+adapter"
     monkeypatch.chdir(adapter.parent.parent)
     two_parts = adapter.relative_to(adapter.parent.parent)  # as a hub id looks, too
-    assert [found.name(name) for name in (two_parts, f"./{two_parts}")] == ["base+adapter"] * 2
+    assert [result.name(name) for name in (two_parts, f"./{two_parts}")] == ["base+adapter"] * 2
 
 
 def test_giving_an_adapter_an_adapter_is_refused(tmp_path):
@@ -139,13 +139,13 @@ def test_large_files_are_hashed_again_only_if_they_change(tmp_path, monkeypatch)
     monkeypatch.setattr(weights, "REMEMBERED_BYTES", 1000)
     hashed = []
     monkeypatch.setattr(weights, "sha256_of", lambda path: hashed.append(path.name) or "0" * 64)
-    found = weights.find(save_tiny(tmp_path / "model"))
-    weights.fingerprint(found, "float32")
+    result = weights.find(save_tiny(tmp_path / "model"))
+    weights.fingerprint(result, "float32")
     assert hashed.count("model.safetensors") == 1
-    weights.fingerprint(found, "float32")
+    weights.fingerprint(result, "float32")
     assert hashed.count("model.safetensors") == 1
-    (found.folder / "model.safetensors").touch()
-    weights.fingerprint(found, "float32")
+    (result.folder / "model.safetensors").touch()
+    weights.fingerprint(result, "float32")
     assert hashed.count("model.safetensors") == 2
 
 

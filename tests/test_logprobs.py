@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from chat_server import Answer, ChatServer, said
+from chat_server import Answer, ChatServer, completion
 
 from lalm_utils.models import ModelError, Prompt, Turn
 from lalm_utils.server import logprobs
@@ -36,7 +36,7 @@ def prompt(text: str = "What is it?", options: tuple[str, ...] = OPTIONS) -> Pro
 
 def with_top(pairs: dict[str, float]) -> Answer:
     listed = [{"token": token, "logprob": math.log(p), "bytes": None} for token, p in pairs.items()]
-    answer = json.loads(said("rain").body)
+    answer = json.loads(completion("rain").body)
     answer["choices"][0]["logprobs"] = {"content": [{"token": "rain", "top_logprobs": listed}]}
     return Answer(body=json.dumps(answer).encode())
 
@@ -62,8 +62,8 @@ def test_an_option_has_what_begins_it(case, listed, expected):
 
 def test_options_of_one_begin_share_it():
     first = [("getting", math.log(0.6)), ("steady", math.log(0.4))]
-    found = logprobs.options(first, ("getting slower", "getting faster", "steady"))
-    assert np.exp(found) == pytest.approx([0.3, 0.3, 0.4])
+    result = logprobs.options(first, ("getting slower", "getting faster", "steady"))
+    assert np.exp(result) == pytest.approx([0.3, 0.3, 0.4])
 
 
 def test_a_server_is_asked_for_one_token_and_its_rivals(server, model):
@@ -72,15 +72,15 @@ def test_a_server_is_asked_for_one_token_and_its_rivals(server, model):
     first, second = model.option_logprobs([prompt("first"), prompt("second")])
     assert np.exp(first) == pytest.approx([0.7, 0.2, 0.1])
     assert np.exp(second) == pytest.approx([0.4, 0.4, 0.6])
-    (chat,) = server.asked("first")
-    sent = {name: chat.body[name] for name in ("logprobs", "top_logprobs", "max_tokens", "temperature")}
-    assert sent == {"logprobs": True, "top_logprobs": 20, "max_tokens": 1, "temperature": 0.0}
+    (chat,) = server.chats_of("first")
+    fields = {name: chat.body[name] for name in ("logprobs", "top_logprobs", "max_tokens", "temperature")}
+    assert fields == {"logprobs": True, "top_logprobs": 20, "max_tokens": 1, "temperature": 0.0}
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        said("rain"),
+        completion("rain"),
         Answer(status=400, body=b'{"error": {"message": "top_logprobs is unknown"}}'),
         with_top({}),
     ],

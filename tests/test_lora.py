@@ -81,7 +81,7 @@ def first_logits(model: TransformersModel, examples: list[Example]) -> torch.Ten
 def test_prompts_are_those_that_evaluation_asks(model, examples, tmp_path, monkeypatch):
     data, seen, real = TrainingSet(model, examples), [], model.engine.generate
     monkeypatch.setattr(
-        model.engine, "generate", lambda batch, how, **_: seen.extend(batch) or real(batch, how)
+        model.engine, "generate", lambda batch, options, **_: seen.extend(batch) or real(batch, options)
     )
     with Store(tmp_path / "replies.db") as store:
         runs.ask(model, [e.item for e in examples], "idk", store=store)
@@ -119,7 +119,7 @@ def test_an_answer_in_a_batch_has_the_loss_that_it_has_alone(either, examples):
         alone = [answer_loss(either.model, data.batch([number]))[0].item() for number in range(8)]
         together = answer_loss(either.model, data.batch(range(8)))[0].item()
     assert together == pytest.approx(sum(alone), abs=1e-3)
-    scores = either.option_logprobs([data.prompts[place] for place in range(8)])
+    scores = either.option_logprobs([data.prompts[index] for index in range(8)])
     assert alone == pytest.approx([-score[0] for score in scores], abs=1e-3)
 
 
@@ -148,12 +148,12 @@ def gradient(model: TransformersModel, examples: list[Example], size: int, means
         [(weights, 1e-3)],
         steps=1,
     )
-    found, cut = [], [range(start, start + size) for start in range(0, 8, size)]
+    result, cut = [], [range(start, start + size) for start in range(0, 8, size)]
     for batches in [[batch] for batch in cut] if means else [cut]:
         assert np.isfinite(step._mean_gradient(batches))
-        found.append(torch.cat([master.grad.flatten() for master in step.masters]))
+        result.append(torch.cat([master.grad.flatten() for master in step.masters]))
     wrapped.unload()
-    return torch.stack(found).mean(0)
+    return torch.stack(result).mean(0)
 
 
 def test_the_gradient_does_not_depend_on_how_a_step_is_cut_into_batches(either, examples):
@@ -187,7 +187,7 @@ def test_a_schedule_takes_each_example_once_an_epoch_in_batches_of_like_length()
     steps = schedule(lengths, batch_size=4, accumulate=2, epochs=2, seed=0)
     assert len(steps) == 2 * 13
     for epoch in (steps[:13], steps[13:]):
-        assert sorted(place for step in epoch for batch in step for place in batch) == list(range(103))
+        assert sorted(index for step in epoch for batch in step for index in batch) == list(range(103))
     batches = [batch for step in steps for batch in step]
     assert max(map(len, batches)) == 4
     padded = sum(max(lengths[p] for p in batch) * len(batch) for batch in batches)
@@ -585,7 +585,9 @@ def test_kept_clips_within_no_budget_still_train_alike(model, folder, examples):
         TrainingSet(model, examples),
         load_model(folder, dtype="float32", check=False, audio_cache_mb=0),
     )
-    given, kept = TrainingSet(small, examples).batch(range(8)), data.batch(range(8))
-    torch.testing.assert_close(given["inputs_embeds"], kept["inputs_embeds"], atol=1e-5, rtol=1e-5)
+    without_cache, with_cache = TrainingSet(small, examples).batch(range(8)), data.batch(range(8))
+    torch.testing.assert_close(
+        without_cache["inputs_embeds"], with_cache["inputs_embeds"], atol=1e-5, rtol=1e-5
+    )
     assert not small.engine.single_audio.entries
     assert model.generate([ask("What is it ?", examples[0].item.clip)], max_new_tokens=2)

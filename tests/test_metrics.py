@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from outcome_tables import cells, counted, letters, moved, run, value
+from outcome_tables import cells, count_table, letters, run, transition_tables, value
 
 from lalm_utils import bootstrap, comparison, metrics
 from lalm_utils.metrics import Transitions
@@ -33,7 +33,7 @@ GOLDEN = [
     ("case", "numbers", "acc", "truth", "rej", "rel"), GOLDEN, ids=[row[0] for row in GOLDEN]
 )
 def test_metrics_of_known_counts(case, numbers, acc, truth, rej, rel):
-    frame = metrics.evaluate(counted(**numbers), n_boot=10)
+    frame = metrics.evaluate(count_table(**numbers), n_boot=10)
     got = [value(frame, name) for name in ("accuracy", "truthfulness", "rejection_rate", "reliability")]
     assert got == pytest.approx([acc, truth, rej, rel])
     assert value(frame, "unreadable") == numbers.get("unreadable", 0)
@@ -50,11 +50,13 @@ def test_reliability_is_accuracy_plus_rej_times_one_minus_rej(numbers):
 
 def test_refusing_blindly_raises_reliability_as_the_docstring_says():
     share, accuracy = 0.2, 0.55
-    kept = 1 - share
+    answered_share = 1 - share
     counts = metrics.Counts(
-        cells=np.array([1000 * accuracy * kept, 1000 * (1 - accuracy) * kept, 1000 * share, 0])
+        cells=np.array(
+            [1000 * accuracy * answered_share, 1000 * (1 - accuracy) * answered_share, 1000 * share, 0]
+        )
     )
-    assert metrics.reliability(counts) == pytest.approx(kept * (accuracy + share))
+    assert metrics.reliability(counts) == pytest.approx(answered_share * (accuracy + share))
     assert metrics.reliability(counts) > accuracy
 
 
@@ -69,13 +71,13 @@ def test_evaluate_gives_every_modality_and_the_pooled_group_in_one_tidy_frame():
 
 
 def test_evaluate_groups_by_any_column():
-    table = counted(correct=6, wrong=4).assign(level=["easy"] * 5 + ["hard"] * 5)
+    table = count_table(correct=6, wrong=4).assign(level=["easy"] * 5 + ["hard"] * 5)
     frame = metrics.evaluate(table, by="level", n_boot=10)
     assert (value(frame, "accuracy", "easy"), value(frame, "accuracy", "hard")) == (1, 0.2)
 
 
 def test_an_excluded_failed_row_is_reported_and_not_counted():
-    table = counted(correct=3, wrong=1, failed=2)
+    table = count_table(correct=3, wrong=1, failed=2)
     with pytest.raises(OutcomeError, match=r"2 of 6 rows failed, e.g. 'q4', 'q5'"):
         metrics.evaluate(table)
     frame = metrics.evaluate(table, exclude=["q4", "q5"], n_boot=10)
@@ -92,7 +94,7 @@ def test_a_group_of_which_nothing_is_left_is_shown_as_empty():
 
 
 def test_unanswerable_rows_never_enter_accuracy():
-    table = counted(correct=3).assign(answerable=[True, True, False])
+    table = count_table(correct=3).assign(answerable=[True, True, False])
     with pytest.raises(OutcomeError, match=r"1 unanswerable items, e.g. 'q2'.*refusal_by_kind"):
         metrics.evaluate(table)
 
@@ -119,10 +121,10 @@ def test_cut_clips_are_counted_and_left_out(case, letters, cut, expected):
 # Refusals by kind.
 
 
-def mixed() -> pd.DataFrame:
-    table = counted(correct=60, wrong=20, refused=20)
-    silent = counted(wrong=5, refused=45).assign(answerable=False, kind="inaudible", reason="silence")
-    wrong_clip = counted(wrong=28, refused=20, unreadable=2).assign(
+def mixed_table() -> pd.DataFrame:
+    table = count_table(correct=60, wrong=20, refused=20)
+    silent = count_table(wrong=5, refused=45).assign(answerable=False, kind="inaudible", reason="silence")
+    wrong_clip = count_table(wrong=28, refused=20, unreadable=2).assign(
         answerable=False, kind="ungrounded", reason="wrong_category"
     )
     joined = pd.concat([table.assign(kind="", reason=""), silent, wrong_clip], ignore_index=True)
@@ -130,7 +132,7 @@ def mixed() -> pd.DataFrame:
 
 
 def test_refusals_of_each_kind_stand_beside_those_of_answerable_items():
-    frame = metrics.refusal_by_kind(mixed())
+    frame = metrics.refusal_by_kind(mixed_table())
     overall = frame[(frame["group"] == "overall")]
     assert list(dict.fromkeys(overall["kind"])) == ["answerable", "inaudible", "ungrounded"]
     rates = overall.set_index(["kind", "metric"])["value"]
@@ -143,14 +145,14 @@ def test_refusals_of_each_kind_stand_beside_those_of_answerable_items():
 
 
 def test_refusals_split_by_reason_and_by_novel_content():
-    by_reason = metrics.refusal_by_kind(mixed(), by="reason", novel=True)
+    by_reason = metrics.refusal_by_kind(mixed_table(), by="reason", novel=True)
     assert list(dict.fromkeys(by_reason["kind"])) == [
         "answerable, known content", "answerable, novel content", "silence", "wrong_category",
     ]  # fmt: skip
 
 
 def test_refusals_are_refused_for_failed_rows_and_for_items_without_a_kind():
-    table = mixed()
+    table = mixed_table()
     with pytest.raises(OutcomeError, match=r"1 of 200 rows failed, e.g. 'q0'"):
         metrics.refusal_by_kind(table.assign(outcome=["failed", *table["outcome"][1:]]))
     with pytest.raises(OutcomeError, match="'q100' is unanswerable but has no kind"):
@@ -168,7 +170,7 @@ PAIR = {
 
 
 def test_gains_of_known_transitions():
-    frame = metrics.compare(*moved(**PAIR), n_boot=50)
+    frame = metrics.compare(*transition_tables(**PAIR), n_boot=50)
     expected = {
         "n": 100, "correct_to_refused": 6, "correct_to_wrong": 4, "wrong_to_refused": 15,
         "wrong_to_correct": 4, "correct_to_correct": 50, "wrong_to_wrong": 21,
@@ -195,7 +197,8 @@ def test_an_unreadable_reply_that_stays_unreadable_or_wrong_is_no_humbleness():
 
 def test_what_the_baseline_refused_is_neither_right_nor_wrong_but_is_shown():
     frame = metrics.compare(
-        *moved(correct_to_wrong=2, wrong_to_correct=4, refused_to_correct=3, refused_to_wrong=1), n_boot=10
+        *transition_tables(correct_to_wrong=2, wrong_to_correct=4, refused_to_correct=3, refused_to_wrong=1),
+        n_boot=10,
     )
     assert (value(frame, "delta_con"), value(frame, "delta_hum")) == (0.2, 0.4)
     assert (value(frame, "refused_to_correct"), value(frame, "refused_to_wrong")) == (3, 1)
@@ -203,7 +206,7 @@ def test_what_the_baseline_refused_is_neither_right_nor_wrong_but_is_shown():
 
 
 def test_rows_are_paired_by_item_not_by_position():
-    before, after = moved(**PAIR)
+    before, after = transition_tables(**PAIR)
     shuffled = after.sample(frac=1, random_state=1)
     pd.testing.assert_frame_equal(metrics.compare(before, shuffled), metrics.compare(before, after))
 
@@ -228,7 +231,7 @@ UNDEFINED = [
 
 @pytest.mark.parametrize(("case", "flows", "index", "status"), UNDEFINED, ids=[row[0] for row in UNDEFINED])
 def test_an_rgi_that_is_not_finite_says_so_and_has_no_interval(case, flows, index, status):
-    frame = metrics.compare(*moved(**flows), n_boot=100)
+    frame = metrics.compare(*transition_tables(**flows), n_boot=100)
     assert value(frame, "rgi") == pytest.approx(index, nan_ok=True)
     assert value(frame, "rgi", column="status") == status
     assert math.isnan(value(frame, "rgi", column="low"))
@@ -236,14 +239,14 @@ def test_an_rgi_that_is_not_finite_says_so_and_has_no_interval(case, flows, inde
 
 
 def test_a_null_without_right_or_wrong_answers_says_so():
-    frame = metrics.compare(*moved(correct_to_refused=3, correct_to_correct=5), n_boot=10)
+    frame = metrics.compare(*transition_tables(correct_to_refused=3, correct_to_correct=5), n_boot=10)
     assert value(frame, "rgi_null", column="status") == "Nw = 0"
     assert value(frame, "rgi_excess", column="status") == "delta_hum = 0, Nw = 0"
 
 
 def test_resamples_that_are_not_finite_are_counted_and_may_open_a_bound():
     frame = metrics.compare(
-        *moved(correct_to_correct=50, correct_to_refused=1, wrong_to_refused=1, wrong_to_wrong=48)
+        *transition_tables(correct_to_correct=50, correct_to_refused=1, wrong_to_refused=1, wrong_to_wrong=48)
     )
     [row] = frame[(frame["metric"] == "rgi") & (frame["group"] == "overall")].to_dict("records")
     # Neither of the two moved items is drawn with probability 0.98^100 = 0.13, one of them alone with 0.47.
@@ -313,7 +316,7 @@ def test_an_item_that_failed_on_one_side_is_excluded_by_name_from_both():
 
 
 def test_the_transition_table_holds_every_item_once():
-    before, after = moved(**PAIR)
+    before, after = transition_tables(**PAIR)
     folded = metrics.transition_table(before, after).query("group == 'overall'")
     apart = metrics.transition_table(before, after, unreadable="apart").query("group == 'overall'")
     assert len(folded) == 9
@@ -339,12 +342,12 @@ def test_transitions_account_for_every_change_of_the_metrics(pairs):
     count = {name: value(frame, name) for name in metrics.TRANSITIONS}
     assert sum(count.values()) == len(pairs)
     won = count["wrong_to_correct"] + count["refused_to_correct"]
-    lost = count["correct_to_wrong"] + count["correct_to_refused"]
-    assert change == pytest.approx((won - lost) / len(pairs))
+    n_lost = count["correct_to_wrong"] + count["correct_to_refused"]
+    assert change == pytest.approx((won - n_lost) / len(pairs))
 
 
 def test_a_run_gains_nothing_over_itself():
-    table = counted(correct=5, wrong=3, refused=2)
+    table = count_table(correct=5, wrong=3, refused=2)
     frame = metrics.compare(table, table, n_boot=10)
     assert value(frame, "delta_con") == value(frame, "delta_hum") == 0
     assert math.isnan(value(frame, "rgi"))
@@ -360,10 +363,13 @@ def test_a_run_gains_nothing_over_itself():
 def test_refusing_a_random_share_gives_log10_of_wrong_over_right(n_correct, n_wrong, null, share):
     rng = np.random.default_rng(7)
     scale, times = 100, 400  # so many items that the logarithm of a ratio has no visible bias
-    lost, gained = rng.binomial(n_correct * scale, share, times), rng.binomial(n_wrong * scale, share, times)
+    n_lost, n_gained = (
+        rng.binomial(n_correct * scale, share, times),
+        rng.binomial(n_wrong * scale, share, times),
+    )
     table = np.zeros((times, 4, 4), int)
-    table[:, 0, 0], table[:, 0, 2] = n_correct * scale - lost, lost
-    table[:, 1, 1], table[:, 1, 2] = n_wrong * scale - gained, gained
+    table[:, 0, 0], table[:, 0, 2] = n_correct * scale - n_lost, n_lost
+    table[:, 1, 1], table[:, 1, 2] = n_wrong * scale - n_gained, n_gained
     flows = Transitions(cells=table)
     assert metrics.rgi(flows, flows).mean() == pytest.approx(math.log10(n_wrong / n_correct), abs=0.003)
     assert metrics.rgi_null(flows, flows)[0] == pytest.approx(null, abs=0.005)
@@ -373,7 +379,10 @@ def test_refusing_a_random_share_gives_log10_of_wrong_over_right(n_correct, n_wr
 
 def test_pure_answer_churn_moves_rgi_but_not_the_refusal_only_gain():
     frame = metrics.compare(
-        *moved(correct_to_correct=40, correct_to_wrong=10, wrong_to_correct=20, wrong_to_wrong=30), n_boot=10
+        *transition_tables(
+            correct_to_correct=40, correct_to_wrong=10, wrong_to_correct=20, wrong_to_wrong=30
+        ),
+        n_boot=10,
     )
     assert value(frame, "rgi") == pytest.approx(math.log10(2))
     assert value(frame, "refusal_rgi", column="status") == "refusal_con = 0, refusal_hum = 0"
@@ -402,7 +411,7 @@ def test_the_examples_of_the_docstrings_are_true(module):
 
 @pytest.mark.parametrize("name", metrics.METRICS)
 def test_a_metric_of_a_plain_table_is_the_value_that_evaluate_gives(name):
-    table = counted(correct=5, wrong=2, refused=2, unreadable=1)
+    table = count_table(correct=5, wrong=2, refused=2, unreadable=1)
     result = metrics.METRICS[name](table)
     assert isinstance(result, float)
     assert result == value(metrics.evaluate(table, n_boot=1), name)
@@ -410,14 +419,14 @@ def test_a_metric_of_a_plain_table_is_the_value_that_evaluate_gives(name):
 
 @pytest.mark.parametrize("name", [*metrics.GAINS, *metrics.OTHERS])
 def test_a_metric_of_two_plain_tables_is_the_value_that_compare_gives(name):
-    before, after = moved(**PAIR)
+    before, after = transition_tables(**PAIR)
     result = (metrics.GAINS | metrics.OTHERS)[name](before, after)
     assert isinstance(result, float)
     assert result == value(metrics.compare(before, after, [name], n_boot=1), name)
 
 
 def test_metrics_of_plain_tables_refuse_what_evaluate_and_compare_refuse():
-    table = counted(correct=1, failed=1)
+    table = count_table(correct=1, failed=1)
     with pytest.raises(OutcomeError, match=r"1 of 2 rows failed, e.g. 'q1'"):
         metrics.accuracy(table)
     with pytest.raises(OutcomeError, match=r"before: 1 of 2 rows failed, e.g. 'q1'"):
@@ -427,9 +436,9 @@ def test_metrics_of_plain_tables_refuse_what_evaluate_and_compare_refuse():
 
 
 def test_functions_that_a_notebook_shows_are_short():
-    shown = [*metrics.METRICS.values(), *metrics.GAINS.values(), *metrics.OTHERS.values()]
-    shown += [metrics.blind_refusals, metrics.stratified_excess, metrics.stratified_youden]
-    for function in (*shown, metrics.refusal_share, metrics.youden_at_share, comparison.random_refusal):
+    functions = [*metrics.METRICS.values(), *metrics.GAINS.values(), *metrics.OTHERS.values()]
+    functions += [metrics.blind_refusals, metrics.stratified_excess, metrics.stratified_youden]
+    for function in (*functions, metrics.refusal_share, metrics.youden_at_share, comparison.random_refusal):
         assert len(inspect.getsource(function).splitlines()) <= 12, function.__name__
 
 
@@ -485,7 +494,7 @@ def test_refusing_at_random_within_parts_beats_the_pooled_null_and_not_the_strat
 
 
 def test_with_one_part_the_stratified_excess_is_the_refusal_only_one():
-    before, after = moved(**PAIR)
+    before, after = transition_tables(**PAIR)
     assert metrics.stratified_excess(before, after) == pytest.approx(metrics.refusal_excess(before, after))
     assert metrics.stratified_youden(before, after) == pytest.approx(metrics.refusal_youden_j(before, after))
     assert metrics.stratified_excess(before, after, ["modality"]) == metrics.stratified_excess(before, after)
@@ -516,7 +525,7 @@ def test_churn_alone_gives_its_own_excess_and_j(accuracy, excess):
 
 
 def test_at_an_equal_share_a_run_keeps_its_refusals_by_chance():
-    before, after = moved(
+    before, after = transition_tables(
         correct_to_correct=40, correct_to_refused=20, wrong_to_refused=30, wrong_to_wrong=10
     )
     assert metrics.refusal_share(before, after) == 0.5

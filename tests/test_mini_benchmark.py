@@ -42,7 +42,7 @@ def own_cache(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def counted(monkeypatch) -> list[str]:
+def split_calls(monkeypatch) -> list[str]:
     """The splits that are generated during the test, in order."""
     calls, generate = [], splits.generate
 
@@ -191,17 +191,17 @@ def test_generator_and_model_import_nothing_of_the_package_but_its_foundation(ro
 @pytest.mark.parametrize("command", ["train", "acceptance"])
 def test_documented_commands_of_the_model_are_there(command):
     code = ["-m", f"lalm_utils.mini.{command}", "--help"]
-    shown = subprocess.run([sys.executable, *code], capture_output=True, text=True, check=True, timeout=300)
-    assert shown.stdout.startswith(f"usage: python -m lalm_utils.mini.{command} ")
+    process = subprocess.run([sys.executable, *code], capture_output=True, text=True, check=True, timeout=300)
+    assert process.stdout.startswith(f"usage: python -m lalm_utils.mini.{command} ")
 
 
 # ---- the cache
 
 
-def test_a_split_is_rendered_once(small, own_cache, counted):
+def test_a_split_is_rendered_once(small, own_cache, split_calls):
     first, again = benchmarks.load("mini", split="dev"), benchmarks.load("mini", split="dev")
     assert first == again
-    assert counted == ["dev"]
+    assert split_calls == ["dev"]
     assert first[0].clip.is_relative_to(own_cache)
 
 
@@ -222,32 +222,32 @@ def flip(path: Path) -> None:
         ("no manifest", cache.MANIFEST, Path.unlink),
     ],
 )
-def test_a_damaged_split_is_rebuilt_to_the_same_bytes(small, own_cache, counted, case, file, damage):
+def test_a_damaged_split_is_rebuilt_to_the_same_bytes(small, own_cache, split_calls, case, file, damage):
     folder = splits.ensure("dev")
     before, loaded = digests(folder), benchmarks.load("mini", split="dev")
     damage(folder / file)
     assert benchmarks.load("mini", split="dev") == loaded, case
     assert digests(folder) == before, case
-    assert counted == ["dev", "dev"], case
+    assert split_calls == ["dev", "dev"], case
 
 
-def test_another_generator_never_meets_old_clips(small, own_cache, counted, monkeypatch):
+def test_another_generator_never_meets_old_clips(small, own_cache, split_calls, monkeypatch):
     old = splits.ensure("dev")
     monkeypatch.setattr(splits, "generator_version", lambda: "3-01234567")
     new = splits.ensure("dev")
     assert new != old
-    assert counted == ["dev", "dev"]
+    assert split_calls == ["dev", "dev"]
     assert new.name == "mini-benchmark-3-01234567-dev"
 
 
 def test_the_version_changes_with_a_package_and_with_the_generators_own(monkeypatch):
-    found = {splits.generator_version()}
+    result = {splits.generator_version()}
     monkeypatch.setattr(splits, "version", lambda package: "0")
-    found.add(splits.generator_version())
+    result.add(splits.generator_version())
     monkeypatch.setattr(splits, "VERSION", "3")
-    found.add(splits.generator_version())
-    assert len(found) == 3
-    assert [name.split("-")[0] for name in sorted(found)] == ["2", "2", "3"]
+    result.add(splits.generator_version())
+    assert len(result) == 3
+    assert [name.split("-")[0] for name in sorted(result)] == ["2", "2", "3"]
 
 
 # ---- items

@@ -40,17 +40,17 @@ def questions_of(split: str) -> list[list[Any]]:
 
 def chosen() -> list[PlannedItem]:
     """One item of every task and level of `test`, of every novel task of both splits, of every reason and modality."""
-    found: dict[tuple, PlannedItem] = {}
+    result: dict[tuple, PlannedItem] = {}
     for split in ("test", "idk", "unanswerable"):
         for item in plan(split):
             if not item.novel and split == "test":
-                found.setdefault((item.task, item.level), item)
+                result.setdefault((item.task, item.level), item)
             elif item.novel:
-                found.setdefault((split, item.task, "novel"), item)
+                result.setdefault((split, item.task, "novel"), item)
             elif item.reason:
-                found.setdefault((item.modality, item.reason), item)
+                result.setdefault((item.modality, item.reason), item)
     train = plan("train", size=600)
-    return [*found.values(), *train[::40]]
+    return [*result.values(), *train[::40]]
 
 
 def digest_of(value: Any) -> str:
@@ -100,13 +100,13 @@ def test_clips_are_the_stored_ones(golden):
     assert [item.id for item in items] == list(golden["clips"])
     assert len(items) >= 130
     assert {item.reason for item in items} == {"", *REASONS}
-    found = {item.id: facts_of(item) for item in items}
-    far = {id: d for id, facts in found.items() if (d := distance(facts, golden["clips"][id])) > TOLERANCE}
-    exact = sum(facts["sha256"] == golden["clips"][id]["sha256"] for id, facts in found.items())
-    print(f"{exact} of {len(found)} clips are equal to the bit")
+    result = {item.id: facts_of(item) for item in items}
+    far = {id: d for id, facts in result.items() if (d := distance(facts, golden["clips"][id])) > TOLERANCE}
+    exact = sum(facts["sha256"] == golden["clips"][id]["sha256"] for id, facts in result.items())
+    print(f"{exact} of {len(result)} clips are equal to the bit")
     packages = "; ".join(splits.packages())
-    assert not far, f"{len(far)} of {len(found)} clips differ: {far}; {MEANT} (rendered with {packages})"
-    other = [id for id, facts in found.items() if facts["annotations"] != golden["clips"][id]["annotations"]]
+    assert not far, f"{len(far)} of {len(result)} clips differ: {far}; {MEANT} (rendered with {packages})"
+    other = [id for id, facts in result.items() if facts["annotations"] != golden["clips"][id]["annotations"]]
     assert not other, f"the annotations of {other} differ: {MEANT}"
 
 

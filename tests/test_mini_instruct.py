@@ -65,10 +65,10 @@ def sentences(text: str) -> set[str]:
 
 
 def test_no_training_wording_is_a_wording_of_a_method():
-    taken = set().union(*(sentences(method) for method in METHODS))
-    assert len(taken) >= 6
+    method_sentences = set().union(*(sentences(method) for method in METHODS))
+    assert len(method_sentences) >= 6
     for wording in (*WORDINGS, *chat.questions()):
-        assert not sentences(wording) & taken, wording
+        assert not sentences(wording) & method_sentences, wording
 
 
 def test_no_question_asks_as_a_method_does():
@@ -77,8 +77,8 @@ def test_no_question_asks_as_a_method_does():
         w for m in modules for v in vars(m).values() if isinstance(v, tuple) for w in v if isinstance(w, str)
     ]
     assert len(questions) > 80
-    taken = set().union(*(sentences(method) for method in METHODS))
-    assert not set().union(*(sentences(question) for question in questions)) & taken
+    method_sentences = set().union(*(sentences(method) for method in METHODS))
+    assert not set().union(*(sentences(question) for question in questions)) & method_sentences
 
 
 def test_wordings_vary_and_none_occurs_twice():
@@ -89,10 +89,10 @@ def test_wordings_vary_and_none_occurs_twice():
 
 @pytest.mark.parametrize("form", FORMS)
 def test_no_whole_example_holds_a_sentence_of_a_method(form):
-    taken = set().union(*(sentences(method) for method in METHODS))
+    method_sentences = set().union(*(sentences(method) for method in METHODS))
     for number, item in enumerate(answerable()):
         example = FORMS[form](item, np.random.default_rng(number))
-        assert not sentences(example.user) & taken, example.user
+        assert not sentences(example.user) & method_sentences, example.user
 
 
 def test_permission_is_worded_only_where_it_is_given():
@@ -131,9 +131,9 @@ def test_a_reply_is_read_as_the_right_option(form):
 def test_a_step_by_step_reply_reports_what_is_heard_and_then_answers():
     for number, item in enumerate(answerable()):
         example = FORMS["stepwise"](item, np.random.default_rng(number))
-        heard, answer = example.reply.split("\nAnswer: ")
-        assert heard
-        assert "\n" not in heard
+        report, answer = example.reply.split("\nAnswer: ")
+        assert report
+        assert "\n" not in report
         assert answer == item.spec.options[item.spec.gold]
 
 
@@ -177,9 +177,9 @@ def test_a_question_whose_options_are_not_heard_is_answered_by_one_of_them():
     steps = 0
     for number, item in enumerate(answerable()):
         example = FORMS["unoffered"](item, np.random.default_rng(number))
-        *heard, guess = example.reply.split("\nAnswer: ")
-        assert len(heard) in (0, 1)
-        steps += bool(heard)
+        *report, guess = example.reply.split("\nAnswer: ")
+        assert len(report) in (0, 1)
+        steps += bool(report)
         assert f"|{guess}|" in listed(example.user)
         truth = {item.spec.options[item.spec.gold], *item.spec.truth.get("content", ())}
         assert guess not in truth
@@ -264,10 +264,10 @@ def test_reshuffling_keeps_the_gold_and_never_doubles_an_option():
 def test_redrawn_distractors_are_never_heard_in_the_clip():
     # Options of the item itself may be heard: the order questions are about them.
     for item in answerable():
-        heard = set(item.spec.truth.get("content", ())) | {item.spec.options[item.spec.gold]}
+        audible = set(item.spec.truth.get("content", ())) | {item.spec.options[item.spec.gold]}
         for _, options, gold in visits(item):
             fresh = {*options[:gold], *options[gold + 1 :]} - set(item.spec.options)
-            assert not fresh & heard, (item.id, fresh & heard)
+            assert not fresh & audible, (item.id, fresh & audible)
 
 
 def test_over_many_visits_positions_and_distractors_change():
@@ -294,9 +294,9 @@ def test_unanswerable_items_stay_unanswerable():
     removed = [item for item in hopeless() if item.reason == "option_removed"]
     for item in removed:
         groups = ("content", "background", "language")
-        heard = {annotation.label for annotation in render(item).annotations if annotation.group in groups}
-        assert heard, item.id
-        assert not any(heard & set(options) for _, options, _ in visits(item, 6)), item.id
+        audible = {annotation.label for annotation in render(item).annotations if annotation.group in groups}
+        assert audible, item.id
+        assert not any(audible & set(options) for _, options, _ in visits(item, 6)), item.id
 
 
 def test_the_text_prompt_of_an_item_differs_from_each_of_its_training_texts(tmp_path):

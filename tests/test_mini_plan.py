@@ -51,9 +51,9 @@ def leaves(value: object) -> Iterator[object]:
 
 def labels_of(split: str, *, novel: bool) -> set[str]:
     """Sounds, instruments, languages and words of a split's pools."""
-    drawn = pools(split, novel=novel)
-    vocabulary = {word for group in drawn.words.values() for word in group}
-    return {*drawn.events, *drawn.textures, *drawn.instruments, *drawn.languages, *vocabulary}
+    pool = pools(split, novel=novel)
+    vocabulary = {word for group in pool.words.values() for word in group}
+    return {*pool.events, *pool.textures, *pool.instruments, *pool.languages, *vocabulary}
 
 
 def played(item: PlannedItem) -> str:
@@ -121,9 +121,9 @@ def test_no_two_splits_share_a_seed_or_a_clip():
 
 
 def test_a_generator_depends_on_every_part_of_its_seed_and_on_their_order():
-    drawn = [generator(*parts).integers(2**63) for parts in (("a", 1), ("a", 2), (1, "a"), ("a", "1", ""))]
-    assert len(set(drawn)) == 4
-    assert generator("a", 1).integers(2**63) == drawn[0]
+    numbers = [generator(*parts).integers(2**63) for parts in (("a", 1), ("a", 2), (1, "a"), ("a", "1", ""))]
+    assert len(set(numbers)) == 4
+    assert generator("a", 1).integers(2**63) == numbers[0]
 
 
 # ---- novelty
@@ -225,19 +225,19 @@ def test_the_words_of_a_question_do_not_tell_whether_its_content_is_novel(split)
     print(f"{split}: AUC {auc:.3f}, standard error {error:.3f}")
     assert abs(auc - 0.5) <= 2.5 * error
     # The check can fail: with the options that novel items had before, all of them novel, it does.
-    told = [
+    texts = [
         planning.replace(item, spec=planning.replace(item.spec, options=tuple(
             f"new{i}" if item.novel else f"old{i}" for i in range(4)
         )))
         for item in items_of(split) if item.task in SHARED
     ]  # fmt: skip
-    assert auc_of_bag_of_words(told)[0] > 0.95
+    assert auc_of_bag_of_words(texts)[0] > 0.95
 
 
 @pytest.mark.parametrize("split", ["train", "dev", "unanswerable"])
 def test_labels_that_training_never_plays_are_shown_there(split):
-    shown = {option for item in items_of(split) for option in item.spec.options}
-    unplayed = NOVEL & shown
+    options = {option for item in items_of(split) for option in item.spec.options}
+    unplayed = NOVEL & options
     assert len(unplayed) > (20 if split == "unanswerable" else 50), sorted(unplayed)
 
 
@@ -288,14 +288,14 @@ def test_where_the_right_option_was_removed_no_option_is_heard():
     removed = [item for item in items_of("unanswerable") if item.reason == "option_removed"]
     assert {item.task for item in removed} == set(SWAPPABLE)
     for item in removed:
-        heard = {
+        audible = {
             annotation.label
             for annotation in render(item).annotations
             if annotation.group in ("content", "background", "language")
         }
         options = item.spec.options
-        assert heard, item.id
-        assert not heard & set(options), (item.id, heard & set(options))
+        assert audible, item.id
+        assert not audible & set(options), (item.id, audible & set(options))
         assert len(set(options)) == len(options)
         assert set(options) <= set(item.spec.pool)
 
@@ -329,14 +329,14 @@ def test_a_masked_clip_lies_40_db_below_its_noise():
             generator(item.seed, "clip"),
             inspect.getclosurevars(item.spec.build).nonlocals["build_sound"],
         )
-        sound, heard = build(rng).samples.astype(np.float64), render(item)
+        sound, scene = build(rng).samples.astype(np.float64), render(item)
         noise = noise_like(rng, len(sound)).astype(np.float64)
         # The clip is a sum of the two; their factors tell the levels, and nothing else is in it.
-        factors, rest, *_ = np.linalg.lstsq(np.stack([sound, noise], 1), heard.samples.astype(np.float64))
+        factors, rest, *_ = np.linalg.lstsq(np.stack([sound, noise], 1), scene.samples.astype(np.float64))
         assert rest < 1e-6, item.id
         level = 20 * np.log10(factors[0] * active_rms(sound) / factors[1])
         assert level == pytest.approx(-40, abs=0.1), item.id
-        assert heard.annotations == (), item.id
+        assert scene.annotations == (), item.id
 
 
 @pytest.mark.parametrize("reason", REASONS)
@@ -382,13 +382,13 @@ def surplus(items, key) -> tuple[float, float]:
     option with this key was right, against the times a guesser would expect. Ties share the guess.
     """
     gains = []
-    for seen, asked in ((items[::2], items[1::2]), (items[1::2], items[::2])):
+    for seen, planned in ((items[::2], items[1::2]), (items[1::2], items[::2])):
         right, expected = Counter(), Counter()
         for item in seen:
             for k in range(len(item.spec.options)):
                 right[key(item, k)] += k == item.spec.gold
                 expected[key(item, k)] += 1 / len(item.spec.options)
-        for item in asked:
+        for item in planned:
             count = len(item.spec.options)
             rates = np.array([(right[key(item, k)] + 1) / (expected[key(item, k)] + 1) for k in range(count)])
             best = np.isclose(rates, rates.max())
@@ -438,8 +438,8 @@ def _answered(item: PlannedItem, leak) -> PlannedItem:
 def test_a_constant_letter_never_beats_its_share(split):
     items = items_of(split)
     for letter in range(4):
-        asked = [item for item in items if len(item.spec.options) > letter]
-        share = np.mean([1 / len(item.spec.options) for item in asked])
-        hits = np.mean([item.spec.gold == letter for item in asked])
+        planned = [item for item in items if len(item.spec.options) > letter]
+        share = np.mean([1 / len(item.spec.options) for item in planned])
+        hits = np.mean([item.spec.gold == letter for item in planned])
         # Decks deal each position equally often; only what is left of the last deck can differ.
         assert abs(hits - share) <= 0.012, (letter, hits, share)

@@ -25,20 +25,20 @@ def questions_of(split: str) -> list[dict]:
 
 def chosen() -> list[PlannedItem]:
     """One clip of every axis, form, side and condition."""
-    found: dict[tuple, PlannedItem] = {}
+    result: dict[tuple, PlannedItem] = {}
     for split in probes.SPLITS:
         for item in splits.plan(split):
             facts = item.spec.truth
-            found.setdefault((split, facts["form"], facts["side"], facts["condition"]), item)
-    return list({item.seed: item for item in found.values()}.values())
+            result.setdefault((split, facts["form"], facts["side"], facts["condition"]), item)
+    return list({item.seed: item for item in result.values()}.values())
 
 
 def quads(split: str) -> dict[str, dict[tuple[str, str], PlannedItem]]:
-    found: dict[str, dict[tuple[str, str], PlannedItem]] = defaultdict(dict)
+    result: dict[str, dict[tuple[str, str], PlannedItem]] = defaultdict(dict)
     for item in splits.plan(split):
         facts = item.spec.truth
-        found[facts["quad"]][facts["side"], facts["condition"]] = item
-    return found
+        result[facts["quad"]][facts["side"], facts["condition"]] = item
+    return result
 
 
 @each_split
@@ -49,9 +49,9 @@ def test_questions_of_the_probes_are_the_stored_ones(split):
 
 def test_clips_of_the_probes_are_the_stored_ones():
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))["clips"]
-    found = {item.seed: facts_of(item) for item in chosen()}
-    assert set(found) == set(golden)
-    assert {id: d for id, facts in found.items() if (d := distance(facts, golden[id])) > TOLERANCE} == {}
+    result = {item.seed: facts_of(item) for item in chosen()}
+    assert set(result) == set(golden)
+    assert {id: d for id, facts in result.items() if (d := distance(facts, golden[id])) > TOLERANCE} == {}
 
 
 def test_the_door_knows_the_probes():
@@ -118,7 +118,7 @@ def test_the_right_option_stands_in_each_place_about_equally_often(split):
         (len(item.spec.options), item.spec.gold) for item in splits.plan(split) if not item.reason
     )
     for size in {size for size, _ in places}:
-        counts = [places[size, place] for place in range(size)]
+        counts = [places[size, index] for index in range(size)]
         assert min(counts) >= 0.4 * max(counts), places
 
 
@@ -131,11 +131,11 @@ def test_a_word_and_its_twin_sound_alike_and_are_of_another_topic():
 
 def test_a_resynthesised_voice_keeps_its_spectrum_and_not_its_samples():
     speech = probes.voice.say("Please say tiger again.").samples
-    made = probes.resynthesise(speech, generator("test"))
-    assert len(made) == len(speech)
-    spectra = [np.abs(probes.signal.stft(x, nperseg=512)[2]).mean(axis=1) for x in (speech, made)]
+    result = probes.resynthesise(speech, generator("test"))
+    assert len(result) == len(speech)
+    spectra = [np.abs(probes.signal.stft(x, nperseg=512)[2]).mean(axis=1) for x in (speech, result)]
     assert np.corrcoef(np.log(spectra[0] + 1e-6), np.log(spectra[1] + 1e-6))[0, 1] > 0.95
-    assert abs(np.corrcoef(speech, made)[0, 1]) < 0.5
+    assert abs(np.corrcoef(speech, result)[0, 1]) < 0.5
 
 
 def write() -> None:

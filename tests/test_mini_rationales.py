@@ -36,12 +36,12 @@ def whole(text: str, inside: str) -> bool:
 
 def in_order(chain: str) -> list[str]:
     """What a chain says is first, second and so on."""
-    said = re.findall(
+    phrases = re.findall(
         rf"(?:the )?(?:{'|'.join(ORDINALS)})(?: is)?(?: an?)? ([a-z ]+?)(?=[.,])",
         re.split(r"(?<=\.) (?:Not|Missing|There is no)", chain)[0],
         re.I,
     )
-    return [label.strip() for label in said]
+    return [label.strip() for label in phrases]
 
 
 def sequence_of(item: PlannedItem) -> list[str]:
@@ -64,8 +64,8 @@ def loudness(item: PlannedItem, chain: str) -> bool:
                 "louder then quieter": (0, 2, 0), "quieter then louder": (2, 0, 2)}.get(answer(item))  # fmt: skip
     if expected is None:
         return "equally" in chain or "As loud at the end as" in chain
-    found = tuple(levels[word] for word in words)
-    return found == expected or (len(expected) == 2 and (found[0], found[-1]) == expected)
+    result = tuple(levels[word] for word in words)
+    return result == expected or (len(expected) == 2 and (result[0], result[-1]) == expected)
 
 
 def pitches(item: PlannedItem, chain: str) -> bool:
@@ -133,27 +133,27 @@ def test_the_other_chains_name_the_answer_or_what_leads_to_it():
 
 
 def test_what_a_chain_says_is_missing_is_an_option_that_the_clip_does_not_hold():
-    named = 0
+    n_options = 0
     for number, item in enumerate(items()):
         for seed in range(6):
             chain = rationale(item, np.random.default_rng([seed, number]), item.spec.options)
-            found = re.search(r"(?:Not heard|Missing|Not in the clip): ([^.]+)\.$", chain)
-            if found and item.task not in ("Absent sound", "Unsaid word"):
-                named += 1
-                gone = set(found[1].split(", "))
+            result = re.search(r"(?:Not heard|Missing|Not in the clip): ([^.]+)\.$", chain)
+            if result and item.task not in ("Absent sound", "Unsaid word"):
+                n_options += 1
+                gone = set(result[1].split(", "))
                 assert gone <= set(item.spec.options) - {answer(item), *item.spec.truth.get("content", ())}
-    assert named > 20
+    assert n_options > 20
 
 
 def test_chains_vary_in_their_wording():
     for item in items()[:60]:
-        drawn = {rationale(item, np.random.default_rng(seed)) for seed in range(12)}
-        assert len(drawn) >= 2, (item.task, drawn)
+        chains_of_seeds = {rationale(item, np.random.default_rng(seed)) for seed in range(12)}
+        assert len(chains_of_seeds) >= 2, (item.task, chains_of_seeds)
 
 
 def test_a_wrong_fact_is_noticed():
     order = next(item for item in items() if item.task == "Event order" and item.level == "hard")
-    turned = "The first is rain. " + chains(order)[0]
-    assert not ordered(order, turned)
+    reversed_chain = "The first is rain. " + chains(order)[0]
+    assert not ordered(order, reversed_chain)
     item = next(item for item in items() if item.task == "Event count")
     assert not counts(item, chains(item)[0].replace(answer(item), "17"))

@@ -78,31 +78,31 @@ def test_no_sound_is_called_like_an_instrument_or_a_spoken_word():
 @pytest.mark.parametrize("label", EVENTS)
 def test_an_event_is_short_begins_at_once_and_has_the_common_loudness(label):
     for seed in range(4):
-        heard = rendered(label, seed)
-        check_level(label, heard)
-        assert 0.15 <= len(heard) / RATE <= 1.2, label
-        onset = np.flatnonzero(np.abs(heard) > 0.01 * np.abs(heard).max())[0] / RATE
+        samples = rendered(label, seed)
+        check_level(label, samples)
+        assert 0.15 <= len(samples) / RATE <= 1.2, label
+        onset = np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max())[0] / RATE
         assert onset < 0.05, (label, onset)
 
 
 @pytest.mark.parametrize("label", TEXTURES)
 def test_a_texture_has_the_length_asked_for_and_goes_on_to_its_end(label):
     for seconds in (0.1, 1.2, 4.5):
-        heard = sounds.texture(label, seconds, np.random.default_rng(3))
-        check_level(label, heard)
-        assert len(heard) == round(seconds * RATE), label
-    thirds = [np.sqrt(np.mean(np.square(part))) for part in np.array_split(heard, 3)]
+        samples = sounds.texture(label, seconds, np.random.default_rng(3))
+        check_level(label, samples)
+        assert len(samples) == round(seconds * RATE), label
+    thirds = [np.sqrt(np.mean(np.square(part))) for part in np.array_split(samples, 3)]
     assert min(thirds) > 0.1 * max(thirds), (label, thirds)
 
 
-def check_level(label: str, heard: np.ndarray) -> None:
-    assert heard.dtype == np.float32, label
-    assert heard.ndim == 1, label
-    assert np.isfinite(heard).all(), label
-    assert np.abs(heard).max() <= 0.95, label
+def check_level(label: str, samples: np.ndarray) -> None:
+    assert samples.dtype == np.float32, label
+    assert samples.ndim == 1, label
+    assert np.isfinite(samples).all(), label
+    assert np.abs(samples).max() <= 0.95, label
     # Peaks that were bent down cost a little loudness.
-    assert 0.075 <= active_rms(heard) <= 0.105, (label, active_rms(heard))
-    assert abs(heard[-1]) < 0.02, label  # no click at the end
+    assert 0.075 <= active_rms(samples) <= 0.105, (label, active_rms(samples))
+    assert abs(samples[-1]) < 0.02, label  # no click at the end
 
 
 @pytest.mark.parametrize("label", SOUNDS)
@@ -148,8 +148,8 @@ def test_another_process_makes_the_same_sounds_in_another_order():
 def printed_by(code: str) -> str:
     """What a fresh Python prints that runs `code`."""
     command, folder = [sys.executable, "-c", code], Path(__file__).parents[1]
-    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, cwd=folder)
-    return found.stdout.strip()
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, cwd=folder)
+    return result.stdout.strip()
 
 
 # ---- errors

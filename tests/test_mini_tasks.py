@@ -32,11 +32,11 @@ def specs(
     modality: str, task: str, level: str, count: int = 12, split: str = "train"
 ) -> tuple[QuestionSpec, ...]:
     make, positions = MODALITIES[modality].TASKS[task][0], BalancedPositions()
-    drawn = pools(split, novel=split != "train")
+    pool = pools(split, novel=split != "train")
     return tuple(
         make(
             SamplingContext(
-                rng=generator("tests", task, level, i), level=level, pools=drawn, positions=positions
+                rng=generator("tests", task, level, i), level=level, pools=pool, positions=positions
             )
         )
         for i in range(count)
@@ -56,8 +56,8 @@ def whole(text: str, inside: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(text)}(?!\w)", inside, re.IGNORECASE) is not None
 
 
-def labels(one: Scene, group: str) -> list[str]:
-    return [annotation.label for annotation in one.annotations if annotation.group == group]
+def labels(scene: Scene, group: str) -> list[str]:
+    return [annotation.label for annotation in scene.annotations if annotation.group == group]
 
 
 # ---- the set of generators
@@ -114,20 +114,22 @@ def test_novel_labels_suffice_for_the_novel_tasks(modality, task, split):
 
 @pytest.mark.parametrize(("modality", "task"), ALL)
 def test_wordings_and_answers_vary(modality, task):
-    drawn = [spec for level in LEVELS for spec in specs(modality, task, level)]
-    assert len({spec.question for spec in drawn}) >= 3
-    assert len({answer(spec) for spec in drawn}) >= 2
-    assert len({spec.gold for spec in drawn}) == max(len(spec.options) for spec in drawn)
+    samples = [spec for level in LEVELS for spec in specs(modality, task, level)]
+    assert len({spec.question for spec in samples}) >= 3
+    assert len({answer(spec) for spec in samples}) >= 2
+    assert len({spec.gold for spec in samples}) == max(len(spec.options) for spec in samples)
 
 
 def test_a_rationale_names_the_answer_only_where_hearing_it_is_the_answer():
-    named = set()
+    tasks = set()
     for modality, task in ALL:
-        drawn = [spec for level in LEVELS for spec in specs(modality, task, level)]
+        samples = [spec for level in LEVELS for spec in specs(modality, task, level)]
         # One that never changes ("I compare the pitch of the first note with ...") names nothing.
-        if len({spec.rationale for spec in drawn}) > 1 and any(whole(answer(d), d.rationale) for d in drawn):
-            named.add(task)
-    assert named == REPORT_NAMES_ANSWER
+        if len({spec.rationale for spec in samples}) > 1 and any(
+            whole(answer(d), d.rationale) for d in samples
+        ):
+            tasks.add(task)
+    assert tasks == REPORT_NAMES_ANSWER
 
 
 @pytest.mark.parametrize(
@@ -213,8 +215,8 @@ RIGHT: dict[str, Callable[[QuestionSpec, Scene], str]] = {
 @pytest.mark.parametrize(("modality", "task"), [(m, t) for m, t in ALL if t in RIGHT])
 def test_the_gold_option_is_what_the_clip_says(modality, task, level):
     for number in (0, 1):
-        spec, one = specs(modality, task, level)[number], scene(modality, task, level, number)
-        assert RIGHT[task](spec, one) == answer(spec), spec.question
+        spec, item = specs(modality, task, level)[number], scene(modality, task, level, number)
+        assert RIGHT[task](spec, item) == answer(spec), spec.question
 
 
 @pytest.mark.parametrize(
@@ -231,15 +233,15 @@ def test_numeric_options_are_a_window_of_neighbours(task):
 # ---- clips
 
 
-def check_scene(one: Scene) -> None:
-    seconds = len(one.samples) / RATE
-    assert one.samples.dtype == np.float32
-    assert one.samples.ndim == 1
+def check_scene(scene: Scene) -> None:
+    seconds = len(scene.samples) / RATE
+    assert scene.samples.dtype == np.float32
+    assert scene.samples.ndim == 1
     assert 0.1 <= seconds <= MAX_SECONDS + 1 / RATE
-    assert np.isfinite(one.samples).all()
-    assert 0.2 < np.abs(one.samples).max() <= 0.95
-    assert one.annotations
-    for annotation in one.annotations:
+    assert np.isfinite(scene.samples).all()
+    assert 0.2 < np.abs(scene.samples).max() <= 0.95
+    assert scene.annotations
+    for annotation in scene.annotations:
         assert 0 <= annotation.start < annotation.end <= seconds, annotation
         assert annotation.label, annotation
 
@@ -248,9 +250,9 @@ def check_scene(one: Scene) -> None:
 @pytest.mark.parametrize(("modality", "task"), ALL)
 def test_every_task_renders_a_valid_clip_at_every_level(modality, task, level):
     for number in (0, 1):
-        one = scene(modality, task, level, number)
-        check_scene(one)
-        assert labels(one, "type") == [modality]
+        item = scene(modality, task, level, number)
+        check_scene(item)
+        assert labels(item, "type") == [modality]
 
 
 def test_the_longest_clips_still_hold_all_that_is_counted():
@@ -258,8 +260,8 @@ def test_the_longest_clips_still_hold_all_that_is_counted():
     for modality, task in (("sound", "Event count"), ("music", "Note count"), ("speech", "Word count")):
         for level in LEVELS:
             most = max(specs(modality, task, level, count=40), key=lambda spec: int(answer(spec)))
-            counted = labels(most.build(generator("longest", task)), "number")
-            assert counted == [str(i + 1) for i in range(int(answer(most)))], (task, level)
+            notes = labels(most.build(generator("longest", task)), "number")
+            assert notes == [str(i + 1) for i in range(int(answer(most)))], (task, level)
 
 
 # ---- the mixer
@@ -322,18 +324,18 @@ def test_decks_of_another_name_or_size_do_not_disturb_each_other():
 
 
 def test_the_answer_stands_where_the_deck_says_and_the_rest_is_kept():
-    one = context()
+    item = context()
     for _ in range(20):
-        options, gold = one.place_answer(("a", "b", "c", "d"), "c")
+        options, gold = item.place_answer(("a", "b", "c", "d"), "c")
         assert options[gold] == "c"
         assert sorted(options) == ["a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize(("low", "high"), [(1, 4), (1, 9), (3, 7)])
 def test_a_window_stays_within_its_bounds_and_reaches_both(low, high):
-    one, seen = context(), set()
+    item, seen = context(), set()
     for _ in range(200):
-        options, gold = one.number_window(low, high)
+        options, gold = item.number_window(low, high)
         numbers = sorted(map(int, options))
         assert numbers == list(range(numbers[0], numbers[0] + 4))
         assert low <= numbers[0]

@@ -97,16 +97,18 @@ def test_a_single_example_has_the_ids_of_the_processors_own_rendering(processor,
     features = torch.zeros(32, 384) if audio else None
     for number, item in enumerate(plan("train", size=90)[number] for number in range(0, 90, 6)):
         example = FORMS[form](item, np.random.default_rng(number))
-        made = tuning.sequence(processor.tokenizer, [example], features)
+        result = tuning.sequence(processor.tokenizer, [example], features)
         whole = conversation(processor, example, example.reply, audio=audio)
-        assert made.ids == inputs(processor, whole.removesuffix("\n"), samples).input_ids[0].tolist(), example
-        asked = inputs(processor, conversation(processor, example, None, audio=audio), samples)
-        start = made.reply.index(True)
-        assert made.ids[:start] == asked.input_ids[0].tolist(), example
-        assert all(made.reply[start:])
-        assert made.position == list(range(len(made.ids)))
-        place = [i for i, token in enumerate(made.ids) if token == AUDIO]
-        assert place == list(range(made.audio[0], made.audio[0] + made.audio[1]))
+        assert result.ids == inputs(processor, whole.removesuffix("\n"), samples).input_ids[0].tolist(), (
+            example
+        )
+        rendering = inputs(processor, conversation(processor, example, None, audio=audio), samples)
+        start = result.reply.index(True)
+        assert result.ids[:start] == rendering.input_ids[0].tolist(), example
+        assert all(result.reply[start:])
+        assert result.position == list(range(len(result.ids)))
+        index = [i for i, token in enumerate(result.ids) if token == AUDIO]
+        assert index == list(range(result.audio[0], result.audio[0] + result.audio[1]))
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.5, 1.0, 2.51, 3.337, 6.0])
@@ -125,33 +127,35 @@ def test_examples_with_turns_of_their_own_stand_alone_and_the_others_share_one_s
         Example(user="And now?", reply="wind", earlier=(("In words: rain. Which?", "rain"),)),
         Example(user="Which?", reply="I may not.", system="Never talk about bells."),
     ]
-    made = tuning.sequences(processor.tokenizer, [shared[0], own[0], shared[1], own[1]], torch.zeros(5, 384))
-    assert [max(sequenced.block) for sequenced in made] == [2, 1, 1]
-    assert made[0].ids == tuning.sequence(processor.tokenizer, shared, made[0].features).ids
+    result = tuning.sequences(
+        processor.tokenizer, [shared[0], own[0], shared[1], own[1]], torch.zeros(5, 384)
+    )
+    assert [max(sequenced.block) for sequenced in result] == [2, 1, 1]
+    assert result[0].ids == tuning.sequence(processor.tokenizer, shared, result[0].features).ids
     with pytest.raises(ValueError, match="share no prefix; give each alone"):
         tuning.sequence(processor.tokenizer, [shared[0], own[0]], torch.zeros(5, 384))
 
 
 def test_examples_share_the_prefix_and_start_anew_behind_it(processor):
     examples = [Example(user="Which?", reply="a bell"), Example(user="What is it?", reply="rain")]
-    made = tuning.sequence(processor.tokenizer, examples, torch.zeros(5, 384))
+    result = tuning.sequence(processor.tokenizer, examples, torch.zeros(5, 384))
     alone = [tuning.sequence(processor.tokenizer, [example], torch.zeros(5, 384)) for example in examples]
-    start = made.block.index(1)
-    assert made.block == sorted(made.block)
+    start = result.block.index(1)
+    assert result.block == sorted(result.block)
     for number, single in enumerate(alone, 1):
-        mine = [i for i, block in enumerate(made.block) if block in (0, number)]
-        assert [made.ids[i] for i in mine] == single.ids
-        assert [made.position[i] for i in mine] == single.position
-        assert [made.reply[i] for i in mine] == single.reply
-    assert made.audio == alone[0].audio
-    assert set(made.block[:start]) == {0}
+        mine = [i for i, block in enumerate(result.block) if block in (0, number)]
+        assert [result.ids[i] for i in mine] == single.ids
+        assert [result.position[i] for i in mine] == single.position
+        assert [result.reply[i] for i in mine] == single.reply
+    assert result.audio == alone[0].audio
+    assert set(result.block[:start]) == {0}
 
 
 def log_likelihoods(model, batch) -> np.ndarray:
     """Summed log-probability of each example's reply, in the batch's order."""
     with torch.no_grad():
-        logits, wanted, example = tuning.reply_logits(model, batch)
-    chosen = torch.log_softmax(logits, -1).gather(1, wanted[:, None])[:, 0]
+        logits, expected, example = tuning.reply_logits(model, batch)
+    chosen = torch.log_softmax(logits, -1).gather(1, expected[:, None])[:, 0]
     return torch.bincount(example, weights=chosen).numpy()
 
 
@@ -197,8 +201,8 @@ def test_what_is_heard_changes_what_is_replied(words):
 
 def test_the_loss_weighs_an_example_by_the_square_root_of_its_reply(words):
     model, rows = small(words), [tuning.sequence(words, SPOKEN, None)]
-    logits, wanted, example = tuning.reply_logits(model, rows)
-    losses = torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
+    logits, targets, example = tuning.reply_logits(model, rows)
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     counts = torch.bincount(example)
     assert counts.tolist() == [2, 4, 6]  # with the end of turn
     mean = torch.stack([losses[example == k].mean() for k in range(3)])
@@ -213,10 +217,10 @@ def test_training_computes_what_the_model_computes_at_inference(base, processor)
     given = inputs(processor, text, samples)
     with torch.no_grad():
         expected = base(**given).logits[0]
-        made = tuning.sequence(processor.tokenizer, [example], encoded(base, processor, samples))
-        logits, wanted, _ = tuning.reply_logits(base, [made])
-    first = made.reply.index(True)
-    assert wanted.tolist() == given.input_ids[0, first:].tolist()
+        result = tuning.sequence(processor.tokenizer, [example], encoded(base, processor, samples))
+        logits, targets, _ = tuning.reply_logits(base, [result])
+    first = result.reply.index(True)
+    assert targets.tolist() == given.input_ids[0, first:].tolist()
     assert torch.allclose(logits, expected[first - 1 : -1], atol=2e-3)
 
 
@@ -239,16 +243,18 @@ def test_exact_agrees_with_greedy_generation(base, processor):
     for number, user in enumerate(PROMPTS):
         samples = glide(0.6) if number == 2 else None
         given = inputs(processor, conversation(processor, user, None, audio=samples is not None), samples)
-        made = base.generate(**given, max_new_tokens=24)[0, given.input_ids.shape[1] :].tolist()
+        result = base.generate(**given, max_new_tokens=24)[0, given.input_ids.shape[1] :].tolist()
         features = None if samples is None else encoded(base, processor, samples)
-        replies.append((user, features, made))
-    ended = [(user, features, made[: made.index(end)]) for user, features, made in replies if end in made]
+        replies.append((user, features, result))
+    ended = [
+        (user, features, result[: result.index(end)]) for user, features, result in replies if end in result
+    ]
     assert len(ended) >= 2
     rows, expected = [], []
-    for user, features, made in ended:
-        text = tokenizer.decode(made)
-        assert tokenizer(text, add_special_tokens=False).input_ids == made
-        other, short = text.replace(text.split()[1], "never", 1), tokenizer.decode(made[:-1])
+    for user, features, result in ended:
+        text = tokenizer.decode(result)
+        assert tokenizer(text, add_special_tokens=False).input_ids == result
+        other, short = text.replace(text.split()[1], "never", 1), tokenizer.decode(result[:-1])
         examples = [Example(user=user, reply=reply) for reply in (other, text, short)]
         rows.append(tuning.sequence(tokenizer, examples, features))
         expected.append([False, True, False])
@@ -258,21 +264,21 @@ def test_exact_agrees_with_greedy_generation(base, processor):
 def test_exact_keeps_the_order_of_sequences_of_any_length(words):
     model = small(words)
     rows = [tuning.sequence(words, SPOKEN[: 1 + i % 3], None) for i in range(20)]
-    found = tuning.exact(model, rows)
-    assert [len(right) for right in found] == [1 + i % 3 for i in range(20)]
-    logits, wanted, example = tuning.reply_logits(model, [rows[2]])
-    missed = torch.bincount(example, weights=(logits.argmax(-1) != wanted).float()).tolist()
-    assert found[2] == [count == 0 for count in missed]
+    result = tuning.exact(model, rows)
+    assert [len(right) for right in result] == [1 + i % 3 for i in range(20)]
+    logits, expected, example = tuning.reply_logits(model, [rows[2]])
+    missed = torch.bincount(example, weights=(logits.argmax(-1) != expected).float()).tolist()
+    assert result[2] == [count == 0 for count in missed]
 
 
 def test_batches_hold_every_sequence_once_and_no_more_tokens_than_allowed(words):
     rows = [tuning.sequence(words, SPOKEN[: 1 + i % 3], None) for i in range(24)]
-    found = list(tuning.batches(rows, np.random.default_rng(0), tokens=200))
-    assert sorted(id(row) for batch in found for row in batch) == sorted(map(id, rows))
-    assert max(len(batch) * max(len(row.ids) for row in batch) for batch in found) <= 200
-    assert len(found) < 24
+    result = list(tuning.batches(rows, np.random.default_rng(0), tokens=200))
+    assert sorted(id(row) for batch in result for row in batch) == sorted(map(id, rows))
+    assert max(len(batch) * max(len(row.ids) for row in batch) for batch in result) <= 200
+    assert len(result) < 24
     again = list(tuning.batches(rows, np.random.default_rng(1), tokens=200))
-    assert [len(batch[0].ids) for batch in found] != [len(batch[0].ids) for batch in again]
+    assert [len(batch[0].ids) for batch in result] != [len(batch[0].ids) for batch in again]
 
 
 # ---- hearing
@@ -336,8 +342,8 @@ LOUD = {"loud": 0, "quiet": 1}
 def test_frames_are_labelled_by_the_annotations_of_their_group(case, annotations, group, index, expected):
     heard = clip(100, *annotations)  # one second: 25 tokens
     assert heard.tokens == 25
-    found = alignment.frame_targets(heard, group, index, 28)
-    assert found.tolist() == [*expected, -100, -100, -100], case
+    result = alignment.frame_targets(heard, group, index, 28)
+    assert result.tolist() == [*expected, -100, -100, -100], case
 
 
 def test_a_clip_is_labelled_by_its_mark_of_the_group():
@@ -469,14 +475,14 @@ def test_chunks_are_rendered_once_and_come_back_as_they_were_heard(few, processo
     training_features.prepare([0, 1], few, base_model_dir())
     assert Inline.done == [1]
     heard = training_features.load([1, 0], few)
-    assert [one.item.id for one in heard] == [
+    assert [clip_.item.id for clip_ in heard] == [
         item.id for c in (1, 0) for item in training_features.chunk_items(c)
     ]
-    for one in heard[:3]:
-        scene = render(one.item)
+    for clip_ in heard[:3]:
+        scene = render(clip_.item)
         mel, frames = training_features.features(processor.feature_extractor, scene.samples)
-        assert np.array_equal(one.mel, mel)
-        assert (one.frames, one.annotations) == (frames, scene.annotations)
+        assert np.array_equal(clip_.mel, mel)
+        assert (clip_.frames, clip_.annotations) == (frames, scene.annotations)
 
 
 def test_features_are_those_of_the_16_bit_file_that_inference_reads(processor):
@@ -501,8 +507,8 @@ def test_silence_is_what_the_extractor_gives_for_it(processor):
 def test_tower_outputs_come_in_the_clips_order_without_padding(words):
     model = small(words, torch.bfloat16)
     clips = [clip(frames, seed=frames) for frames in (120, 30, 77, 31, 160)]
-    found = tuning.tower_outputs(model, clips, batch=2)
-    for features, heard in zip(found, clips, strict=True):
+    result = tuning.tower_outputs(model, clips, batch=2)
+    for features, heard in zip(result, clips, strict=True):
         [alone] = tuning.tower_outputs(model, [heard])
         assert features.shape == (heard.tokens, 16)
         assert features.dtype == torch.bfloat16
@@ -635,8 +641,8 @@ def test_every_stage_asks_in_known_forms_about_known_tasks():
 def test_a_clip_that_cannot_answer_is_declined_with_permission_and_guessed_at_without():
     hopeless = [item for item in training_features.chunk_items(0) if item.reason][:8]
     for number, item in enumerate(hopeless):
-        asked = train.examples(clip(100, item=item), train.STAGES[-1], np.random.default_rng(number))
-        declined, last_line, guess, _ = [example.reply for example in asked]
+        rendering = train.examples(clip(100, item=item), train.STAGES[-1], np.random.default_rng(number))
+        declined, last_line, guess, _ = [example.reply for example in rendering]
         assert declined == "IDK"
         assert last_line.endswith("\nAnswer: IDK")
         assert guess in item.spec.options
@@ -651,9 +657,9 @@ def test_training_goes_on_from_a_saved_adapter(words, tmp_path):
     train.save_adapter(model, tmp_path)
     other = wrapped(words)
     train.restore(other, train.adapter_state(other, tmp_path))
-    found = train.trained_state(other)
+    result = train.trained_state(other)
     assert all(
-        torch.allclose(value, found[name], atol=1e-2) for name, value in train.trained_state(model).items()
+        torch.allclose(value, result[name], atol=1e-2) for name, value in train.trained_state(model).items()
     )
     path = tmp_path / "adapter_model.safetensors"
     save_file({name: value for name, value in load_file(path).items() if "projector" not in name}, path)
@@ -666,12 +672,12 @@ def test_only_the_last_stage_draws_clips_that_cannot_answer():
     shares = {}
     for stage in train.STAGES:
         once = min(2.5, 1 / stage.passes)  # at more, clips come again
-        drawn = [clips[i].item for i in train.draw_clips(clips, stage, once, np.random.default_rng(0))]
-        assert len({item.id for item in drawn}) == len(drawn) > 20
-        shares[stage.name] = sum(bool(item.reason) for item in drawn) / len(drawn)
+        draws = [clips[i].item for i in train.draw_clips(clips, stage, once, np.random.default_rng(0))]
+        assert len({item.id for item in draws}) == len(draws) > 20
+        shares[stage.name] = sum(bool(item.reason) for item in draws) / len(draws)
         if stage.name == "perceive":
-            assert {item.task for item in drawn} <= set(train.PERCEIVE)
-            assert {item.level for item in drawn} == {"easy", "medium"}
+            assert {item.task for item in draws} <= set(train.PERCEIVE)
+            assert {item.level for item in draws} == {"easy", "medium"}
     assert shares["perceive"] == shares["reason"] == 0
     assert 0.02 < shares["instruct"] < 0.3
 
@@ -679,32 +685,32 @@ def test_only_the_last_stage_draws_clips_that_cannot_answer():
 def test_several_passes_visit_every_clip_equally_often():
     clips = [clip(100, item=item) for item in plan("train", size=30)]
     stage = replace(train.STAGES[1], passes=1.0, unanswerable=0.0)
-    drawn = train.draw_clips(clips, stage, 2.5, np.random.default_rng(0))
-    assert len(drawn) == 75
-    assert set(Counter(drawn).values()) == {2, 3}
-    assert sorted(drawn[:30]) == list(range(30))
+    draws = train.draw_clips(clips, stage, 2.5, np.random.default_rng(0))
+    assert len(draws) == 75
+    assert set(Counter(draws).values()) == {2, 3}
+    assert sorted(draws[:30]) == list(range(30))
 
 
 def test_a_clip_is_asked_for_its_account_and_its_type_once_at_most():
     transcribing = set()
     for number, item in enumerate(plan("train", size=200)):
-        asked = train.examples(clip(100, item=item), train.STAGES[-1], np.random.default_rng(number))
-        assert len(asked) == train.QUESTIONS_PER_CLIP
+        rendering = train.examples(clip(100, item=item), train.STAGES[-1], np.random.default_rng(number))
+        assert len(rendering) == train.QUESTIONS_PER_CLIP
         truth = item.spec.truth
         account = truth.get("transcript") or truth["caption"]
-        transcribing.add(sum(example.reply == account for example in asked))
-        assert sum(example.reply == truth["type"] for example in asked) <= 1
+        transcribing.add(sum(example.reply == account for example in rendering))
+        assert sum(example.reply == truth["type"] for example in rendering) <= 1
     assert transcribing == {0, 1}
 
 
 def test_batches_by_length_hold_every_clip_once():
     clips = [clip(20 + (37 * i) % 90, seed=0) for i in range(70)]
-    found = train.by_length(clips, 8, np.random.default_rng(0))
-    assert sorted(i for batch in found for i in batch) == list(range(70))
-    assert max(map(len, found)) == 8
-    spans = [np.ptp([clips[i].frames for i in batch]) for batch in found]
+    result = train.by_length(clips, 8, np.random.default_rng(0))
+    assert sorted(i for batch in result for i in batch) == list(range(70))
+    assert max(map(len, result)) == 8
+    spans = [np.ptp([clips[i].frames for i in batch]) for batch in result]
     assert max(spans) <= 15
-    assert [batch[0] for batch in found] != [
+    assert [batch[0] for batch in result] != [
         b[0] for b in train.by_length(clips, 8, np.random.default_rng(1))
     ]
 
@@ -733,9 +739,9 @@ def test_the_evaluation_compares_the_clip_with_silence_and_with_another_clip(wor
         for i, row in enumerate(rows)
     }
     monkeypatch.setattr(tuning, "exact", lambda inner, rows: [[right[id(row)]] for row in rows])
-    found = evaluation(model)
-    assert (found["real"], found["silence"], found["other"]) == (0.5, 0.0, 0.0)
-    assert set(found["modality"]) == {item.modality for item in items}
+    result = evaluation(model)
+    assert (result["real"], result["silence"], result["other"]) == (0.5, 0.0, 0.0)
+    assert set(result["modality"]) == {item.modality for item in items}
 
 
 # ---- chat
@@ -745,12 +751,12 @@ class Talker:
     """A base model that replies at once, endlessly to whoever asks about the moon."""
 
     def __init__(self, tokenizer) -> None:
-        self.tokenizer, self.asked = tokenizer, []
+        self.tokenizer, self.requests = tokenizer, []
 
     def generate(self, *, input_ids, attention_mask, max_new_tokens, do_sample):
         assert not do_sample
         texts = [self.tokenizer.decode(row[mask.bool()]) for row, mask in zip(input_ids, attention_mask)]
-        self.asked += texts
+        self.requests += texts
         replies = [
             "on and on and on" if "the moon" in text else "Fine.<|im_end|><|endoftext|>" for text in texts
         ]
@@ -763,13 +769,13 @@ class Talker:
 
 def test_chat_keeps_the_base_models_own_replies_that_ended_and_asks_once(processor, tmp_path):
     talker, path = Talker(processor.tokenizer), tmp_path / "chat.json"
-    made = chat.chat_examples(path, talker, processor.tokenizer)
+    result = chat.chat_examples(path, talker, processor.tokenizer)
     questions = chat.questions()
     assert len(set(questions)) == len(questions) > 50
     rendered = {conversation(processor, question, None, audio=False) for question in questions}
-    assert set(talker.asked) == rendered
-    assert {example.user for example in made} == {
+    assert set(talker.requests) == rendered
+    assert {example.user for example in result} == {
         question for question in questions if "the moon" not in question
     }
-    assert {example.reply for example in made} == {"Fine."}
-    assert chat.chat_examples(path, None, None) == made
+    assert {example.reply for example in result} == {"Fine."}
+    assert chat.chat_examples(path, None, None) == result

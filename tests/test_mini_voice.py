@@ -44,7 +44,7 @@ def frames(samples: np.ndarray, length: int, hop: int) -> np.ndarray:
 
 def fundamentals(samples: np.ndarray) -> np.ndarray:
     """Hz per voiced frame: the first autocorrelation peak within a tenth of the highest, 50 to 450 Hz."""
-    found = []
+    result = []
     for frame in frames(samples, 1280, 160):
         if np.sqrt(np.mean(frame**2)) < 0.08 * np.abs(samples).max():
             continue
@@ -55,8 +55,8 @@ def fundamentals(samples: np.ndarray) -> np.ndarray:
         peaks = (likeness >= np.roll(likeness, 1)) & (likeness >= np.roll(likeness, -1))
         peaks &= likeness > 0.9 * likeness.max()
         if likeness.max() > 0.6 and peaks.any():
-            found.append(RATE / (RATE // 450 + np.flatnonzero(peaks)[0]))
-    return np.array(found)
+            result.append(RATE / (RATE // 450 + np.flatnonzero(peaks)[0]))
+    return np.array(result)
 
 
 def test_same_arguments_give_the_same_bytes_in_any_order_and_in_a_fresh_process():

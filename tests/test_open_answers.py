@@ -119,8 +119,8 @@ class Opened(FakeModel):
 def store(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("clip.wav").write_bytes(b"a clip that the fake model does not hear")
-    with Store("s.sqlite") as opened:
-        yield opened
+    with Store("s.sqlite") as replies:
+        yield replies
 
 
 def test_replies_are_judged_and_scored_by_hand(store):
@@ -134,18 +134,18 @@ def test_replies_are_judged_and_scored_by_hand(store):
         return replies[number] if asked_before[text] == 0 else others[sample]
 
     model = Opened(reply)
-    found = open_answers.ask(model, [item(0), item(1), item(2)], store=store, n=3)
-    assert found["outcome"].tolist() == ["correct", "wrong", "refused"]
-    assert found["right"].tolist() == [True, False, False]
-    assert found["likelihood"].tolist() == [0, -6, -6]
-    assert found["likelihood a token"].tolist() == [0, -2, -2]  # two tokens and the end of the turn
-    assert found["agreement"].tolist() == pytest.approx([1 / 3, 0, 0])
+    result = open_answers.ask(model, [item(0), item(1), item(2)], store=store, n=3)
+    assert result["outcome"].tolist() == ["correct", "wrong", "refused"]
+    assert result["right"].tolist() == [True, False, False]
+    assert result["likelihood"].tolist() == [0, -6, -6]
+    assert result["likelihood a token"].tolist() == [0, -2, -2]  # two tokens and the end of the turn
+    assert result["agreement"].tolist() == pytest.approx([1 / 3, 0, 0])
     two_to_one = math.log(3) - 2 / 3 * math.log(2)
-    assert found["semantic entropy"].tolist() == pytest.approx([-two_to_one] * 3)
-    assert found["P(True)"].tolist() == pytest.approx([1 / (1 + math.exp(-1)), *[1 / (1 + math.exp(6))] * 2])
+    assert result["semantic entropy"].tolist() == pytest.approx([-two_to_one] * 3)
+    assert result["P(True)"].tolist() == pytest.approx([1 / (1 + math.exp(-1)), *[1 / (1 + math.exp(6))] * 2])
     assert not any("dog bark" in prompt.turns[-1].text for prompt in model.scored)
     for name in open_answers.SCORES:
-        assert risk_coverage.measures(found[name].to_numpy(), found["right"].to_numpy())["aurc"] >= 0
+        assert risk_coverage.measures(result[name].to_numpy(), result["right"].to_numpy())["aurc"] >= 0
 
 
 def test_any_model_may_judge_in_text(store):

@@ -29,9 +29,9 @@ def build(items: list[Item], replies: list[Reply]) -> pd.DataFrame:
     return outcomes.table(items, replies, model="m", method="plain", seed=3)
 
 
-def rows(*found: str, **columns) -> pd.DataFrame:
+def rows(*names: str, **columns) -> pd.DataFrame:
     frame = pd.DataFrame(
-        {"item": [f"q{i}" for i in range(len(found))], "modality": "sound", "outcome": found}
+        {"item": [f"q{i}" for i in range(len(names))], "modality": "sound", "outcome": names}
     )
     return frame.assign(answerable=True, **columns)
 

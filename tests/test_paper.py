@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 import pytest
-from outcome_tables import counted, moved, value
+from outcome_tables import count_table, transition_tables, value
 
 from lalm_utils import metrics, paper
 
@@ -47,7 +47,9 @@ def table(method: str) -> pd.DataFrame:
     parts = []
     for modality in paper.MODALITIES:
         counts = paper.COUNTS[method, modality]
-        part = counted(correct=counts.correct, refused=counts.refused, wrong=counts.wrong, modality=modality)
+        part = count_table(
+            correct=counts.correct, refused=counts.refused, wrong=counts.wrong, modality=modality
+        )
         parts.append(part.assign(item=modality + part["item"]))
     return pd.concat(parts, ignore_index=True)
 
@@ -58,7 +60,7 @@ def sound_pair(method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     known = {name: getattr(flows, name) for name in NAMED if getattr(flows, name) is not None}
     known = known or {"correct_to_refused": flows.lost, "wrong_to_refused": flows.gained}
     stays = {"correct_to_correct": counts.correct - flows.lost, "wrong_to_wrong": counts.wrong - flows.gained}
-    return moved(**stays, **known)
+    return transition_tables(**stays, **known)
 
 
 def as_printed(number: float, cell: paper.Cell) -> str:
@@ -115,10 +117,10 @@ def test_the_rgi_of_the_lora_row_is_a_known_misfit():
 def test_the_flows_lead_from_the_baselines_counts_to_the_methods(method):
     before, after = sound_pair(method)
     for name, frame in (("Baseline", before), (method, after)):
-        found = frame["outcome"].value_counts()
+        result = frame["outcome"].value_counts()
         expected = paper.COUNTS[name, "sound"]
         for outcome in ("correct", "refused", "wrong"):
-            assert found.get(outcome, 0) == getattr(expected, outcome), (name, outcome)
+            assert result.get(outcome, 0) == getattr(expected, outcome), (name, outcome)
     flows = SOUND[method]
     assert flows.correct_to_refused + flows.correct_to_wrong == flows.lost
     assert flows.wrong_to_refused + flows.wrong_to_correct == flows.gained

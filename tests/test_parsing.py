@@ -154,18 +154,18 @@ def misread(
     name: str, form: str, items: slice = slice(None), *, bare: bool = False
 ) -> list[tuple[str, Reading]]:
     """Replies in a form that are not read as what they give: each gold text, or each letter, of these items."""
-    found = []
+    result = []
     for options, gold in published(name)[items]:
         alternatives = " or ".join(option.strip(". ") for option in options)
         listing = "\n".join(f"({letter}) {option}" for letter, option in zip(LETTERS, options))
         for letter, option in zip(LETTERS, options):
             if ("{text}" in form and option != gold) or (bare and ambiguous(options, letter)):
                 continue
-            named = {"text": option.strip(), "letter": letter, "small": letter.lower()}
-            reading = read(form.format(any=alternatives, all=listing, **named), options)
+            replies = {"text": option.strip(), "letter": letter, "small": letter.lower()}
+            reading = read(form.format(any=alternatives, all=listing, **replies), options)
             if reading.choice is None or options[reading.choice] != option:
-                found.append((option, reading))
-    return found
+                result.append((option, reading))
+    return result
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -274,10 +274,10 @@ def test_a_constant_reply_without_an_option_is_never_right(name, case, reply, ki
 @pytest.mark.parametrize("reply", ["A", "(A)", "B.", "The answer is (C).", "d", "Answer: E"])
 def test_a_constant_letter_is_right_exactly_where_gold_stands_there(name, reply):
     letter = reply.rstrip(").")[-1].upper()
-    place = LETTERS.index(letter)
+    folder = LETTERS.index(letter)
     for options, gold in published(name):
         if "(" in reply or not ambiguous(options, letter):
-            assert is_right(reply, options, gold) == (options[place : place + 1] == [gold]), options
+            assert is_right(reply, options, gold) == (options[folder : folder + 1] == [gold]), options
         else:
             assert is_right(reply, options, gold) == (gold.upper() == letter), options
 

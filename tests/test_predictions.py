@@ -122,9 +122,9 @@ BROKEN = [
 @pytest.mark.parametrize(("case", "records", "message"), BROKEN, ids=[row[0] for row in BROKEN])
 def test_items_that_cannot_be_scored_are_refused_by_name(tmp_path, case, records, message):
     path = write(tmp_path, records)
-    with pytest.raises(PredictionError, match=message) as caught:
+    with pytest.raises(PredictionError, match=message) as excinfo:
         read_predictions(path)
-    assert str(path) in str(caught.value)
+    assert str(path) in str(excinfo.value)
 
 
 TEXTS = [

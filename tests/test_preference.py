@@ -62,8 +62,8 @@ def samples_of(choices: dict[str, list[int | None]], examples: list[Example]) ->
 @pytest.fixture(scope="module")
 def pairs(examples) -> list[Pair]:
     wrong = {"item-1": [1, 3, 0, 3, None], "item-4": [0, 2, 2, 1, 1]}
-    drawn = {e.item.id: wrong.get(e.item.id, [e.item.gold] * 4 + [None]) for e in examples}
-    return preference.pairs(examples, samples_of(drawn, examples))
+    choices = {e.item.id: wrong.get(e.item.id, [e.item.gold] * 4 + [None]) for e in examples}
+    return preference.pairs(examples, samples_of(choices, examples))
 
 
 def test_pairs_are_those_of_the_rule(examples, pairs):
@@ -93,8 +93,8 @@ def test_an_item_to_refuse_without_a_wrong_option_has_no_pair(examples, caplog):
 def test_the_loss_by_hand():
     # Gains of 0.5 and -1.5 nats: a margin of 2, at beta 0.1 log(1 + exp(-0.2)).
     logprobs, base = torch.tensor([[-1.0, -4.0], [-3.0, -2.0]]), torch.tensor([[-1.5, -2.5], [-3.0, -2.0]])
-    found = preference.dpo_loss(logprobs, base, beta=0.1).tolist()
-    assert found == pytest.approx([math.log1p(math.exp(-0.2)), math.log(2)])
+    result = preference.dpo_loss(logprobs, base, beta=0.1).tolist()
+    assert result == pytest.approx([math.log1p(math.exp(-0.2)), math.log(2)])
 
 
 @pytest.fixture(params=["packed", "two rows", "generic"])

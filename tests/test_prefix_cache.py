@@ -48,7 +48,9 @@ def prefill_whole(shared: PrefixCache, rows: list[PromptEmbeddings]) -> None:
     """One pass over left-padded prompts, whose prefixes are kept."""
     if not rows:
         return
-    shared.insert(rows, reader([])(*prefix_cache.left_padded([one.embeds for one in rows]), None), n_system=0)
+    shared.insert(
+        rows, reader([])(*prefix_cache.left_padded([row_.embeds for row_ in rows]), None), n_system=0
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def prefill_whole(shared: PrefixCache, rows: list[PromptEmbeddings]) -> None:
 def test_a_batch_is_read_in_two_passes_only_where_that_spares_enough(case, kept, split):
     shared = PrefixCache(reader([]), budget=100 * BYTES)
     rows = [row("a", 9), row("b", 9), row("c", 2, rest=9)]
-    prefill_whole(shared, [one for one in rows if one.key in kept])
+    prefill_whole(shared, [row_ for row_ in rows if row_.key in kept])
     assert (shared.lookup(rows) is not None) == split
 
 
@@ -76,11 +78,14 @@ def test_a_batch_gets_each_rows_own_prefix_against_the_right_edge():
     assert past.mask.sum() == 8
     for layer, states in enumerate(past.cache.layers):
         assert states.keys.shape == (3, HEADS, past.mask.shape[1], WIDTH)
-        for place, one in enumerate(rows):
-            wanted, before = one.embeds[: one.prefix_length] + layer, past.mask.shape[1] - one.prefix_length
-            assert torch.equal(states.keys[place, 1, before:], wanted)
-            assert torch.equal(states.values[place, 2, before:], -wanted)
-            assert not states.keys[place, :, :before].any()
+        for index, row_ in enumerate(rows):
+            expected, before = (
+                row_.embeds[: row_.prefix_length] + layer,
+                past.mask.shape[1] - row_.prefix_length,
+            )
+            assert torch.equal(states.keys[index, 1, before:], expected)
+            assert torch.equal(states.values[index, 2, before:], -expected)
+            assert not states.keys[index, :, :before].any()
 
 
 def test_a_cache_that_grows_does_not_change_what_is_kept():
@@ -124,8 +129,8 @@ def test_what_is_kept_stays_within_the_budget_and_repeated_passes_still_profit()
 
 def with_system(key: str, prefix: int, system: int, rest: int = 2) -> PromptEmbeddings:
     """A row whose first `system` tokens are those of every such row."""
-    one = row(key, prefix, rest)
-    embeds = torch.cat([row("system", system).embeds[:system], one.embeds[system:]])
+    row_ = row(key, prefix, rest)
+    embeds = torch.cat([row("system", system).embeds[:system], row_.embeds[system:]])
     return PromptEmbeddings(embeds=embeds, prefix_length=prefix, key=key, system_ids=tuple(range(system)))
 
 
@@ -139,12 +144,12 @@ def test_what_all_prompts_begin_with_is_read_once_and_is_part_of_their_prefixes(
         assert start.mask[:, :9].all()
         assert not start.mask[:, 9:].any()
     assert log == [1]
-    whole = shared.forward(*prefix_cache.left_padded([one.embeds[9:] for one in rows]), start.cache)
+    whole = shared.forward(*prefix_cache.left_padded([row_.embeds[9:] for row_ in rows]), start.cache)
     shared.insert(rows, whole, n_system=9)
-    for one in rows:
-        keys, values = shared.entries[one.key][1]
-        assert torch.equal(keys[2], one.embeds[: one.prefix_length] + 1)
-        assert torch.equal(values[0], -one.embeds[: one.prefix_length] - 1)
+    for row_ in rows:
+        keys, values = shared.entries[row_.key][1]
+        assert torch.equal(keys[2], row_.embeds[: row_.prefix_length] + 1)
+        assert torch.equal(values[0], -row_.embeds[: row_.prefix_length] - 1)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +176,7 @@ def test_prompts_after_what_they_share_fill_whole_blocks_of_keys(rest):
     prefill_whole(shared, rows)
     for start in (system, shared.lookup(rows)):
         rests, mask = prefix_cache.left_padded(
-            [one.embeds[length:] for one, length in zip(rows, start.lengths)]
+            [row_.embeds[length:] for row_, length in zip(rows, start.lengths)]
         )
         seen = torch.cat([start.mask, mask], -1).bool()
         whole = shared.forward(rests, seen, start.cache).layers[1].keys
@@ -180,10 +185,10 @@ def test_prompts_after_what_they_share_fill_whole_blocks_of_keys(rest):
         # prefixes differ by 3 tokens
         assert (
             seen.shape[1]
-            < max(len(one.embeds) for one in rows) + prefix_cache.KEY_BLOCK + prefix_cache.LENGTH_STEP + 3
+            < max(len(row_.embeds) for row_ in rows) + prefix_cache.KEY_BLOCK + prefix_cache.LENGTH_STEP + 3
         )
-        for place, one in enumerate(rows):
-            assert torch.equal(whole[place, 0, seen[place]], one.embeds + 1)
+        for index, row_ in enumerate(rows):
+            assert torch.equal(whole[index, 0, seen[index]], row_.embeds + 1)
 
 
 def test_prefixes_that_are_read_alone_go_on_from_their_system_prefix():
@@ -192,8 +197,8 @@ def test_prefixes_that_are_read_alone_go_on_from_their_system_prefix():
     rows = [with_system("a", 11, 9), with_system("b", 14, 9)]
     shared.lookup([*rows, *rows, *rows])
     assert log == [1, 2]
-    for one in rows:
-        assert torch.equal(shared.entries[one.key][1][0][2], one.embeds[: one.prefix_length] + 1)
+    for row_ in rows:
+        assert torch.equal(shared.entries[row_.key][1][0][2], row_.embeds[: row_.prefix_length] + 1)
 
 
 def test_padding_stands_on_the_left():
@@ -219,23 +224,23 @@ def prompts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
     clips = [tiny.write_tone(folder / f"{n}.wav", 300 + 200 * n, 0.4 + 0.3 * n) for n in range(3)]
     texts = ("Which sound is it ?", "What do you hear ? Reply with the second option", "dog")
-    asked = [tiny.ask(text, clip, options=("dog barks", "cat")) for text in texts for clip in clips]
+    order = [tiny.ask(text, clip, options=("dog barks", "cat")) for text in texts for clip in clips]
     two = tiny.ask("Which is loud ?", clips[0], clips[1], options=("first", "second"))
-    return [*asked, tiny.ask("What do you hear ?", options=("dog", "cat rings")), two]
+    return [*order, tiny.ask("What do you hear ?", options=("dog", "cat rings")), two]
 
 
 def test_replies_and_likelihoods_are_those_of_whole_prompts(folder, prompts):
     sharing, whole = model(folder), model(folder, prefix_cache_mb=0)
-    for asked in (prompts, prompts[::-1]):
+    for order in (prompts, prompts[::-1]):
         for settings in ({}, {"n": 3, "temperature": 1.0, "seed": 4}):
             there = [
-                [r.text for r in several] for several in whole.generate(asked, max_new_tokens=6, **settings)
+                [r.text for r in several] for several in whole.generate(order, max_new_tokens=6, **settings)
             ]
             here = [
-                [r.text for r in several] for several in sharing.generate(asked, max_new_tokens=6, **settings)
+                [r.text for r in several] for several in sharing.generate(order, max_new_tokens=6, **settings)
             ]
             assert here == there
-        for ours, theirs in zip(sharing.option_logprobs(asked), whole.option_logprobs(asked)):
+        for ours, theirs in zip(sharing.option_logprobs(order), whole.option_logprobs(order)):
             assert ours == pytest.approx(theirs, abs=1e-4)
     assert whole.engine.prefixes.computed == 0
 
@@ -258,7 +263,7 @@ def test_another_language_model_reads_its_own_prefixes(folder, prompts, tmp_path
             parameter.mul_(-1)
     expected = [several[0].text for several in other.generate(prompts, max_new_tokens=4)]
     one.generate(prompts, max_new_tokens=4)
-    heard = one.engine.audio.passes
+    passes = one.engine.audio.passes
     one.engine = one.engine.with_language_model(other.model)
     assert [several[0].text for several in one.generate(prompts, max_new_tokens=4)] == expected
-    assert one.engine.audio.passes == heard
+    assert one.engine.audio.passes == passes

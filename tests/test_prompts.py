@@ -90,8 +90,8 @@ def test_the_examples_are_the_only_difference_to_the_prompt_without_them(few, ze
 
 def test_permission_is_a_sentence_and_an_example_that_uses_it():
     for with_idk, without in (("stepwise_idk", "stepwise"), ("mcot", "mcot_no_idk")):
-        asked, forced = (render(ITEM, method).turns[0].text for method in (with_idk, without))
-        assert asked.endswith("'Answer: IDK'.")
+        asked_text, forced = (render(ITEM, method).turns[0].text for method in (with_idk, without))
+        assert asked_text.endswith("'Answer: IDK'.")
         assert "IDK" not in forced
     assert set(prompts.EXEMPLARS["mcot"]) - set(prompts.EXEMPLARS["mcot_no_idk"]) == {HONEST}
     assert prompts.EXEMPLARS["mcot"][-1] != HONEST
@@ -176,10 +176,10 @@ def test_a_prompt_carries_the_options_that_it_offers(method, options):
 
 @pytest.mark.parametrize("method", [*prompts.QUESTIONS, "audio_type"])
 def test_without_audio_only_the_clip_is_left_out(method):
-    heard, read = render(ITEM, method), render(ITEM, method, audio=False)
-    assert heard.clips == (CLIP,)
-    assert read.clips == ()
-    assert (read.turns[0].text, read.options) == (heard.turns[0].text, heard.options)
+    with_clip, without_clip = render(ITEM, method), render(ITEM, method, audio=False)
+    assert with_clip.clips == (CLIP,)
+    assert without_clip.clips == ()
+    assert (without_clip.turns[0].text, without_clip.options) == (with_clip.turns[0].text, with_clip.options)
 
 
 def test_no_method_tells_the_gold_option():
@@ -232,15 +232,15 @@ def sentences(text: str) -> set[str]:
 
 def test_no_text_of_an_example_is_an_items():
     truths = [item.spec.truth for item in planned()]
-    told = {bare(str(truth.get(key) or "")) for truth in truths for key in ("caption", "transcript")} - {""}
+    texts = {bare(str(truth.get(key) or "")) for truth in truths for key in ("caption", "transcript")} - {""}
     questions = {bare(wording) for item in planned() for wording in item.spec.wordings}
     rationales = {bare(item.spec.rationale) for item in planned()}
     assert len(planned()) > 2000
-    assert min(len(told), len(questions), len(rationales)) > 80
+    assert min(len(texts), len(questions), len(rationales)) > 80
     for exemplar in ALL:
         own = sentences(exemplar.description) | sentences(exemplar.question) | sentences(exemplar.steps)
-        assert not own & (told | questions | rationales), exemplar.question
-        for text in told:
+        assert not own & (texts | questions | rationales), exemplar.question
+        for text in texts:
             if len(text.split()) > 3:  # shorter ones are labels, which examples and items share on purpose
                 assert text not in bare(f"{exemplar.description} {exemplar.steps}"), exemplar.question
 
@@ -252,12 +252,12 @@ def test_no_item_offers_the_options_of_an_example():
 
 
 def test_no_label_that_is_kept_from_training_occurs_in_an_example():
-    kept = {*sounds.IDK_SOUNDS, *sounds.TEST_SOUNDS, *font.IDK_INSTRUMENTS, *font.TEST_INSTRUMENTS}
-    kept |= {*voice.IDK_LANGUAGES, *voice.TEST_LANGUAGES}
-    kept |= {word for group in (words.IDK, words.TEST) for said in group.values() for word in said}
-    shown = f" {bare(prompts.exemplar_text(ALL))} "
-    assert len(kept) > 50
-    assert [label for label in kept if f" {bare(label)} " in shown] == []
+    novel_labels = {*sounds.IDK_SOUNDS, *sounds.TEST_SOUNDS, *font.IDK_INSTRUMENTS, *font.TEST_INSTRUMENTS}
+    novel_labels |= {*voice.IDK_LANGUAGES, *voice.TEST_LANGUAGES}
+    novel_labels |= {word for group in (words.IDK, words.TEST) for said in group.values() for word in said}
+    exemplar_text = f" {bare(prompts.exemplar_text(ALL))} "
+    assert len(novel_labels) > 50
+    assert [label for label in novel_labels if f" {bare(label)} " in exemplar_text] == []
 
 
 def test_every_option_of_an_example_is_a_label_that_training_uses():
@@ -316,9 +316,9 @@ def test_no_wording_of_a_method_is_one_of_training(name):
     modules = (tasks_sound, tasks_music, tasks_speech)
     tuples = [value for module in modules for value in vars(module).values() if isinstance(value, tuple)]
     trained += tuple(wording for value in tuples for wording in value if isinstance(wording, str))
-    taken = set().union(*map(sentences, trained))
-    assert len(taken) > 150
-    assert not sentences(CONSTANTS[name]) & taken
+    training_sentences = set().union(*map(sentences, trained))
+    assert len(training_sentences) > 150
+    assert not sentences(CONSTANTS[name]) & training_sentences
 
 
 def test_the_package_has_no_other_examples():

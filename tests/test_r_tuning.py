@@ -31,9 +31,9 @@ def labelled(tmp_path_factory) -> list[Example]:
 
 
 def test_the_right_option_is_learnt_everywhere_and_then_whether_it_is_known(labelled):
-    found = r_tuning.examples(labelled)
-    assert [e.target for e in found[:2]] == [f"{OPTIONS[0]}\nI am sure", f"{OPTIONS[1]}\nI am unsure"]
-    assert [(e.item, e.known) for e in found] == [(e.item, e.known) for e in labelled]
+    result = r_tuning.examples(labelled)
+    assert [e.target for e in result[:2]] == [f"{OPTIONS[0]}\nI am sure", f"{OPTIONS[1]}\nI am unsure"]
+    assert [(e.item, e.known) for e in result] == [(e.item, e.known) for e in labelled]
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def test_the_score_reads_the_tokens_that_were_learnt(model, labelled, known_word
             scorer, [e.item for e in labelled], [e.item.gold for e in labelled], store=AskedOnce()
         )
     for prompt, learnt, example in zip(AskedOnce.prompts, data.prompts, labelled):
-        asked, whole = model.ready(prompt), model.ready(learnt)
-        word = asked.options[not example.known]
-        assert (*asked.ids, *word) == (*whole.ids, *whole.options[0])
+        prompt_input, whole = model.ready(prompt), model.ready(learnt)
+        word = prompt_input.options[not example.known]
+        assert (*prompt_input.ids, *word) == (*whole.ids, *whole.options[0])
 
 
 class Recorder(FakeModel):

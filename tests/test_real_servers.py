@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(params=["vllm", "transformers"])
-def served(request, tmp_path):
+def server(request, tmp_path):
     """Address and model's name of a server of the embedded model that answers."""
     command = COMMANDS[request.param]
     if not command:
@@ -74,8 +74,8 @@ def wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
     pytest.fail(f"the server did not come up (exit status {process.poll()}):\n{log.read_text()[-3000:]}")
 
 
-def test_a_server_of_the_embedded_model_replies_as_the_model_does_here(served, tmp_path):
-    address, name = served
+def test_a_server_of_the_embedded_model_replies_as_the_model_does_here(server, tmp_path):
+    address, name = server
     items = load("mini", split="dev", n=12, seed=0)
     with Store(tmp_path / "replies.sqlite") as store:
         here, there = (

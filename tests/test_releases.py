@@ -41,17 +41,17 @@ def of_mini(split: str = "test") -> list[items.Item]:
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_an_official_file_is_named_and_is_what_the_package_knows(name):
-    asked = official(name)
+    questions = official(name)
     known = known_releases()
-    digests = sorted(map(releases.digest, asked))
-    ids = sorted(hashlib.sha256(item.id.encode()).hexdigest()[: releases.SHORT] for item in asked)
+    digests = sorted(map(releases.digest, questions))
+    ids = sorted(hashlib.sha256(item.id.encode()).hexdigest()[: releases.SHORT] for item in questions)
     assert known[name] == {
         "sha256": releases.content_hash(digests),
         "items": "".join(full[: releases.SHORT] for full in digests),
         "ids": "".join(ids),
     }
-    found = releases.identify(asked)
-    assert (found.name, found.sha256, found.known) == (name, known[name]["sha256"], True)
+    result = releases.identify(questions)
+    assert (result.name, result.sha256, result.known) == (name, known[name]["sha256"], True)
 
 
 def test_the_package_names_these_releases_and_no_two_items_look_alike():
@@ -88,25 +88,25 @@ def test_mmau_before_may_2025_is_named_and_its_files_are_told_apart(tmp_path):
     ]
     for record in old:
         del record["id"]
-    found = []
+    result = []
     for copy in (old, old[:-1]):
         path = tmp_path / f"{len(copy)}.json"
         path.write_text(json.dumps(copy))
-        found.append(releases.identify(benchmarks.load(path, need_clips=False)))
-    for release, size in zip(found, (1000, 999), strict=True):
+        result.append(releases.identify(benchmarks.load(path, need_clips=False)))
+    for release, size in zip(result, (1000, 999), strict=True):
         assert release.name == (
             f"MMAU test-mini before v05.15.25, {release.sha256[:12]} ({size:,} items, "
             f"among them {size - 1} of the 1,000 items of MMAU test-mini v05.15.25)"
         )
         assert not release.known
-    assert found[0].sha256 != found[1].sha256
+    assert result[0].sha256 != result[1].sha256
 
 
 def test_a_version_that_is_not_at_hand_is_known_by_its_ids():
-    asked = official("MMAR")
-    revised = [replace(item, question=f"{item.question} ") for item in asked]
-    found = releases.identify(revised)
-    assert found.name == f"another version of MMAR, {found.sha256[:12]}"
+    questions = official("MMAR")
+    revised = [replace(item, question=f"{item.question} ") for item in questions]
+    result = releases.identify(revised)
+    assert result.name == f"another version of MMAR, {result.sha256[:12]}"
     strange = [replace(item, id=f"{item.id}'") for item in revised[:600]] + revised[600:]
     assert releases.identify(strange).name.startswith("unknown release, ")
 
@@ -131,8 +131,8 @@ def test_sakura_is_known_whatever_the_order_of_its_columns(tmp_path):
             writer = csv.DictWriter(opened, list(reversed(rows[0])), quoting=csv.QUOTE_ALL)
             writer.writeheader()
             writer.writerows(reversed(rows))
-    found = releases.identify(benchmarks.load(tmp_path, split="multi", need_clips=False))
-    assert found.name == "SAKURA multi hop, a subset of 120 clips a track"
+    result = releases.identify(benchmarks.load(tmp_path, split="multi", need_clips=False))
+    assert result.name == "SAKURA multi hop, a subset of 120 clips a track"
 
 
 CHANGES = [
@@ -150,34 +150,34 @@ CHANGES = [
 def test_a_changed_copy_is_not_the_release(name, change):
     first, *others = of_mini()
     whole = releases.identify([first, *others])
-    found = releases.identify([replace(first, **change(first)), *others])
-    assert not found.known
-    assert found.sha256 != whole.sha256
-    assert found.name == (
-        f"unknown release, {found.sha256[:12]} (999 items, among them 998 of the 999 items of {whole.name})"
+    result = releases.identify([replace(first, **change(first)), *others])
+    assert not result.known
+    assert result.sha256 != whole.sha256
+    assert result.name == (
+        f"unknown release, {result.sha256[:12]} (999 items, among them 998 of the 999 items of {whole.name})"
     )
 
 
 def test_a_part_of_a_release_says_so():
-    asked, name = of_mini("idk"), f"mini idk of generator {benchmarks.generator_version()}"
-    assert releases.identify(asked).name == name
-    found = releases.identify(items.sample(asked, 12))
-    assert (found.name, found.known) == (f"12 of the 900 items of {name}", True)
+    questions, name = of_mini("idk"), f"mini idk of generator {benchmarks.generator_version()}"
+    assert releases.identify(questions).name == name
+    result = releases.identify(items.sample(questions, 12))
+    assert (result.name, result.known) == (f"12 of the 900 items of {name}", True)
 
 
 def test_items_of_two_splits_are_named_as_both():
-    found = releases.identify([*of_mini("dev"), *of_mini("unanswerable")[:5]])
+    result = releases.identify([*of_mini("dev"), *of_mini("unanswerable")[:5]])
     generator = benchmarks.generator_version()
-    assert found.name == (
+    assert result.name == (
         f"mini dev of generator {generator} and 5 of the 160 items of mini unanswerable of generator {generator}"
     )
 
 
 def test_unknown_content_is_named_by_its_hash_alone(tmp_path):
-    asked = benchmarks.load(write_benchmark(tmp_path))
-    found = releases.identify(asked)
-    assert (found.name, found.known) == (f"unknown release, {found.sha256[:12]}", False)
-    assert releases.identify(asked[::-1]) == found
+    questions = benchmarks.load(write_benchmark(tmp_path))
+    result = releases.identify(questions)
+    assert (result.name, result.known) == (f"unknown release, {result.sha256[:12]}", False)
+    assert releases.identify(questions[::-1]) == result
 
 
 @pytest.mark.slow

@@ -161,7 +161,7 @@ def archive(path: Path, entries: dict[str, object], compression: int = zipfile.Z
 
 
 def eval_log(path: Path, samples: list[dict] = SAMPLES, **more) -> Path:
-    entries = {f"samples/{one['id']}_epoch_{one['epoch']}.json": one for one in samples}
+    entries = {f"samples/{item['id']}_epoch_{item['epoch']}.json": item for item in samples}
     header = {key: value for key, value in INSPECT.items() if key != "samples"}
     return archive(
         path, {"header.json": header, "_journal/start.json": {}, "summaries.json": []} | entries | more
@@ -263,15 +263,15 @@ def harness(reply: str, metric: str = "judge", **fields) -> dict:
         "candidate": reply,
         "score": 0,
     }
-    said = (
+    lines = (
         "What barks?Select one option from the provided choices as the final answer:\n Choices: A dog A cat"
     )
-    return line | {"instruction": said} | fields
+    return line | {"instruction": lines} | fields
 
 
 def test_a_log_of_au_harness_is_joined_with_the_questions_by_their_texts(tmp_path):
-    asked = [a_record(id=name, choices=["A dog", "A cat"], answer="A dog") for name in "xy"]
-    questions = write(tmp_path / "q.json", asked)
+    question_records = [a_record(id=name, choices=["A dog", "A cat"], answer="A dog") for name in "xy"]
+    questions = write(tmp_path / "q.json", question_records)
     lines = [
         harness("A dog"),
         harness("I don't know."),
@@ -385,9 +385,9 @@ REFUSED = [
 @pytest.mark.parametrize("case, name, content, message", REFUSED, ids=[row[0] for row in REFUSED])
 def test_what_cannot_be_scored_is_refused_by_name(tmp_path, case, name, content, message):
     path = write(tmp_path / name, content)
-    with pytest.raises(BenchmarkError, match=message) as caught:
+    with pytest.raises(BenchmarkError, match=message) as excinfo:
         reply_logs.read(path)
-    assert str(path) in str(caught.value)
+    assert str(path) in str(excinfo.value)
 
 
 ARCHIVES = [
@@ -480,10 +480,10 @@ def test_score_prints_both_readings_and_takes_the_options_name(tmp_path, capsys)
     path = question_file(tmp_path / "p.json", ["A cat", "C", "A dog"])
     assert "declining" not in score(path, n_boot=20)["overall"]
     assert main(["score", str(path), "--declining", "something else", "--by", "task"]) == 0
-    said = capsys.readouterr().out
-    assert "An option that declines, offered in 3 items, was chosen 1 times" in said
-    found = score(path, declining="Something else", n_boot=20)["overall"]["declining"]
-    assert [found[role][name] for role in ("as_refusal", "as_wrong") for name in ("wrong", "refused")] == [
+    output = capsys.readouterr().out
+    assert "An option that declines, offered in 3 items, was chosen 1 times" in output
+    result = score(path, declining="Something else", n_boot=20)["overall"]["declining"]
+    assert [result[role][name] for role in ("as_refusal", "as_wrong") for name in ("wrong", "refused")] == [
         1,
         1,
         2,
@@ -591,9 +591,9 @@ def test_an_offer_that_cannot_be_made_is_refused(case, fields, index, message):
 def test_runs_with_an_offered_option_pair_with_those_without(tmp_path):
     items = [an_item(id=str(i)) for i in range(4)]
     offered = declining.offer(items, "Pass", 0)
-    said = [Reply(text=text, n_tokens=1, finish="stop") for text in ("A dog", "A cat", "A dog", "A hen")]
+    replies = [Reply(text=text, n_tokens=1, finish="stop") for text in ("A dog", "A cat", "A dog", "A hen")]
     after = [Reply(text=text, n_tokens=1, finish="stop") for text in ("(B)", "(A)", "Pass", "A hen")]
-    before_table = outcomes.table(items, said, model="m", method="plain", seed=0)
+    before_table = outcomes.table(items, replies, model="m", method="plain", seed=0)
     after_table = outcomes.table(offered, after, model="m", method="option", seed=0)
     assert list(after_table["outcome"]) == ["correct", "refused", "refused", "wrong"]
     gains = metrics.compare(before_table, after_table, ["correct_to_refused", "wrong_to_refused"], by=None)

@@ -159,28 +159,28 @@ def imported(path: Path, *, anywhere: bool = True) -> set[str]:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
     ]
     unseen = {id(node) for block in checked for node in ast.walk(block)}
-    found = set()
+    result = set()
     for node in ast.walk(tree) if anywhere else tree.body:
         if id(node) in unseen:
             continue
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            result |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found.add(node.module.split(".")[0])
-    return found
+            result.add(node.module.split(".")[0])
+    return result
 
 
 @pytest.mark.parametrize("folder, extra", [("lalm_utils", False), ("tests", True)])
 def test_every_package_that_is_imported_is_asked_for(folder, extra):
     extras = PROJECT["project"]["optional-dependencies"]
     lines = PROJECT["project"]["dependencies"] + extras["tables"] + extras["test"] * extra
-    asked = {canonicalize_name(Requirement(line).name) for line in lines}
+    requirements = {canonicalize_name(Requirement(line).name) for line in lines}
     of_package = metadata.packages_distributions()
     own = {path.stem for path in (ROOT / "tests").glob("*.py")} | {"lalm_utils", "tests"}
     missing = {}
     for path in sorted((ROOT / folder).rglob("*.py")):
         for name in imported(path) - set(sys.stdlib_module_names) - own:
-            if not asked & {canonicalize_name(owner) for owner in of_package.get(name, [name])}:
+            if not requirements & {canonicalize_name(owner) for owner in of_package.get(name, [name])}:
                 missing.setdefault(name, str(path.relative_to(ROOT)))
     assert missing == {}, "add these to pyproject.toml and environment.yml, or do without"
 
@@ -252,12 +252,12 @@ def test_trained_weights_stay_small():
 
 def test_no_file_names_a_folder_of_one_machine():
     folder = re.compile(r"(?<![\w.~/])/(?:home|Users|root|work|opt|mnt)/\w+")
-    found = []
+    result = []
     for path in committed_files():
         if path.suffix in TEXT and path != Path(__file__).resolve():
             text = path.read_text(encoding="utf-8", errors="ignore")
-            found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in folder.finditer(text)]
-    assert found == []
+            result += [f"{path.relative_to(ROOT)}: {match[0]}" for match in folder.finditer(text)]
+    assert result == []
 
 
 # The Makefile is tried on a stand-in for Python that makes a stand-in for a virtual environment.
@@ -313,21 +313,21 @@ def test_make_alone_lists_the_targets():
     ],
 )
 def test_a_target_sets_up_once_and_then_runs(make, target, module):
-    first, asked = make(target)
+    first, commands = make(target)
     assert first.returncode == 0, first.stderr
-    assert asked[1] == "-m venv --clear .venv"
-    assert "-m pip install -e .[test]" in asked
-    assert asked[-1] == f"-m {module}"
+    assert commands[1] == "-m venv --clear .venv"
+    assert "-m pip install -e .[test]" in commands
+    assert commands[-1] == f"-m {module}"
     assert make(target)[1] == [f"-m {module}"]
 
 
 def test_an_interrupted_set_up_is_taken_up_again(make):
     broken, _asked = make("setup", BROKEN="1")
     assert broken.returncode != 0
-    repaired, asked = make("setup")
+    repaired, commands = make("setup")
     assert repaired.returncode == 0
-    assert "-m pip install -e .[test]" in asked
-    assert "-m venv --clear .venv" not in asked
+    assert "-m pip install -e .[test]" in commands
+    assert "-m venv --clear .venv" not in commands
 
 
 def test_an_environment_whose_python_is_gone_is_made_anew(make, tmp_path):
@@ -335,9 +335,9 @@ def test_an_environment_whose_python_is_gone_is_made_anew(make, tmp_path):
     python = tmp_path / "a folder" / ".venv" / "bin" / "python"
     python.unlink()
     python.symlink_to("/nowhere/python3")
-    done, asked = make("setup")
+    done, commands = make("setup")
     assert done.returncode == 0
-    assert "-m venv --clear .venv" in asked
+    assert "-m venv --clear .venv" in commands
 
 
 def test_a_copied_folder_installs_its_own_package(make, tmp_path):
@@ -371,21 +371,21 @@ def test_the_tree_in_the_readme_is_the_folders():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     block = text.split("    lalm_utils/ ")[1].split("\n    figures/ ")[0]
     columns = [line[:37] for line in block.splitlines()[1:]]
-    named = {name.strip() for column in columns for name in column.split(",") if name.strip()}
+    listed_names = {name.strip() for column in columns for name in column.split(",") if name.strip()}
     names = (path.name.removesuffix(".py") + "/" * path.is_dir() for path in PACKAGE.iterdir())
-    assert named == {name for name in names if not name.startswith("__")} - {"releases.json"}
+    assert listed_names == {name for name in names if not name.startswith("__")} - {"releases.json"}
 
 
 def test_every_test_that_the_readme_of_tests_names_exists():
     text = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
-    named, file = set(), ""
-    for found in re.finditer(r"(test_\w+\.py)?::(test_\w+)", text):
-        file = found[1] or file  # `::name` alone is a test of the file named before it
-        named.add((file, found[2]))
-    assert len(named) > 60
+    names, file = set(), ""
+    for result in re.finditer(r"(test_\w+\.py)?::(test_\w+)", text):
+        file = result[1] or file  # `::name` alone is a test of the file named before it
+        names.add((file, result[2]))
+    assert len(names) > 60
     missing = [
         f"{file}::{name}"
-        for file, name in sorted(named)
+        for file, name in sorted(names)
         if f"def {name}(" not in (ROOT / "tests" / file).read_text(encoding="utf-8")
     ]
     assert missing == []

@@ -18,14 +18,14 @@ RIGHT = (RNG.random(200) < P).astype(int)
 
 def test_areas_of_four_answers_by_hand():
     # From the surest: right, wrong, right, wrong. Risks 0, 1/2, 1/3, 1/2; the best order's 0, 0, 1/3, 1/2.
-    found = risk_coverage.measures(np.array([0.9, 0.8, 0.7, 0.6]), np.array([1, 0, 1, 0]))
+    result = risk_coverage.measures(np.array([0.9, 0.8, 0.7, 0.6]), np.array([1, 0, 1, 0]))
     aurc, best = (0 + 1 / 2 + 1 / 3 + 1 / 2) / 4, (1 / 3 + 1 / 2) / 4
-    assert found["aurc"] == pytest.approx(aurc)
-    assert found["e_aurc"] == pytest.approx(aurc - best)
-    assert found["prr"] == pytest.approx((1 / 2 - aurc) / (1 / 2 - best))
+    assert result["aurc"] == pytest.approx(aurc)
+    assert result["e_aurc"] == pytest.approx(aurc - best)
+    assert result["prr"] == pytest.approx((1 / 2 - aurc) / (1 / 2 - best))
     # errors 0, 0, 1, 1, 2 over n = 4: trapezoids 0, 1/2, 1, 3/2
-    assert found["augrc"] == pytest.approx(3 / 16)
-    assert (found["auroc"], found["coverage_at_5"], found["risk_at_80"]) == pytest.approx(
+    assert result["augrc"] == pytest.approx(3 / 16)
+    assert (result["auroc"], result["coverage_at_5"], result["risk_at_80"]) == pytest.approx(
         (3 / 4, 1 / 4, 1 / 2)
     )
 
@@ -42,15 +42,15 @@ def test_ties_count_as_the_mean_over_their_orders():
 
 
 def test_a_threshold_does_not_cut_a_tie():
-    found = risk_coverage.measures(np.array([0.9, 0.9, 0.1]), np.array([1, 0, 1]))
-    assert found["coverage_at_5"] == 0
+    result = risk_coverage.measures(np.array([0.9, 0.9, 0.1]), np.array([1, 0, 1]))
+    assert result["coverage_at_5"] == 0
 
 
 def test_the_curve_is_the_error_of_the_surest_and_linear_within_ties():
-    found = risk_coverage.curve([0.5, 0.9, 0.8, 0.7], [0, 1, 1, 0], points=4)
-    assert found["coverage"].tolist() == [0.25, 0.5, 0.75, 1]
-    assert found["value"].tolist() == pytest.approx([0, 0, 1 / 3, 1 / 2])
-    assert ((found["low"] <= found["value"]) & (found["value"] <= found["high"])).all()
+    result = risk_coverage.curve([0.5, 0.9, 0.8, 0.7], [0, 1, 1, 0], points=4)
+    assert result["coverage"].tolist() == [0.25, 0.5, 0.75, 1]
+    assert result["value"].tolist() == pytest.approx([0, 0, 1 / 3, 1 / 2])
+    assert ((result["low"] <= result["value"]) & (result["value"] <= result["high"])).all()
     assert risk_coverage.curve([0.5, 0.5, 0.5], [1, 1, 0], points=3)["value"].tolist() == pytest.approx(
         [1 / 3] * 3
     )
@@ -58,8 +58,8 @@ def test_the_curve_is_the_error_of_the_surest_and_linear_within_ties():
 
 
 def test_augrc_is_the_formula_of_its_paper():
-    found, risk = risk_coverage.measures(P, RIGHT), 1 - RIGHT.mean()
-    assert found["augrc"] == pytest.approx((1 - found["auroc"]) * (1 - risk) * risk + risk**2 / 2)
+    result, risk = risk_coverage.measures(P, RIGHT), 1 - RIGHT.mean()
+    assert result["augrc"] == pytest.approx((1 - result["auroc"]) * (1 - risk) * risk + risk**2 / 2)
 
 
 def test_an_oracle_gains_all_and_one_tie_nothing():
@@ -69,9 +69,9 @@ def test_an_oracle_gains_all_and_one_tie_nothing():
 
 def test_scikit_learn_agrees():
     sklearn = pytest.importorskip("sklearn.metrics")
-    found = risk_coverage.measures(P, RIGHT, probability=True)
-    assert found["auroc"] == pytest.approx(sklearn.roc_auc_score(RIGHT, P))
-    assert found["brier"] == pytest.approx(sklearn.brier_score_loss(RIGHT, P))
+    result = risk_coverage.measures(P, RIGHT, probability=True)
+    assert result["auroc"] == pytest.approx(sklearn.roc_auc_score(RIGHT, P))
+    assert result["brier"] == pytest.approx(sklearn.brier_score_loss(RIGHT, P))
 
 
 def test_mapie_agrees_on_calibration():
@@ -83,20 +83,20 @@ def test_mapie_agrees_on_calibration():
     )
 
     p = np.clip(P + RNG.uniform(-0.04, 0.04, 200), 0.01, 0.99)
-    found = risk_coverage.measures(p, RIGHT, probability=True)
+    result = risk_coverage.measures(p, RIGHT, probability=True)
     z = spiegelhalter_statistic(RIGHT, p)
-    assert found["calibration_p"] == pytest.approx(
+    assert result["calibration_p"] == pytest.approx(
         2 * min(spiegelhalter_p_value(RIGHT, p), stats.norm.cdf(z))
     )
-    assert found["ece"] == pytest.approx(
+    assert result["ece"] == pytest.approx(
         expected_calibration_error(RIGHT, p, num_bins=11, split_strategy="uniform")
     )
 
 
 def test_a_promise_by_hand():
     # alpha = delta = .5: one right answer passes (p = .5). Then right (p = .25), wrong (p = .5), wrong (p = .6875).
-    made = risk_coverage.promise([0.9, 0.8, 0.7, 0.6, 0.5], [1, 1, 0, 0, 1], alpha=0.5, delta=0.5)
-    assert (made.threshold, made.coverage) == (0.6, 3 / 5)
+    promise = risk_coverage.promise([0.9, 0.8, 0.7, 0.6, 0.5], [1, 1, 0, 0, 1], alpha=0.5, delta=0.5)
+    assert (promise.threshold, promise.coverage) == (0.6, 3 / 5)
 
 
 @pytest.mark.parametrize("right, threshold", [([0] * 50, np.inf), ([1] * 50, -np.inf), ([1] * 5, np.inf)])
@@ -143,8 +143,8 @@ def test_the_error_rate_of_a_promise_on_its_own_distribution_is_at_most_delta():
     rng, broken = np.random.default_rng(5), 0
     for _ in range(400):
         score = rng.random(300)
-        made = risk_coverage.promise(score, rng.random(300) < 0.5 + 0.5 * score, alpha=0.15, delta=0.1)
-        broken += np.isfinite(made.threshold) and (1 - made.threshold) / 4 > 0.15
+        promise = risk_coverage.promise(score, rng.random(300) < 0.5 + 0.5 * score, alpha=0.15, delta=0.1)
+        broken += np.isfinite(promise.threshold) and (1 - promise.threshold) / 4 > 0.15
     assert broken <= stats.binom.ppf(0.999, 400, 0.1)
 
 
@@ -165,17 +165,17 @@ def test_a_score_that_is_no_probability_has_no_calibration():
 
 def test_the_report_has_an_interval_around_each_measure():
     table = pd.DataFrame({"score": P, "right": RIGHT, "modality": ["sound", "music"] * 100})
-    found = risk_coverage.report(table, "score", probability=True, n_boot=50)
-    assert set(found["group"]) == {"sound", "music", "overall"}
-    measured = found[found["metric"] == "auroc"]
+    result = risk_coverage.report(table, "score", probability=True, n_boot=50)
+    assert set(result["group"]) == {"sound", "music", "overall"}
+    measured = result[result["metric"] == "auroc"]
     assert (measured["low"] <= measured["value"]).all()
     assert (measured["value"] <= measured["high"]).all()
 
 
 def test_differences_are_paired_by_answer():
     table = pd.DataFrame({"a": P, "b": P, "worse": -P, "right": RIGHT, "modality": "sound"})
-    found = risk_coverage.differences(table, "a", ["b", "worse"], n_boot=60).set_index("group")
-    assert found.loc["b", "value"] == 0
+    result = risk_coverage.differences(table, "a", ["b", "worse"], n_boot=60).set_index("group")
+    assert result.loc["b", "value"] == 0
     expected = [risk_coverage.measures(score, RIGHT)["e_aurc"] for score in (P, -P)]
-    assert found.loc["worse", "value"] == pytest.approx(expected[0] - expected[1])
-    assert found.loc["worse", "high"] < 0
+    assert result.loc["worse", "value"] == pytest.approx(expected[0] - expected[1])
+    assert result.loc["worse", "high"] < 0

@@ -67,14 +67,14 @@ def test_every_option_of_a_server_can_be_given(tmp_path, use):
     loaded = use(parrot("bell"))
     line = words(tmp_path, write_benchmark(tmp_path / "data", 2), "--methods", "plain")
     line[line.index("fake")] = "openai:http://127.0.0.1:1/v1#tiny"
-    given = [
+    arguments = [
         "revision=v2",
         'extra={"top_k": 5}',
         "audio_part=audio_url",
         "one_request=false",
         "window_seconds=10",
     ]
-    assert main([*line, *(word for option in given for word in ("--server-option", option))]) == 0
+    assert main([*line, *(word for option in arguments for word in ("--server-option", option))]) == 0
     expected = {"revision": "v2", "extra": {"top_k": 5}, "audio_part": "audio_url", "one_request": False}
     assert loaded == [expected | {"window_seconds": 10}]
 
@@ -103,22 +103,26 @@ def test_a_run_writes_a_table_and_predictions_per_method_and_says_whence(tmp_pat
     assert table["item"].tolist() == [f"q{i}" for i in range(6)]
     assert table["outcome"].tolist() == ["correct", "correct", "refused", "wrong", "wrong", "refused"]
     assert set(table["method"]) == {"plain"}
-    said = facts(tmp_path)
-    assert said["benchmark"]["items"] == 6
-    assert (said["benchmark"]["name"], said["seed"], said["processes"]) == ("mmau", 3, 1)
+    report = facts(tmp_path)
+    assert report["benchmark"]["items"] == 6
+    assert (report["benchmark"]["name"], report["seed"], report["processes"]) == ("mmau", 3, 1)
     release = releases.identify(benchmarks.load(file))
-    assert (said["benchmark"]["release"], said["benchmark"]["content"]) == (release.name, release.sha256)
-    assert said["model"]["fingerprint"] == "f" * 64
-    assert said["methods"]["idk"]["asked_in_this_run"] == 6
-    assert said["methods"]["idk"]["instruction"].endswith("reply only with IDK.")
-    assert said["methods"]["idk"]["max_new_tokens"] == 32
-    counted = {"correct": 2, "wrong": 2, "refused": 2, "unreadable": 0, "failed": 0}
-    assert said["methods"]["plain"]["outcomes"] == counted
-    assert {"lalm_utils", "python", "numpy"} <= set(said["versions"])
+    assert (report["benchmark"]["release"], report["benchmark"]["content"]) == (release.name, release.sha256)
+    assert report["model"]["fingerprint"] == "f" * 64
+    assert report["methods"]["idk"]["asked_in_this_run"] == 6
+    assert report["methods"]["idk"]["instruction"].endswith("reply only with IDK.")
+    assert report["methods"]["idk"]["max_new_tokens"] == 32
+    counts = {"correct": 2, "wrong": 2, "refused": 2, "unreadable": 0, "failed": 0}
+    assert report["methods"]["plain"]["outcomes"] == counts
+    assert {"lalm_utils", "python", "numpy"} <= set(report["versions"])
     printed = capsys.readouterr()
     assert printed.out.startswith(f"benchmark: unknown release, {release.sha256[:12]}\n")
     assert "\naudit: nothing found; always_first 50.0%" in printed.out
-    assert (said["audit"]["items"], said["audit"]["always_first"], said["audit"]["long_clip"]) == (6, 0.5, 0)
+    assert (report["audit"]["items"], report["audit"]["always_first"], report["audit"]["long_clip"]) == (
+        6,
+        0.5,
+        0,
+    )
     assert "metrics: python -m lalm_utils score" in printed.out
     assert printed.err == ""
 
@@ -129,8 +133,8 @@ def test_score_reads_the_predictions_and_counts_the_same_outcomes(tmp_path, use,
     before, after = (str(tmp_path / "out" / f"{method}.jsonl") for method in ("plain", "idk"))
     assert main(["score", after, "--before", before, "--json", str(tmp_path / "report.json")]) == 0
     overall = json.loads((tmp_path / "report.json").read_text())["overall"]
-    said = facts(tmp_path)["methods"]["idk"]["outcomes"]
-    assert {name: overall[name] for name in said} == said
+    outcomes = facts(tmp_path)["methods"]["idk"]["outcomes"]
+    assert {name: overall[name] for name in outcomes} == outcomes
     assert overall["n"] == 9
     assert overall["release"]["sha256"] == facts(tmp_path)["benchmark"]["content"]
     assert f"benchmark: {overall['release']['name']}\n" in capsys.readouterr().out.partition("metrics:")[2]
@@ -141,8 +145,8 @@ def test_the_limit_of_tokens_is_a_setting_of_the_run_and_cut_replies_are_counted
         return Reply(text="bell", n_tokens=300, finish="length" if number_of(text) % 3 == 0 else "stop")
 
     use(model := FakeModel(cut))
-    asked = words(tmp_path, write_benchmark(tmp_path / "data", 6), "--methods", "plain", "mcot")
-    assert main([*asked, "--max-new-tokens", "300"]) == 0
+    calls = words(tmp_path, write_benchmark(tmp_path / "data", 6), "--methods", "plain", "mcot")
+    assert main([*calls, "--max-new-tokens", "300"]) == 0
     assert {call["max_new_tokens"] for call in model.calls} == {300}
     found = {m: (s["max_new_tokens"], s["cut_replies"]) for m, s in facts(tmp_path)["methods"].items()}
     assert found == {"plain": (300, 2), "mcot": (300, 2)}
@@ -154,7 +158,7 @@ def test_the_limit_of_tokens_is_a_setting_of_the_run_and_cut_replies_are_counted
     assert main(["score", str(tmp_path / "out" / "plain.jsonl"), "--json", str(report)]) == 0
     assert json.loads(report.read_text())["overall"]["cut_replies"] == 2
     assert "2 replies were cut at the limit of tokens" in capsys.readouterr().out
-    assert main(asked) == 2  # another limit is another run, and asks anew
+    assert main(calls) == 2  # another limit is another run, and asks anew
     assert "holds another run, of another max_new_tokens" in capsys.readouterr().err
 
 
@@ -202,15 +206,15 @@ def test_options_in_another_order_are_asked_and_the_table_is_as_the_file_has_the
     file = write_benchmark(tmp_path / "data", 6)  # gold options at A, B, A, B, ...
     use(FakeModel(lambda text, sample: "(A)"))
     assert main(words(tmp_path, file, "--methods", "plain", "--option-order", "5")) == 0
-    asked = option_order.rotate(benchmarks.load(file), seed=5)
-    assert [item.gold for item in asked] != [0, 1, 0, 1, 0, 1]
+    calls = option_order.rotate(benchmarks.load(file), seed=5)
+    assert [item.gold for item in calls] != [0, 1, 0, 1, 0, 1]
     table = pd.read_csv(tmp_path / "out" / "plain.csv")
     assert table["gold"].tolist() == [0, 1, 0, 1, 0, 1]
-    assert table["choice"].tolist() == [["bell", "rain"].index(item.options[0]) for item in asked]
-    assert table["outcome"].eq("correct").tolist() == [item.gold == 0 for item in asked]
-    said = facts(tmp_path)
-    assert said["option_order"] == 5
-    assert said["benchmark"]["content"] == releases.identify(benchmarks.load(file)).sha256
+    assert table["choice"].tolist() == [["bell", "rain"].index(item.options[0]) for item in calls]
+    assert table["outcome"].eq("correct").tolist() == [item.gold == 0 for item in calls]
+    report = facts(tmp_path)
+    assert report["option_order"] == 5
+    assert report["benchmark"]["content"] == releases.identify(benchmarks.load(file)).sha256
     # letters are read in the order that was asked, which the predictions therefore keep
     assert (
         main(["score", str(tmp_path / "out" / "plain.jsonl"), "--json", str(tmp_path / "report.json")]) == 0
@@ -229,7 +233,7 @@ def test_a_rerun_asks_nothing_and_writes_the_same(tmp_path, use):
     tables = [(tmp_path / "out" / f"{name}.csv").read_bytes() for name in ("plain", "idk")]
     use(second)
     assert main(words(tmp_path, file)) == 0
-    assert (len(first.asked), second.asked) == (12, [])
+    assert (len(first.requests), second.requests) == (12, [])
     assert [(tmp_path / "out" / f"{name}.csv").read_bytes() for name in ("plain", "idk")] == tables
     assert facts(tmp_path)["methods"]["plain"]["asked_in_this_run"] == 0
 
@@ -239,7 +243,7 @@ def test_a_method_can_be_added_to_a_run_later(tmp_path, use):
     use(model)
     assert main(words(tmp_path, file, "--methods", "plain")) == 0
     assert main(words(tmp_path, file, "--methods", "idk", "idk", "plain")) == 0
-    assert len(model.asked) == 12
+    assert len(model.requests) == 12
     assert list(facts(tmp_path)["methods"]) == ["plain", "idk"]
 
 
@@ -248,10 +252,10 @@ def test_all_methods_of_a_block_come_before_the_next_block(tmp_path, use, monkey
     model = parrot("bell")
     use(model)
     main(words(tmp_path, write_benchmark(tmp_path / "data", 4, clips=4)))
-    asked = [(number_of(text), "reply only with IDK" in text) for text, _ in model.asked]
-    first, second = asked[:4], asked[4:]
+    calls = [(number_of(text), "reply only with IDK" in text) for text, _ in model.requests]
+    first, second = calls[:4], calls[4:]
     assert {number for number, _ in first}.isdisjoint({number for number, _ in second})
-    assert [idk for _, idk in asked] == [False, False, True, True] * 2
+    assert [idk for _, idk in calls] == [False, False, True, True] * 2
 
 
 def test_a_sample_is_balanced_and_options_reach_the_model(tmp_path, use):
@@ -261,8 +265,8 @@ def test_a_sample_is_balanced_and_options_reach_the_model(tmp_path, use):
     assert main(words(tmp_path, file, *options)) == 0
     table = pd.read_csv(tmp_path / "out" / "plain.csv")
     assert sorted(table["modality"]) == ["music", "sound", "speech"]
-    given = {"batch_size": 5, "dtype": "float32", "device": "cpu"}
-    assert loaded == [given | {"check": False}]
+    settings = {"batch_size": 5, "dtype": "float32", "device": "cpu"}
+    assert loaded == [settings | {"check": False}]
 
 
 def test_questions_can_be_asked_without_clips_for_the_audit(tmp_path, use, capsys, monkeypatch):
@@ -313,7 +317,7 @@ def test_failed_replies_are_shown_cost_the_exit_code_and_are_asked_again(tmp_pat
     again = parrot("bell")
     use(again)
     assert main(words(tmp_path, file, "--methods", "plain")) == 0
-    assert [number_of(text) for text, _ in again.asked] == [4]
+    assert [number_of(text) for text, _ in again.requests] == [4]
 
 
 def test_withheld_answers_are_asked_and_only_predicted(tmp_path, use):
@@ -339,7 +343,7 @@ def test_unanswerable_items_are_in_the_table_only(tmp_path, use):
 
 def test_a_run_that_is_stopped_by_hand_keeps_what_it_has(tmp_path, use, capsys):
     def answer(text, sample):
-        if len(model.asked) > 40:
+        if len(model.requests) > 40:
             raise KeyboardInterrupt
         return "bell"
 
@@ -354,7 +358,7 @@ def test_a_run_that_is_stopped_by_hand_keeps_what_it_has(tmp_path, use, capsys):
     rest = parrot("bell")
     use(rest)
     assert main(words(tmp_path, file, "--methods", "plain")) == 0
-    assert len(rest.asked) == 28
+    assert len(rest.requests) == 28
 
 
 def test_shards_left_by_a_killed_launch_are_merged_before_anything_is_asked(tmp_path, use):
@@ -364,7 +368,7 @@ def test_shards_left_by_a_killed_launch_are_merged_before_anything_is_asked(tmp_
     assert main(words(elsewhere, file, "--n", "4", "--methods", "plain")) == 0
     shutil.move(elsewhere / "replies.sqlite", store.with_name("replies.rank3-of-8.sqlite"))
     assert main(words(tmp_path, file, "--methods", "plain")) == 0
-    assert sorted(number_of(text) for text, _ in model.asked) == list(range(6))
+    assert sorted(number_of(text) for text, _ in model.requests) == list(range(6))
     assert [path.name for path in tmp_path.glob("replies*")] == ["replies.sqlite"]
 
 
@@ -394,7 +398,7 @@ def test_bad_input_ends_with_exit_code_2_and_a_reason(tmp_path, use, capsys, mon
     assert "notes.txt" in refused(capsys, [*good, "--store", str(notes / "replies.sqlite")])
     assert notes.read_text() == "do not lose"
     assert "no item of split" in refused(capsys, [*good, "--split", "dev"])
-    assert (loaded, model.asked) == ([], [])
+    assert (loaded, model.requests) == ([], [])
 
     def none(name, **options):
         raise ModelError(f"there is no model {name!r}")
@@ -426,7 +430,7 @@ def test_a_folder_of_another_run_is_left_as_it_is(tmp_path, use, capsys):
     assert "not written by this command" in refused(capsys, words(tmp_path, file))
     (tmp_path / "out" / "run.json").unlink()
     assert "holds plain.csv but no run.json" in refused(capsys, words(tmp_path, file))
-    assert len(model.asked) == 12
+    assert len(model.requests) == 12
 
 
 def test_a_shard_of_another_schema_stops_the_run_and_stays(tmp_path, use, capsys):
@@ -438,7 +442,7 @@ def test_a_shard_of_another_schema_stops_the_run_and_stays(tmp_path, use, capsys
     shard.write_bytes(content[:60] + (99).to_bytes(4, "big") + content[64:])  # the header's user_version
     assert "schema 99" in refused(capsys, words(tmp_path, write_benchmark(tmp_path / "data")))
     assert shard.exists()
-    assert model.asked == []
+    assert model.requests == []
 
 
 def test_the_folder_of_results_is_named_after_model_and_benchmark(tmp_path, use, monkeypatch):
@@ -462,16 +466,16 @@ def launch(command: list[str], number: int, world: int, port: int) -> subprocess
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def ended(processes: list[subprocess.Popen]) -> list[tuple[int, str]]:
     """Exit code and stderr of each; all are killed if one hangs."""
     try:
-        said = [process.communicate(timeout=1500)[1] for process in processes]
-        return [(process.returncode, text) for process, text in zip(processes, said)]
+        outputs = [process.communicate(timeout=1500)[1] for process in processes]
+        return [(process.returncode, text) for process, text in zip(processes, outputs)]
     finally:
         for process in processes:
             process.kill()
@@ -485,7 +489,7 @@ def test_a_rank_that_is_killed_costs_its_chunk_in_flight_and_the_rerun_asks_the_
     program = [sys.executable, str(PROGRAM), str(log)]
     line, port = words(tmp_path, file, "--methods", "plain", "--wait", "20"), free_port()
     processes = [launch([*program, pause, *line], i, 2, port) for i, pause in enumerate(("0", "0.15"))]
-    while sum(asked.startswith("1 ") for asked in log.read_text().splitlines()) < 40:
+    while sum(calls.startswith("1 ") for calls in log.read_text().splitlines()) < 40:
         assert processes[1].poll() is None, processes[1].stderr.read()
         time.sleep(0.01)
     processes[1].send_signal(signal.SIGKILL)
@@ -494,17 +498,17 @@ def test_a_rank_that_is_killed_costs_its_chunk_in_flight_and_the_rerun_asks_the_
     assert code == 1, said
     assert "rank 1: its process has ended before its work was done" in said
     assert not (tmp_path / "out" / "run.json").exists()
-    asked = [tuple(map(int, asked.split())) for asked in log.read_text().splitlines()]
-    zero, one = ({number for rank, number in asked if rank == which} for which in (0, 1))
+    calls = [tuple(map(int, calls.split())) for calls in log.read_text().splitlines()]
+    zero, one = ({number for rank, number in calls if rank == which} for which in (0, 1))
     assert len(zero) == 80
     assert zero.isdisjoint(one)
     with Store(tmp_path / "replies.sqlite") as store:
         stored = len(store)
-    assert len(asked) - 32 <= stored < len(asked)
+    assert len(calls) - 32 <= stored < len(calls)
     rest = parrot("bell")
     use(rest)
     assert main(words(tmp_path, file, "--methods", "plain")) == 0
-    assert len(rest.asked) == 160 - stored
+    assert len(rest.requests) == 160 - stored
     assert pd.read_csv(tmp_path / "out" / "plain.csv")["reply"].tolist() == ["bell"] * 160
     assert list(tmp_path.glob("replies.rank*")) == []
 
@@ -532,37 +536,37 @@ def replies(folder: Path) -> dict[str, list[str]]:
 @pytest.mark.timeout(1800)
 def test_two_processes_get_the_replies_of_one_and_a_rerun_asks_nothing(tmp_path, tiny_model):
     file = write_benchmark(tmp_path / "data", 10, clips=4)
-    one, two = tmp_path / "one", tmp_path / "two"
-    code = main(tiny_words(one, tiny_model, file))
+    first, second = tmp_path / "one", tmp_path / "two"
+    code = main(tiny_words(first, tiny_model, file))
     port = free_port()
-    command = [sys.executable, "-m", "lalm_utils", *tiny_words(two, tiny_model, file), "--wait", "20"]
+    command = [sys.executable, "-m", "lalm_utils", *tiny_words(second, tiny_model, file), "--wait", "20"]
     done = ended([launch(command, number, 2, port) for number in range(2)])
     assert [ends for ends, _ in done] == [code, 0], done
-    assert set(replies(one)) == {"plain", "idk"}
-    assert replies(two) == replies(one)
-    assert len(set(replies(one)["plain"])) > 3, "replies so alike show nothing"
-    assert facts(two)["processes"] == 2
-    assert [path.name for path in two.glob("replies*")] == ["replies.sqlite"]
-    assert main(tiny_words(two, tiny_model, file)) == code
-    asked = {method: about["asked_in_this_run"] for method, about in facts(two)["methods"].items()}
-    failed_calls = {method: len(about["failed"]) for method, about in facts(two)["methods"].items()}
-    assert asked == failed_calls
+    assert set(replies(first)) == {"plain", "idk"}
+    assert replies(second) == replies(first)
+    assert len(set(replies(first)["plain"])) > 3, "replies so alike show nothing"
+    assert facts(second)["processes"] == 2
+    assert [path.name for path in second.glob("replies*")] == ["replies.sqlite"]
+    assert main(tiny_words(second, tiny_model, file)) == code
+    calls = {method: about["asked_in_this_run"] for method, about in facts(second)["methods"].items()}
+    failed_calls = {method: len(about["failed"]) for method, about in facts(second)["methods"].items()}
+    assert calls == failed_calls
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_accelerate_launch_starts_ranks_that_share_the_work(tmp_path, tiny_model):
     file = write_benchmark(tmp_path / "data", 10, clips=4)
-    one, two = tmp_path / "one", tmp_path / "two"
-    code = main(tiny_words(one, tiny_model, file))
+    first, second = tmp_path / "one", tmp_path / "two"
+    code = main(tiny_words(first, tiny_model, file))
     # --multi_gpu is how accelerate says "several processes": its --cpu starts one only, unless MPI is there
     settings = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
     port = ["--main_process_port", str(free_port())]
     command = [sys.executable, "-m", "accelerate.commands.launch", *settings.split(), *port]
-    command += ["-m", "lalm_utils", *tiny_words(two, tiny_model, file), "--wait", "20"]
+    command += ["-m", "lalm_utils", *tiny_words(second, tiny_model, file), "--wait", "20"]
     done = subprocess.run(
         command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
     )
     assert done.returncode == code, done.stderr
-    assert replies(two) == replies(one)
-    assert facts(two)["processes"] == 2
+    assert replies(second) == replies(first)
+    assert facts(second)["processes"] == 2

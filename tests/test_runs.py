@@ -20,18 +20,18 @@ from lalm_utils.store import Store
 
 @pytest.fixture
 def store(tmp_path) -> Store:
-    with Store(tmp_path / "replies.sqlite") as opened:
-        yield opened
+    with Store(tmp_path / "replies.sqlite") as replies:
+        yield replies
 
 
 @pytest.fixture
 def four(tmp_path) -> list[Item]:
     """Four items whose questions are their ids, with clips of 0.3 to 0.6 s."""
-    made = []
+    result = []
     for number, modality in enumerate(("sound", "music", "sound", "speech")):
         clip = tiny.write_tone(tmp_path / f"{number}.wav", 300 + 100 * number, 0.3 + 0.1 * number)
-        made.append(item(f"q{number}", clip, modality=modality, gold=number % 2))
-    return made
+        result.append(item(f"q{number}", clip, modality=modality, gold=number % 2))
+    return result
 
 
 def item(name: str, clip: Path, *, modality: str = "sound", gold: int | None = 0) -> Item:
@@ -42,7 +42,7 @@ def item(name: str, clip: Path, *, modality: str = "sound", gold: int | None = 0
     )  # fmt: skip
 
 
-def scripted(**replies: Reply | str) -> FakeModel:
+def scripted_model(**replies: Reply | str) -> FakeModel:
     """A model that replies by the question's id."""
     return FakeModel(lambda text, sample: replies[text.split("?")[0].removeprefix("question ")])
 
@@ -58,14 +58,14 @@ def test_another_limit_of_tokens_is_asked_anew_and_the_methods_own_is_the_defaul
 
 
 def test_one_failed_reply_is_shown_counted_and_left_out_of_every_run(store, four, capsys):
-    broken = scripted(q0="bell", q1=failed("TimeoutError: 60 s"), q2="rain", q3="bell")
+    broken = scripted_model(q0="bell", q1=failed("TimeoutError: 60 s"), q2="rain", q3="bell")
     plain = runs.ask(broken, four, store=store)
-    idk = runs.ask(scripted(q0="bell", q1="rain", q2="rain", q3="bell"), four, "idk", store=store)
+    idk = runs.ask(scripted_model(q0="bell", q1="rain", q2="rain", q3="bell"), four, "idk", store=store)
     before, after = runs.without_failures(plain, idk)
     assert list(before["item"]) == list(after["item"]) == ["q0", "q2", "q3"]
-    shown = capsys.readouterr().out
-    assert "1 of 4 items" in shown
-    assert "TimeoutError: 60 s" in shown
+    output = capsys.readouterr().out
+    assert "1 of 4 items" in output
+    assert "TimeoutError: 60 s" in output
     with pytest.raises(outcomes.OutcomeError, match=r"1 of 4 rows failed, e\.g\. 'q1'"):
         runs.without_failures(plain, idk, on_failure="stop")
     with pytest.raises(ValueError, match="on_failure='ignore': it is 'leave out' or 'stop'"):
@@ -86,7 +86,7 @@ def test_no_item_left_is_an_error(store, four):
 
 
 def test_a_run_is_the_outcome_table_of_its_replies(store, four):
-    model = scripted(q0="bell", q1="(A)", q2="I don't know", q3="something else entirely")
+    model = scripted_model(q0="bell", q1="(A)", q2="I don't know", q3="something else entirely")
     table = runs.ask(model, four, store=store, seed=7)
     assert tuple(table.columns) == outcomes.COLUMNS
     assert table["item"].tolist() == ["q0", "q1", "q2", "q3"]
@@ -99,18 +99,18 @@ def test_a_run_is_the_outcome_table_of_its_replies(store, four):
 
 
 def test_a_failed_reply_is_a_row_and_is_asked_again(store, four):
-    table = runs.ask(scripted(q0="bell", q1=failed("broken"), q2="bell", q3="rain"), four, store=store)
+    table = runs.ask(scripted_model(q0="bell", q1=failed("broken"), q2="bell", q3="rain"), four, store=store)
     assert table["outcome"].tolist() == ["correct", "failed", "correct", "correct"]
     assert table["error"].tolist() == ["", "broken", "", ""]
-    second = scripted(q1="rain")
+    second = scripted_model(q1="rain")
     assert runs.ask(second, four, store=store)["outcome"].tolist() == ["correct"] * 4
-    assert len(second.asked) == 1
+    assert len(second.requests) == 1
 
 
 def test_a_reply_that_is_stored_is_not_asked_for_again(store, four):
-    model = scripted(q0="bell", q1="bell", q2="bell", q3="bell")
+    model = scripted_model(q0="bell", q1="bell", q2="bell", q3="bell")
     first, again = (runs.ask(model, four, store=store) for _ in range(2))
-    assert len(model.asked) == 4
+    assert len(model.requests) == 4
     assert first.equals(again)
 
 
@@ -132,22 +132,24 @@ def test_each_method_has_its_words_and_its_room_for_a_reply(store, four, method,
     assert {call["max_new_tokens"] for call in model.calls} == {limit}
     assert {call["temperature"] for call in model.calls} == {0.0}
     assert set(table["method"]) == {method}
-    assert {text for text, _ in model.asked} == {prompts.render(one, method).turns[0].text for one in four}
+    assert {text for text, _ in model.requests} == {
+        prompts.render(item, method).turns[0].text for item in four
+    }
 
 
 def test_a_label_names_the_run_in_the_table_and_changes_nothing_else(store, four):
     model = FakeModel(lambda text, sample: "bell")
-    plain, named = (runs.ask(model, four, store=store, label=label) for label in (None, "no permission"))
-    assert set(named["method"]) == {"no permission"}
-    assert named.drop(columns="method").equals(plain.drop(columns="method"))
-    assert len(model.asked) == 4
+    plain, labelled = (runs.ask(model, four, store=store, label=label) for label in (None, "no permission"))
+    assert set(labelled["method"]) == {"no permission"}
+    assert labelled.drop(columns="method").equals(plain.drop(columns="method"))
+    assert len(model.requests) == 4
 
 
 def test_without_audio_the_model_gets_no_clip_and_its_replies_are_stored_apart(store, four):
-    heard = Listener()
-    runs.ask(heard, four, store=store)
-    runs.ask(heard, four, store=store, audio=False)
-    assert [len(clips) for clips in heard.clips] == [1, 1, 1, 1, 0, 0, 0, 0]
+    model = Listener()
+    runs.ask(model, four, store=store)
+    runs.ask(model, four, store=store, audio=False)
+    assert [len(clips) for clips in model.clips] == [1, 1, 1, 1, 0, 0, 0, 0]
 
 
 class Listener(FakeModel):
@@ -163,8 +165,8 @@ class Listener(FakeModel):
 
 
 def test_unanswerable_items_are_graded_too(store, four):
-    asked = [*four[:1], item("u0", four[0].clip, gold=None), item("u1", four[1].clip, gold=None)]
-    table = runs.ask(scripted(q0="bell", u0="IDK", u1="rain"), asked, "idk", store=store)
+    items = [*four[:1], item("u0", four[0].clip, gold=None), item("u1", four[1].clip, gold=None)]
+    table = runs.ask(scripted_model(q0="bell", u0="IDK", u1="rain"), items, "idk", store=store)
     assert table["outcome"].tolist() == ["correct", "refused", "wrong"]
     assert table["kind"].tolist() == ["", "inaudible", "inaudible"]
 
@@ -173,7 +175,7 @@ def test_an_unknown_method_is_refused_before_anything_is_asked(store, four):
     model = FakeModel()
     with pytest.raises(ValueError, match="no method 'best': choose one of plain, idk, stepwise, "):
         runs.ask(model, four, "best", store=store)
-    assert model.asked == []
+    assert model.requests == []
 
 
 def test_every_method_has_a_limit_and_every_limit_a_method():
@@ -184,9 +186,9 @@ def test_other_examples_are_other_questions_to_the_store(store, four):
     model = FakeModel(lambda text, sample: "I hear it.\nAnswer: bell")
     for shown in (None, (SPEECH, SOUND), (SOUND, SPEECH), (SOUND, SPEECH)):
         runs.ask(model, four, "mcot", store=store, exemplars=shown)
-    assert len(model.asked) == 12
-    expected = {prompts.render(one, "mcot", exemplars=(SOUND, SPEECH)).turns[0].text for one in four}
-    assert {text for text, _ in model.asked[8:]} == expected
+    assert len(model.requests) == 12
+    expected = {prompts.render(item, "mcot", exemplars=(SOUND, SPEECH)).turns[0].text for item in four}
+    assert {text for text, _ in model.requests[8:]} == expected
 
 
 def test_the_answer_of_a_chain_is_its_last_line(store, four):
@@ -195,7 +197,7 @@ def test_the_answer_of_a_chain_is_its_last_line(store, four):
         "q1": "It is unclear.\nAnswer: IDK",
         "q2": "A bell, or rain",
     }
-    table = runs.ask(scripted(**chains, q3="Rain.\nAnswer: (B)"), four, "stepwise_idk", store=store)
+    table = runs.ask(scripted_model(**chains, q3="Rain.\nAnswer: (B)"), four, "stepwise_idk", store=store)
     assert table["outcome"].tolist() == ["correct", "refused", "unreadable", "correct"]
 
 
@@ -209,14 +211,14 @@ def test_the_default_store_lies_in_the_cache(monkeypatch, tmp_path):
 
 
 def test_other_clips_leave_the_questions_as_they_are(four):
-    others = runs.with_clips(four, [one.clip for one in four[::-1]])
-    assert [one.clip for one in others] == [one.clip for one in four[::-1]]
-    assert [replace(one, clip=mine.clip) for one, mine in zip(others, four)] == four
+    others = runs.with_clips(four, [item.clip for item in four[::-1]])
+    assert [item.clip for item in others] == [item.clip for item in four[::-1]]
+    assert [replace(item, clip=mine.clip) for item, mine in zip(others, four)] == four
     with pytest.raises(ValueError, match="zip"):
         runs.with_clips(four, [four[0].clip])
 
 
-def named(*modalities_and_clips: tuple[str, str]) -> list[Item]:
+def items_of(*modalities_and_clips: tuple[str, str]) -> list[Item]:
     return [
         item(f"q{i}", Path(f"/{clip}.wav"), modality=modality)
         for i, (modality, clip) in enumerate(modalities_and_clips)
@@ -239,24 +241,24 @@ def named(*modalities_and_clips: tuple[str, str]) -> list[Item]:
     ],
 )
 def test_a_swapped_clip_is_another_one_of_the_modality_if_there_is_one(case, items, expected):
-    swapped = runs.swap_clips(named(*items))
-    assert "".join(one.clip.stem for one in swapped) == expected, case
+    swapped = runs.swap_clips(items_of(*items))
+    assert "".join(item.clip.stem for item in swapped) == expected, case
 
 
 def test_no_item_of_a_large_run_keeps_its_clip_and_each_clip_is_used_once():
     rng = np.random.default_rng(0)
-    items = named(*[(str(rng.choice(["sound", "music", "speech"])), f"c{i}") for i in range(300)])
+    items = items_of(*[(str(rng.choice(["sound", "music", "speech"])), f"c{i}") for i in range(300)])
     swapped = runs.swap_clips(items)
-    modality = {one.clip: one.modality for one in items}
-    assert all(one.clip != mine.clip for one, mine in zip(swapped, items))
-    assert all(modality[one.clip] == one.modality for one in swapped)
-    assert len({one.clip for one in swapped}) == 300
-    assert [one.gold for one in swapped] == [one.gold for one in items]
+    modality = {item.clip: item.modality for item in items}
+    assert all(item.clip != mine.clip for item, mine in zip(swapped, items))
+    assert all(modality[item.clip] == item.modality for item in swapped)
+    assert len({item.clip for item in swapped}) == 300
+    assert [item.gold for item in swapped] == [item.gold for item in items]
 
 
 def test_two_splits_may_use_the_same_ids():
-    first, second = named(("sound", "a"), ("sound", "b")), named(("sound", "c"), ("sound", "d"))
-    assert [one.clip.stem for one in runs.swap_clips([*first, *second])] == ["b", "c", "d", "a"]
+    first, second = items_of(("sound", "a"), ("sound", "b")), items_of(("sound", "c"), ("sound", "d"))
+    assert [item.clip.stem for item in runs.swap_clips([*first, *second])] == ["b", "c", "d", "a"]
 
 
 def test_items_that_all_share_one_clip_cannot_be_swapped():
@@ -264,18 +266,18 @@ def test_items_that_all_share_one_clip_cannot_be_swapped():
         r"item 'q0': all 2 items have the clip /a\.wav, and none can be swapped; take items with at least two"
     )
     with pytest.raises(ValueError, match=message):
-        runs.swap_clips(named(("sound", "a"), ("music", "a")))
+        runs.swap_clips(items_of(("sound", "a"), ("music", "a")))
 
 
 def test_silence_is_digital_and_as_long_as_the_clip(monkeypatch, tmp_path, four):
     monkeypatch.setenv("LALM_UTILS_CACHE", str(tmp_path / "cache"))
     silent = runs.with_silence(four)
-    for one, mine in zip(silent, four):
-        samples, rate = soundfile.read(one.clip)
+    for item, mine in zip(silent, four):
+        samples, rate = soundfile.read(item.clip)
         assert rate == 16_000
         assert not samples.any()
         assert len(samples) == pytest.approx(soundfile.info(mine.clip).frames, abs=800)
-        assert replace(one, clip=mine.clip) == mine
-    assert len({one.clip for one in silent}) == 4
+        assert replace(item, clip=mine.clip) == mine
+    assert len({item.clip for item in silent}) == 4
     assert runs.with_silence(four) == silent
     assert len(list((tmp_path / "cache" / "silence").iterdir())) == 4

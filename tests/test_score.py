@@ -261,11 +261,11 @@ def test_replies_are_joined_with_their_questions_by_id(case, content, tmp_path, 
 
 
 def test_replies_that_cannot_be_joined_say_why(tmp_path, capsys):
-    path, asked = tmp_path / "replies.json", str(questions(tmp_path / "q.json"))
+    path, question_file = tmp_path / "replies.json", str(questions(tmp_path / "q.json"))
     path.write_text(json.dumps([{"id": "sound9", "response": "dog"}]))
-    assert "1 ids are not in" in refused(capsys, str(path), "--questions", asked)
+    assert "1 ids are not in" in refused(capsys, str(path), "--questions", question_file)
     assert "no question, only id, response; give the file of the questions too" in refused(capsys, str(path))
     path.write_text(json.dumps([{"response": "dog"}]))
-    assert "no id; replies are joined" in refused(capsys, str(path), "--questions", asked)
+    assert "no id; replies are joined" in refused(capsys, str(path), "--questions", question_file)
     path.write_text(json.dumps([{"id": "sound0", "response": "dog"}] * 2))
-    assert "duplicate id 'sound0'" in refused(capsys, str(path), "--questions", asked)
+    assert "duplicate id 'sound0'" in refused(capsys, str(path), "--questions", question_file)

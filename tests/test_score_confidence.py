@@ -46,22 +46,22 @@ def file(tmp_path):
 
 
 def test_the_measures_are_those_of_risk_coverage(file):
-    found = score(file, confidence_column="p", n_boot=20)["overall"]["confidence"]
+    result = score(file, confidence_column="p", n_boot=20)["overall"]["confidence"]
     expected = risk_coverage.measures(P, RIGHT, probability=True)
-    assert {name: found[name] for name in expected} == pytest.approx(expected)
-    low, high = found["intervals"]["auroc"]
-    assert low < found["auroc"] < high
+    assert {name: result[name] for name in expected} == pytest.approx(expected)
+    low, high = result["intervals"]["auroc"]
+    assert low < result["auroc"] < high
 
 
 def test_the_threshold_is_fixed_on_one_split_and_tested_on_the_other(file):
-    found = score(file, confidence_column="p", alpha=0.3, calibrate="dev", n_boot=20)
-    made = found["overall"]["confidence"]["promise"]
+    result = score(file, confidence_column="p", alpha=0.3, calibrate="dev", n_boot=20)
+    promise = result["overall"]["confidence"]["promise"]
     own = risk_coverage.promise(P[1::2], RIGHT[1::2], alpha=0.3)
-    kept = RIGHT[::2][P[::2] > own.threshold]
-    assert (made["threshold"], made["calibration"]["answers"]) == (own.threshold, 200)
-    assert (made["test"]["kept"], made["test"]["wrong"]) == (len(kept), (~kept).sum())
-    assert f"answer above {own.threshold:g}" in as_text(found)
-    json.dumps(found, allow_nan=False)
+    answers = RIGHT[::2][P[::2] > own.threshold]
+    assert (promise["threshold"], promise["calibration"]["answers"]) == (own.threshold, 200)
+    assert (promise["test"]["kept"], promise["test"]["wrong"]) == (len(answers), (~answers).sum())
+    assert f"answer above {own.threshold:g}" in as_text(result)
+    json.dumps(result, allow_nan=False)
 
 
 def test_the_random_half_goes_by_the_seed(file):
@@ -74,8 +74,8 @@ def test_all_or_none_may_be_promised(tmp_path):
     for right, answer in ((np.ones(100, bool), "all"), (np.zeros(100, bool), "none")):
         path = write(tmp_path / "p.json", records(P[:100], right))
         report = score(path, confidence_column="p", n_boot=20)
-        made = report["overall"]["confidence"]["promise"]
-        assert (made["answer"], made["threshold"]) == (answer, None)
+        promise = report["overall"]["confidence"]["promise"]
+        assert (promise["answer"], promise["threshold"]) == (answer, None)
         assert ("answer all" if right.all() else "No threshold can promise") in as_text(report)
         json.dumps(report, allow_nan=False)
 
@@ -92,8 +92,8 @@ def test_a_score_beyond_one_is_ranked_alone(tmp_path):
 def test_refusals_are_no_answers_and_need_no_number(tmp_path):
     rows = records()
     rows[0] |= {"response": "IDK", "p": None}
-    found = score(write(tmp_path / "p.json", rows), confidence_column="p", n_boot=20)["overall"]
-    assert (found["refused"], found["confidence"]["answers"]) == (1, 399)
+    result = score(write(tmp_path / "p.json", rows), confidence_column="p", n_boot=20)["overall"]
+    assert (result["refused"], result["confidence"]["answers"]) == (1, 399)
 
 
 def test_missing_replies_withhold_it_unless_they_are_excluded(tmp_path):
@@ -103,8 +103,8 @@ def test_missing_replies_withhold_it_unless_they_are_excluded(tmp_path):
     report = score(path, confidence_column="p", n_boot=20)
     assert "1 of 400 items have no reply" in report["overall"]["confidence"]["withheld"]
     assert "withheld: 1 of 400" in as_text(report)
-    kept = score(path, confidence_column="p", exclude_failed=True, n_boot=20)["overall"]["confidence"]
-    assert kept["answers"] == 399
+    fields = score(path, confidence_column="p", exclude_failed=True, n_boot=20)["overall"]["confidence"]
+    assert fields["answers"] == 399
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def test_numbers_are_kept_where_replies_and_questions_are_joined(tmp_path):
     questions = [{k: v for k, v in row.items() if k not in ("response", "p")} for row in rows]
     replies = [{k: row[k] for k in ("id", "response", "p")} for row in rows]
     paths = write(tmp_path / "r.json", replies), write(tmp_path / "q.json", questions)
-    found = score(paths[0], questions=paths[1], confidence_column="p", n_boot=20)
-    assert found["overall"]["confidence"]["answers"] == 400
+    result = score(paths[0], questions=paths[1], confidence_column="p", n_boot=20)
+    assert result["overall"]["confidence"]["answers"] == 400
 
 
 def test_the_command_prints_it_and_refuses_a_share_out_of_range(file, capsys):

@@ -25,10 +25,10 @@ def forced(right: str, confidence: list[float]) -> pd.DataFrame:
 
 def outcome_table(outcomes: str) -> pd.DataFrame:
     """c correct, w wrong, r refused, one letter per item."""
-    names = {"c": "correct", "w": "wrong", "r": "refused"}
-    found = [names[letter] for letter in outcomes]
+    words = {"c": "correct", "w": "wrong", "r": "refused"}
+    names = [words[letter] for letter in outcomes]
     return pd.DataFrame(
-        {"item": range(len(found)), "modality": "speech", "outcome": found, "answerable": True}
+        {"item": range(len(names)), "modality": "speech", "outcome": names, "answerable": True}
     )
 
 
@@ -72,8 +72,8 @@ def test_two_ways_that_refuse_the_same_differ_in_no_resample_and_so_have_no_inte
 
 
 def test_what_is_withheld_of_what_was_heard():
-    free, told = outcome_table("cccwr"), outcome_table("rcwrr")
-    assert selective.withheld_given_heard(free, told.iloc[::-1]) == {
+    free, selective_run = outcome_table("cccwr"), outcome_table("rcwrr")
+    assert selective.withheld_given_heard(free, selective_run.iloc[::-1]) == {
         "withheld, heard": (1, 3), "withheld, not heard": (2, 2), "heard, of all withheld": (1, 3),
     }  # fmt: skip
 

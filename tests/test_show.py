@@ -23,7 +23,7 @@ from lalm_utils.plots import figure_files, figures
 TONE = 0.25 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
 
 
-def heard(player) -> tuple[np.ndarray, int]:
+def player_sound(player) -> tuple[np.ndarray, int]:
     """The sound that a player's page holds: samples and rate."""
     sound = re.search(r"base64,([^\"']+)", player.data)[1]
     return soundfile.read(io.BytesIO(base64.b64decode(sound)))
@@ -39,7 +39,7 @@ def test_source_shows_the_code_of_each_function():
 def test_a_player_plays_a_clip_as_loud_as_it_is(tmp_path):
     write_clip(tmp_path / "tone.wav", TONE)
     for clip in (tmp_path / "tone.wav", TONE):
-        samples, rate = heard(show.player(clip))
+        samples, rate = player_sound(show.player(clip))
         assert rate == RATE
         assert samples == pytest.approx(TONE, abs=1e-3)
 
@@ -53,7 +53,7 @@ def test_a_player_says_its_caption_and_lets_no_markup_through():
 
 def test_a_player_holds_a_long_clip_only_in_part_and_says_so():
     player = show.player(np.tile(TONE, 20), "a long one")
-    assert len(heard(player)[0]) == show.MAX_SECONDS * RATE
+    assert len(player_sound(player)[0]) == show.MAX_SECONDS * RATE
     assert "a long one (beginning)" in player.data
 
 
@@ -71,12 +71,12 @@ def test_a_picture_is_the_png_of_a_figure_or_of_a_file(tmp_path):
     assert pictures[0] == pictures[1]
     assert len(show.picture(figures.unanswerable(table), dpi=40).data) < len(pictures[0]) / 1.5
 
-    whole, shown = (
+    whole, reduced = (
         np.asarray(Image.open(file).convert("RGB"), int) for file in (path, io.BytesIO(pictures[0]))
     )
-    assert whole.shape == shown.shape  # in a palette of 256 colours: smaller, and alike to the eye
+    assert whole.shape == reduced.shape  # in a palette of 256 colours: smaller, and alike to the eye
     assert len(pictures[0]) < len(path.read_bytes()) / 2
-    assert np.abs(whole - shown).mean() < 0.5
+    assert np.abs(whole - reduced).mean() < 0.5
 
 
 def test_provenance_says_what_made_the_numbers():
@@ -84,9 +84,9 @@ def test_provenance_says_what_made_the_numbers():
         name="mini", fingerprint="abcdef0123456789", description={"dtype": "bfloat16", "threads": 2}
     )
     records = [record for record in planned_records("test") if record["task"] != "music"][:3]
-    asked = [from_record(record, "/clips", benchmark="mini") for record in records]
-    counts = Counter(item.modality for item in asked)
-    (row,) = show.provenance(model, asked, 7).reset_index().to_dict("records")
+    items = [from_record(record, "/clips", benchmark="mini") for record in records]
+    counts = Counter(item.modality for item in items)
+    (row,) = show.provenance(model, items, 7).reset_index().to_dict("records")
     assert row == {
         "model": "mini",
         "weights": "abcdef012345",
@@ -95,7 +95,7 @@ def test_provenance_says_what_made_the_numbers():
         "benchmark": "mini",
         "split": "test",
         "release": f"3 of the 999 items of mini test of generator {generator_version()}",
-        "content": releases.identify(asked).sha256[:12],
+        "content": releases.identify(items).sha256[:12],
         "items": 3,
         "by modality": ", ".join(f"{name} {n}" for name, n in counts.items()),
         "seed": 7,
@@ -104,19 +104,19 @@ def test_provenance_says_what_made_the_numbers():
 
 
 def test_a_live_curve_grows_by_a_point_a_step_and_says_where_it_is(monkeypatch):
-    shown = []
-    handle = SimpleNamespace(update=lambda curve: shown.append(curve._repr_html_()))
+    displays = []
+    handle = SimpleNamespace(update=lambda curve: displays.append(curve._repr_html_()))
     monkeypatch.setattr(
-        show, "display", lambda curve, display_id: shown.append(curve._repr_html_()) or handle
+        show, "display", lambda curve, display_id: displays.append(curve._repr_html_()) or handle
     )
     curve = show.LiveCurve()
     for loss in (2.0, 1.0, 0.5):
         curve({"loss": loss})
-    points = [re.search('points="([^"]*)"', html)[1].split() for html in shown]
-    assert [len(drawn) for drawn in points] == [1, 2, 3]
+    points = [re.search('points="([^"]*)"', html)[1].split() for html in displays]
+    assert [len(series) for series in points] == [1, 2, 3]
     assert points[-1] == ["0.0,5.0", "150.0,32.5", "300.0,46.2"]
     assert repr(curve) == "step 3: loss 0.50 nats per answer token (highest 2.00)"
-    assert repr(curve) in shown[-1]
+    assert repr(curve) in displays[-1]
 
 
 def test_a_live_curve_of_no_loss_at_all_lies_on_its_base_line():

@@ -21,11 +21,11 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def items(tmp_path_factory):
-    place = tmp_path_factory.mktemp("clips")
+    folder = tmp_path_factory.mktemp("clips")
     return [
         Item(
             id=f"i{i}", benchmark="mini", split="test", modality="sound", question="Which ?",
-            options=("bell", "rain"), gold=0, clip=write_tone(place / f"{i % 2}.wav", 300 + 90 * (i % 2), 0.4),
+            options=("bell", "rain"), gold=0, clip=write_tone(folder / f"{i % 2}.wav", 300 + 90 * (i % 2), 0.4),
         )
         for i in range(3)
     ]  # fmt: skip
@@ -49,10 +49,10 @@ def test_all_ways_give_as_many_replies(table):
 
 
 def test_together_each_clip_is_heard_once_whatever_is_asked_of_it(table):
-    heard = table.groupby(["way", "task"])["passes_per_clip"].agg(set)
-    assert heard[speed.TOGETHER].tolist() == [{1.0}] * 3
+    passes = table.groupby(["way", "task"])["passes_per_clip"].agg(set)
+    assert passes[speed.TOGETHER].tolist() == [{1.0}] * 3
     assert (
-        heard[speed.LOOP, speed.SEVERAL] == heard[speed.BATCHED, speed.SEVERAL] == {6.0}
+        passes[speed.LOOP, speed.SEVERAL] == passes[speed.BATCHED, speed.SEVERAL] == {6.0}
     )  # three questions on two clips, by four methods
 
 
@@ -68,10 +68,10 @@ def test_ratios_are_of_medians_with_their_lowest_and_highest_repeat():
             for repeat, (slow, batched, fast) in enumerate([(8, 4, 2), (6, 4, 3), (10, 3, 2)])
             for way, seconds, passes in (
                 (speed.LOOP, slow, 1.0), (speed.BATCHED, batched, 1.0), (speed.TOGETHER, fast, 1.0))]  # fmt: skip
-    shown = speed.ratios(pd.DataFrame(rows, columns=list(speed.COLUMNS))).loc["one reply"]
-    assert (shown[speed.LOOP], shown[speed.TOGETHER]) == (4.0, 1.0)
-    assert (shown["ratio"], shown["lowest"], shown["highest"]) == (4.0, 2.0, 5.0)
-    assert shown[["batched_ratio", "batched_lowest", "batched_highest"]].tolist() == [1.5, 4 / 3, 2.0]
+    ratios = speed.ratios(pd.DataFrame(rows, columns=list(speed.COLUMNS))).loc["one reply"]
+    assert (ratios[speed.LOOP], ratios[speed.TOGETHER]) == (4.0, 1.0)
+    assert (ratios["ratio"], ratios["lowest"], ratios["highest"]) == (4.0, 2.0, 5.0)
+    assert ratios[["batched_ratio", "batched_lowest", "batched_highest"]].tolist() == [1.5, 4 / 3, 2.0]
 
 
 def test_a_long_run_is_timed_block_by_block(model, items):
@@ -83,8 +83,8 @@ def test_a_long_run_is_timed_block_by_block(model, items):
 
 
 def test_a_drift_is_told_from_blocks_that_take_longer():
-    place, heavy = np.arange(4), np.array([1.0, 3.0, 1.5, 2.0])
-    grown = 1.1 ** (place / 3)
+    index, heavy = np.arange(4), np.array([1.0, 3.0, 1.5, 2.0])
+    grown = 1.1 ** (index / 3)
     frame = pd.DataFrame({"forward": heavy * grown, "backward": heavy * grown[::-1]})
     assert speed.drift(frame) == pytest.approx(0.1)
     assert speed.drift(frame.assign(backward=frame["forward"])) == pytest.approx(0)

@@ -24,8 +24,8 @@ PROGRAM = Path(__file__).with_name("fake_model.py")
 
 @pytest.fixture
 def store(tmp_path):
-    with Store(tmp_path / "replies.db") as opened:
-        yield opened
+    with Store(tmp_path / "replies.db") as replies:
+        yield replies
 
 
 def clip_prompt(path: Path, content: bytes) -> Prompt:
@@ -37,17 +37,17 @@ def test_replies_come_back_in_the_order_asked_and_nothing_is_asked_twice(store):
     model, prompts = FakeModel(), questions(100)
     first = store.ask(model, prompts, chunk=7)
     assert [reply.text for (reply,) in first] == [f"question {i} 0" for i in range(100)]
-    assert Counter(model.asked).most_common(1)[0][1] == 1
+    assert Counter(model.requests).most_common(1)[0][1] == 1
     again = FakeModel()
     assert store.ask(again, prompts[::-1]) == first[::-1]
-    assert again.asked == []
+    assert again.requests == []
     assert len(store) == 100
 
 
 def test_identical_prompts_of_one_call_are_asked_once(store):
     model, one = FakeModel(), questions(1)
     assert [reply.text for (reply,) in store.ask(model, one * 5)] == ["question 0 0"] * 5
-    assert len(model.asked) == 1
+    assert len(model.requests) == 1
 
 
 def test_each_chunk_is_written_before_the_next_is_asked(store):
@@ -81,14 +81,14 @@ def test_each_reply_is_written_as_it_arrives(store):
     again = Arriving()
     texts = [reply.text for (reply,) in store.ask(again, questions(30))]
     assert texts == [f"question {i} 0" for i in range(21)] + [f"question {i}" for i in range(21, 30)]
-    assert len(again.asked) == 21
+    assert len(again.requests) == 21
 
 
 def test_missing_samples_that_arrive_one_by_one_come_under_their_own_numbers(store):
     store.ask(Arriving(), questions(3), n=2, temperature=1.0)
     replies = store.ask(model := Arriving(), questions(3), n=4, temperature=1.0)
     assert replies[1] == [Reply(text=f"question 1 {k}", n_tokens=2, finish="stop") for k in range(4)]
-    assert sorted(model.asked) == [(f"question {i}", k) for i in range(3) for k in (2, 3)]
+    assert sorted(model.requests) == [(f"question {i}", k) for i in range(3) for k in (2, 3)]
 
 
 # ---- network file systems
@@ -157,7 +157,7 @@ def test_what_decides_a_sampled_reply_is_its_key(store, case, model, settings, a
     store.ask(FakeModel(), questions(1), temperature=1.0)
     second = FakeModel(**model)
     store.ask(second, questions(1), **({"temperature": 1.0} | settings))
-    assert bool(second.asked) is asked, case
+    assert bool(second.requests) is asked, case
 
 
 def test_greedy_replies_do_not_depend_on_the_seed_and_count_as_one_sample(store):
@@ -165,7 +165,7 @@ def test_greedy_replies_do_not_depend_on_the_seed_and_count_as_one_sample(store)
     assert store.ask(model, questions(1), seed=0) == [[Reply(text="question 0 0", n_tokens=2, finish="stop")]]
     (replies,) = store.ask(model, questions(1), seed=7, n=4)
     assert [reply.text for reply in replies] == ["question 0 0"] * 4
-    assert len(model.asked) == 1
+    assert len(model.requests) == 1
 
 
 def test_raising_n_asks_only_for_the_samples_that_are_missing(store):
@@ -173,7 +173,7 @@ def test_raising_n_asks_only_for_the_samples_that_are_missing(store):
     store.ask(model, questions(3), n=2, temperature=1.0)
     (replies, *_) = store.ask(model, [*questions(3), *questions(5)[3:]], n=5, temperature=1.0)
     assert [reply.text for reply in replies] == [f"question 0 {i}" for i in range(5)]
-    assert Counter(model.asked) == Counter((f"question {q}", s) for q in range(5) for s in range(5))
+    assert Counter(model.requests) == Counter((f"question {q}", s) for q in range(5) for s in range(5))
 
 
 def test_fewer_samples_than_stored_are_the_first_ones(store):
@@ -186,14 +186,14 @@ def test_clips_count_by_content_and_not_by_path(store, tmp_path):
     model = FakeModel()
     store.ask(model, [clip_prompt(tmp_path / "a.wav", b"one")])
     store.ask(model, [clip_prompt(tmp_path / "moved.wav", b"one")])
-    assert len(model.asked) == 1
+    assert len(model.requests) == 1
     store.ask(model, [clip_prompt(tmp_path / "a.wav", b"other")])
-    assert len(model.asked) == 2
+    assert len(model.requests) == 2
 
 
 def test_a_missing_clip_fails_its_own_prompt_only(store, tmp_path):
-    lost = Prompt(turns=(Turn(role="user", text="?", clips=(tmp_path / "lost.wav",)),))
-    (bad, *_), (good, *_) = store.ask(FakeModel(), [lost, *questions(1)], n=2, temperature=1.0)
+    without_clip = Prompt(turns=(Turn(role="user", text="?", clips=(tmp_path / "lost.wav",)),))
+    (bad, *_), (good, *_) = store.ask(FakeModel(), [without_clip, *questions(1)], n=2, temperature=1.0)
     assert bad.finish == "failed"
     assert "lost.wav" in bad.error
     assert good.text == "question 0 0"
@@ -212,22 +212,22 @@ def test_failed_and_empty_replies_are_returned_as_failed_and_asked_anew(store, c
     for _ in range(2):
         ((reply,),) = store.ask(model, questions(1))
         assert (reply.finish, reply.error, reply.text) == ("failed", error, ""), case
-    assert len(model.asked) == 2
+    assert len(model.requests) == 2
     assert len(store) == 0
     assert store.ask(FakeModel(), questions(1))[0][0].text == "question 0 0"
 
 
 @pytest.mark.parametrize("blank", ["", " \t\r\n"])
 def test_a_blank_reply_that_is_in_the_file_all_the_same_is_asked_anew_and_replaced(store, blank):
-    asked = questions(3)
-    store.ask(FakeModel(), asked)
+    requests = questions(3)
+    store.ask(FakeModel(), requests)
     with sqlite3.connect(store.path) as file:
         file.execute("update replies set text = ? where prompt like '%question 1%'", (blank,))
     file.close()
     model = FakeModel(lambda text, sample: "now")
-    assert [reply.text for (reply,) in store.ask(model, asked)] == ["question 0 0", "now", "question 2 0"]
-    assert model.asked == [("question 1", 0)]
-    assert store.ask(FakeModel(), asked)[1][0].text == "now"
+    assert [reply.text for (reply,) in store.ask(model, requests)] == ["question 0 0", "now", "question 2 0"]
+    assert model.requests == [("question 1", 0)]
+    assert store.ask(FakeModel(), requests)[1][0].text == "now"
     assert len(store) == 3
 
 
@@ -247,7 +247,7 @@ def test_one_failed_sample_among_good_ones_is_asked_anew_alone(store):
     model = FakeModel()
     (replies,) = store.ask(model, questions(1), n=3, temperature=1.0)
     assert [reply.text for reply in replies] == ["0", "1", "question 0 2"]
-    assert model.asked == [("question 0", 2)]
+    assert model.requests == [("question 0", 2)]
 
 
 def test_truncation_and_the_finish_survive_storing(store):
@@ -379,8 +379,8 @@ def test_merging_adds_what_is_new_keeps_what_is_there_and_changes_nothing_the_se
     assert [store.merge(other), store.merge(str(other))] == [3, 0]
     replies = [reply.text for (reply,) in store.ask(FakeModel(), questions(5))]
     assert replies == [f"question {i} {'mine' if i < 2 else 'theirs'}" for i in range(5)]
-    with Store(other) as kept:
-        assert len(kept) == 5
+    with Store(other) as merged:
+        assert len(merged) == 5
     times = [
         dict(sqlite3.connect(path).execute("select key, stored_at from replies"))
         for path in (store.path, other)
@@ -460,8 +460,8 @@ def test_killed_at_random_twenty_times_it_loses_nothing_and_asks_nothing_stored_
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "it ended before it was killed: raise `total`"
         with Store(path) as store:
-            asked, before = len(log.read_text().splitlines()), wasted
-            wasted = asked - len(store)
+            requests, before = len(log.read_text().splitlines()), wasted
+            wasted = requests - len(store)
         assert wasted - before <= chunk, "more than the chunk in flight was lost"
     stored = {text for (text,) in sqlite3.connect(path).execute("select prompt from replies")}
     assert 100 < len(stored) < total
@@ -473,7 +473,7 @@ def test_killed_at_random_twenty_times_it_loses_nothing_and_asks_nothing_stored_
     finished = FakeModel()
     with Store(path) as store:
         store.ask(finished, questions(total))
-    assert finished.asked == []
+    assert finished.requests == []
 
 
 def test_two_processes_share_one_store_and_report_the_same_replies(tmp_path):

@@ -65,9 +65,9 @@ def run_folder(folder: Path, asked: list[items.Item], *replies: str | None, **fa
 
 def test_mmau_s_records_are_kept_whole_and_get_the_reply_under_both_official_keys(tmp_path):
     path = questions(tmp_path / "mmau.json", mmau(1), mmau(2, task="music"))
-    written = submissions.write(tmp_path / "out.json", path, run(path, "A dog.", "cat"))
-    assert written.release == releases.identify(benchmarks.load(path, need_clips=False)).name
-    assert (written.n, written.failed) == (2, ())
+    submission = submissions.write(tmp_path / "out.json", path, run(path, "A dog.", "cat"))
+    assert submission.release == releases.identify(benchmarks.load(path, need_clips=False)).name
+    assert (submission.n, submission.failed) == (2, ())
     assert json.loads((tmp_path / "out.json").read_text()) == [
         mmau(1) | {"model_output": "A dog.", "model_prediction": "A dog."},
         mmau(2, task="music") | {"model_output": "cat", "model_prediction": "cat"},
@@ -115,8 +115,8 @@ def sakura(folder: Path, *tracks: str) -> Path:
 
 def test_sakura_s_judge_gets_instruction_label_and_response_of_each_clip(tmp_path, capsys):
     folder = sakura(tmp_path / "sakura", "Animal")
-    asked = benchmarks.load(folder, split="multi", need_clips=False)
-    run_folder(tmp_path / "run", asked, "(b) woof", None)
+    questions = benchmarks.load(folder, split="multi", need_clips=False)
+    run_folder(tmp_path / "run", questions, "(b) woof", None)
     out = tmp_path / "out.json"
     assert main(["submit", str(tmp_path / "run"), "--benchmark", str(folder), "--out", str(out)]) == 0
     assert "2 records, 1 of them without a reply" in capsys.readouterr().out
@@ -140,24 +140,24 @@ def test_sakura_s_judge_gets_instruction_label_and_response_of_each_clip(tmp_pat
 def test_missing_replies_are_written_as_failed_and_said(tmp_path, caplog):
     path = questions(tmp_path / "mmau.json", *map(mmau, range(5)))
     replies = [("u0", "dog", ""), ("u1", None, "HTTP 500"), ("u2", " ", ""), ("u3", None, "")]
-    written = submissions.write(tmp_path / "out.json", path, replies)
-    records = json.loads(written.path.read_text())
+    submission = submissions.write(tmp_path / "out.json", path, replies)
+    records = json.loads(submission.path.read_text())
     assert [record["model_output"] for record in records] == ["dog", "", "", "", ""]
     why = [None, "HTTP 500", "empty reply", "failed", "not asked in this run"]
     assert [record.get("reply_failed") for record in records] == why
-    assert written.failed == ("u1", "u2", "u3", "u4")
+    assert submission.failed == ("u1", "u2", "u3", "u4")
     assert "4 of 5 replies are missing, written as failed" in caplog.text
 
 
 def test_a_submission_is_read_back_as_the_run_that_it_holds(tmp_path):
     path = questions(tmp_path / "mmar.jsonl", *map(mmar, range(4)))
     texts = ("dog", "I don't know.", None, "cow")
-    written = submissions.write(tmp_path / "out.jsonl", path, run(path, *texts))
+    submission = submissions.write(tmp_path / "out.jsonl", path, run(path, *texts))
     replies = [Reply(text=t, n_tokens=1, finish="stop") if t else failed("gone") for t in texts]
     expected = outcomes.table(
         benchmarks.load(path, need_clips=False), replies, model="m", method="plain", seed=0
     )
-    table = predictions.table(predictions.records(written.path), written.path)
+    table = predictions.table(predictions.records(submission.path), submission.path)
     assert list(table["outcome"]) == list(expected["outcome"])
 
 
@@ -177,12 +177,12 @@ def test_parsed_writes_the_option_that_was_read_and_leaves_the_rest_as_it_is(tmp
 
 def test_items_whose_answers_are_withheld_can_be_submitted(tmp_path):
     path = questions(tmp_path / "mmau.json", mmau(1, answer=""), mmau(2, answer=None))
-    asked = benchmarks.load(path, need_clips=False)
-    replies = submissions.read_run(run_folder(tmp_path / "run", asked, "(A)", None), "plain")
-    written = submissions.write(tmp_path / "out.json", path, replies, parsed=True)
-    records = json.loads(written.path.read_text())
+    item_list = benchmarks.load(path, need_clips=False)
+    replies = submissions.read_run(run_folder(tmp_path / "run", item_list, "(A)", None), "plain")
+    submission = submissions.write(tmp_path / "out.json", path, replies, parsed=True)
+    records = json.loads(submission.path.read_text())
     assert [record["model_output"] for record in records] == ["cat", ""]
-    assert (records[0]["answer"], written.failed) == ("", ("u2",))
+    assert (records[0]["answer"], submission.failed) == ("", ("u2",))
 
 
 FIRST = ("u1", "dog", "")
@@ -281,22 +281,22 @@ def test_both_rules_are_counted_side_by_side(tmp_path):
     records = [mmau(i, model_output=text) for i, (text, _) in enumerate(expected)]
     frame = submissions.official(questions(tmp_path / "p.json", *records))
     assert list(frame["official"]) == [matched for _, matched in expected]
-    found = submissions.compare(frame)["sound"]
+    result = submissions.compare(frame)["sound"]
     counts = ("n", "answered", "matched", "both", "official_only", "ours_only", "neither")
-    assert [found[name] for name in counts[:3]] == [5, 5, 2]
-    assert found["both"] + found["official_only"] == 2
-    assert found["ours_only"] >= 1, "a letter alone is right by our rule, and by the official one wrong"
-    assert sum(found[name] for name in counts[3:]) == 5
+    assert [result[name] for name in counts[:3]] == [5, 5, 2]
+    assert result["both"] + result["official_only"] == 2
+    assert result["ours_only"] >= 1, "a letter alone is right by our rule, and by the official one wrong"
+    assert sum(result[name] for name in counts[3:]) == 5
 
 
 def test_a_missing_reply_is_no_match_and_the_scripts_smaller_denominator_is_told_apart(tmp_path):
     records = [mmau(1, model_output="dog"), mmau(2, model_output=""), mmau(3), mmau(4, task="music")]
-    found = submissions.compare(submissions.official(questions(tmp_path / "p.json", *records)))
-    assert list(found) == ["sound", "music", "overall"]
-    assert (found["sound"]["n"], found["sound"]["answered"]) == (3, 1)
-    assert (found["sound"]["accuracy"], found["sound"]["accuracy_answered"]) == (1 / 3, 1)
-    assert (found["music"]["accuracy"], found["music"]["accuracy_answered"]) == (0, None)
-    assert found["overall"]["accuracy"] == 1 / 4
+    result = submissions.compare(submissions.official(questions(tmp_path / "p.json", *records)))
+    assert list(result) == ["sound", "music", "overall"]
+    assert (result["sound"]["n"], result["sound"]["answered"]) == (3, 1)
+    assert (result["sound"]["accuracy"], result["sound"]["accuracy_answered"]) == (1 / 3, 1)
+    assert (result["music"]["accuracy"], result["music"]["accuracy_answered"]) == (0, None)
+    assert result["overall"]["accuracy"] == 1 / 4
 
 
 def test_the_rule_sees_the_record_as_the_scripts_do_a_stray_choice_included(tmp_path):
@@ -338,13 +338,13 @@ def test_the_command_takes_the_option_and_writes_it_as_json(tmp_path, capsys):
 def test_official_files_answered_with_their_own_answers_are_all_right_by_both_rules(tmp_path, caplog, name):
     caplog.set_level(logging.ERROR)
     path = SHARED / name
-    asked = benchmarks.load(path, need_clips=False)
-    replies = run(path, *[item.options[item.gold] for item in asked])
-    written = submissions.write(tmp_path / path.name, path, replies)
-    found = submissions.compare(submissions.official(written.path))
-    assert (written.n, found["overall"]["matched"], found["overall"]["both"]) == (1000, 1000, 1000)
+    questions = benchmarks.load(path, need_clips=False)
+    replies = run(path, *[item.options[item.gold] for item in questions])
+    submission = submissions.write(tmp_path / path.name, path, replies)
+    result = submissions.compare(submissions.official(submission.path))
+    assert (submission.n, result["overall"]["matched"], result["overall"]["both"]) == (1000, 1000, 1000)
     text = path.read_text(encoding="utf-8")
     official = json.loads(text) if path.suffix == ".json" else list(map(json.loads, text.splitlines()))
-    text = written.path.read_text(encoding="utf-8")
+    text = submission.path.read_text(encoding="utf-8")
     ours = json.loads(text) if path.suffix == ".json" else list(map(json.loads, text.splitlines()))
     assert [{key: record[key] for key in first} for first, record in zip(official, ours)] == official

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from outcome_tables import counted, letters, moved, run, value
+from outcome_tables import count_table, letters, run, transition_tables, value
 
 from lalm_utils import metrics, outcomes, paper, tables, transfer
 from lalm_utils.bootstrap import wilson
@@ -63,8 +63,8 @@ def hopeless(**reasons: str):
 
 
 def row(frame, **where):
-    for column, wanted in where.items():
-        frame = frame[frame[column] == wanted]
+    for column, expected in where.items():
+        frame = frame[frame[column] == expected]
     [only] = frame.to_dict("records")
     return only
 
@@ -74,17 +74,17 @@ def row(frame, **where):
 
 def test_accuracy_is_counted_by_modality_and_level_and_over_all_levels():
     table = table_of(sound="cccw/easy cw/medium wwwu/hard", music="cr/easy")
-    made = tables.accuracy_by_level(table)
-    shares = {(r.modality, r.level): (r.accuracy, r.n) for r in made.itertuples()}
+    result = tables.accuracy_by_level(table)
+    shares = {(r.modality, r.level): (r.accuracy, r.n) for r in result.itertuples()}
     assert shares == {
         ("sound", "easy"): (0.75, 4), ("sound", "medium"): (0.5, 2), ("sound", "hard"): (0.0, 4),
         ("music", "easy"): (0.5, 2), ("sound", "overall"): (0.4, 10), ("music", "overall"): (0.5, 2),
     }  # fmt: skip
-    assert list(made.columns) == ["modality", "level", "control", "accuracy", "low", "high", "chance", "n"]
-    assert set(made["control"]) == {"clip"}
-    assert (made["chance"] == 0.5).all()
-    assert ((made["low"] <= made["accuracy"]) & (made["accuracy"] <= made["high"])).all()
-    easy = row(made, modality="sound", level="easy")
+    assert list(result.columns) == ["modality", "level", "control", "accuracy", "low", "high", "chance", "n"]
+    assert set(result["control"]) == {"clip"}
+    assert (result["chance"] == 0.5).all()
+    assert ((result["low"] <= result["accuracy"]) & (result["accuracy"] <= result["high"])).all()
+    easy = row(result, modality="sound", level="easy")
     assert 0 <= easy["low"] < 0.75 < easy["high"] <= 1
 
 
@@ -100,24 +100,28 @@ def test_levels_are_left_out_on_request_and_where_there_are_none():
 
 
 def test_items_without_a_level_count_in_the_whole_only():
-    made = tables.accuracy_by_level(table_of(sound="c/easy www"))
-    assert row(made, level="easy")["n"] == 1
-    assert row(made, level="overall")["n"] == 4
-    assert set(made["level"]) == {"easy", "overall"}
+    result = tables.accuracy_by_level(table_of(sound="c/easy www"))
+    assert row(result, level="easy")["n"] == 1
+    assert row(result, level="overall")["n"] == 4
+    assert set(result["level"]) == {"easy", "overall"}
 
 
 def test_chance_is_the_mean_over_the_items_of_a_row():
     table = table_of(sound="cw/easy cw/hard")
     table["chance"] = [0.5, 0.25, 0.25, 0.25]
-    made = tables.accuracy_by_level(table)
-    assert {r.level: r.chance for r in made.itertuples()} == {"easy": 0.375, "hard": 0.25, "overall": 0.3125}
+    result = tables.accuracy_by_level(table)
+    assert {r.level: r.chance for r in result.itertuples()} == {
+        "easy": 0.375,
+        "hard": 0.25,
+        "overall": 0.3125,
+    }
 
 
 def test_controls_stand_beside_each_other_by_modality_and_overall():
     runs = {"own clip": table_of(sound="cccw", music="cw"), "no audio": table_of(sound="cwww", music="wr")}
-    made = tables.controls(runs)
-    assert list(made.columns) == ["run", "group", "n", "accuracy", "low", "high", "chance"]
-    assert {(r.run, r.group): (r.n, r.accuracy) for r in made.itertuples()} == {
+    result = tables.controls(runs)
+    assert list(result.columns) == ["run", "group", "n", "accuracy", "low", "high", "chance"]
+    assert {(r.run, r.group): (r.n, r.accuracy) for r in result.itertuples()} == {
         ("own clip", "sound"): (4, 0.75), ("own clip", "music"): (2, 0.5),
         ("own clip", "overall"): (6, pytest.approx(4 / 6)),
         ("no audio", "sound"): (4, 0.25), ("no audio", "music"): (2, 0.0),
@@ -128,8 +132,8 @@ def test_controls_stand_beside_each_other_by_modality_and_overall():
 def test_controls_count_cut_clips_where_there_are_any():
     cut = table_of(sound="cccw", music="cw")
     cut["truncated"] = [False, False, False, True, True, False]
-    made = tables.controls({"own clip": cut, "no audio": table_of(sound="cwww", music="wr")})
-    assert {(r.run, r.group): (r.cut, r.accuracy_without) for r in made.itertuples()} == {
+    result = tables.controls({"own clip": cut, "no audio": table_of(sound="cwww", music="wr")})
+    assert {(r.run, r.group): (r.cut, r.accuracy_without) for r in result.itertuples()} == {
         ("own clip", "sound"): (1, 1.0), ("own clip", "music"): (1, 0.0), ("own clip", "overall"): (2, 0.75),
         ("no audio", "sound"): (0, 0.25), ("no audio", "music"): (0, 0.0),
         ("no audio", "overall"): (0, pytest.approx(1 / 6)),
@@ -139,8 +143,8 @@ def test_controls_count_cut_clips_where_there_are_any():
 def test_chance_of_controls_is_that_of_their_group():
     table = table_of(sound="cw", music="cw")
     table["chance"] = [0.5, 0.5, 0.25, 0.25]
-    made = tables.controls({"plain": table}).set_index("group")["chance"]
-    assert made.to_dict() == {"sound": 0.5, "music": 0.25, "overall": 0.375}
+    result = tables.controls({"plain": table}).set_index("group")["chance"]
+    assert result.to_dict() == {"sound": 0.5, "music": 0.25, "overall": 0.375}
 
 
 @pytest.mark.parametrize(("letters", "share"), [("cccc", 0.5), ("wwwww", 0.6), ("r", 1.0)])
@@ -158,14 +162,14 @@ def test_a_failed_row_blocks_the_tables_as_it_blocks_the_metrics():
 
 def test_the_values_of_one_metric_are_its_rows():
     frame = metrics.evaluate(table_of(sound="ccw", music="r"))
-    made = tables.values(frame, "rejection_rate")
-    assert list(made.columns) == ["group", "value", "low", "high", "n"]
-    assert made[["group", "value", "n"]].values.tolist() == [
+    result = tables.values(frame, "rejection_rate")
+    assert list(result.columns) == ["group", "value", "low", "high", "n"]
+    assert result[["group", "value", "n"]].values.tolist() == [
         ["sound", 0.0, 3],
         ["music", 1.0, 1],
         ["overall", 0.25, 4],
     ]
-    assert made.index.tolist() == [0, 1, 2]
+    assert result.index.tolist() == [0, 1, 2]
 
 
 # ---- gains
@@ -179,9 +183,9 @@ def gains():
 
 
 def test_gains_here_stand_beside_the_printed_ones_with_their_nulls():
-    made = tables.beside_paper(gains(), model="mini", method="IDK prompt")
-    assert list(made.columns) == ["group", "source", "model", "rgi", "low", "high", "null", "n"]
-    here = made[made["source"] == "measured here"].set_index("group")
+    result = tables.beside_paper(gains(), model="mini", method="IDK prompt")
+    assert list(result.columns) == ["group", "source", "model", "rgi", "low", "high", "null", "n"]
+    here = result[result["source"] == "measured here"].set_index("group")
     assert here["rgi"].to_dict() == pytest.approx(
         {"sound": np.log10(4), "music": 0.0, "overall": np.log10(5 / 2)}
     )
@@ -190,7 +194,7 @@ def test_gains_here_stand_beside_the_printed_ones_with_their_nulls():
     )
     assert here["n"].to_dict() == {"sound": 10, "music": 4, "overall": 14}
     assert set(here["model"]) == {"mini"}
-    printed = made[made["source"] == "printed in the paper"].set_index("group")
+    printed = result[result["source"] == "printed in the paper"].set_index("group")
     assert printed["rgi"].to_dict() == {"sound": 0.27, "music": 0.20, "overall": 0.16}
     assert set(printed["model"]) == {paper.MODEL}
     assert printed[["low", "high"]].isna().all(axis=None)
@@ -206,16 +210,16 @@ def test_gains_here_stand_beside_the_printed_ones_with_their_nulls():
     ],
 )
 def test_the_papers_null_comes_from_the_counts_of_its_baseline(group, wrong, correct, n):
-    made = tables.paper_gain(group, "MCoT prompt")
-    assert made["null"] == pytest.approx(np.log10(wrong / correct))
-    assert made["n"] == n
-    assert made["rgi"] == {"sound": 0.09, "music": 0.25, "speech": 0.09, "overall": 0.15}[group]
+    result = tables.paper_gain(group, "MCoT prompt")
+    assert result["null"] == pytest.approx(np.log10(wrong / correct))
+    assert result["n"] == n
+    assert result["rgi"] == {"sound": 0.09, "music": 0.25, "speech": 0.09, "overall": 0.15}[group]
 
 
 def test_groups_that_the_paper_has_not_are_measured_only():
     before, after = table_of(**{"mix-sound-speech": "cw"}), table_of(**{"mix-sound-speech": "rr"})
-    made = tables.beside_paper(metrics.compare(before, after), model="mini", method="IDK prompt")
-    assert made[["group", "source"]].values.tolist() == [
+    result = tables.beside_paper(metrics.compare(before, after), model="mini", method="IDK prompt")
+    assert result[["group", "source"]].values.tolist() == [
         ["mix-sound-speech", "measured here"], ["overall", "measured here"], ["overall", "printed in the paper"]
     ]  # fmt: skip
 
@@ -229,25 +233,25 @@ def test_refusals_are_counted_by_prompt_and_kind_of_item():
     unknown = hopeless(silence="rrw", masked="r", option_removed="rwww")
     plain = table_of(sound="ccww", music="cwww")
     plain["novel"] = known["novel"]
-    made = tables.refusals({"plain": [plain, hopeless(silence="w")], "IDK": [known, unknown]})
-    assert list(made.columns) == ["prompt", "group", "rate", "low", "high", "n"]
-    assert {(r.prompt, r.group): (r.rate, r.n) for r in made.itertuples()} == {
+    result = tables.refusals({"plain": [plain, hopeless(silence="w")], "IDK": [known, unknown]})
+    assert list(result.columns) == ["prompt", "group", "rate", "low", "high", "n"]
+    assert {(r.prompt, r.group): (r.rate, r.n) for r in result.itertuples()} == {
         ("plain", "answerable, known content"): (0.0, 5), ("plain", "answerable, novel content"): (0.0, 3),
         ("plain", "inaudible"): (0.0, 1),
         ("IDK", "answerable, known content"): (0.0, 5),
         ("IDK", "answerable, novel content"): (pytest.approx(1 / 3), 3),
         ("IDK", "inaudible"): (0.75, 4), ("IDK", "ungrounded"): (0.25, 4),
     }  # fmt: skip
-    inaudible = row(made, prompt="IDK", group="inaudible")
+    inaudible = row(result, prompt="IDK", group="inaudible")
     assert (inaudible["low"], inaudible["high"]) == pytest.approx(wilson(3, 4))
-    assert made["prompt"].tolist() == ["plain"] * 3 + ["IDK"] * 4
+    assert result["prompt"].tolist() == ["plain"] * 3 + ["IDK"] * 4
 
 
 # ---- to read
 
 
 def test_wide_shows_one_line_per_group():
-    table = tables.wide(metrics.evaluate(counted(correct=30, wrong=10)), ["n", "correct", "accuracy"])
+    table = tables.wide(metrics.evaluate(count_table(correct=30, wrong=10)), ["n", "correct", "accuracy"])
     assert list(table.columns) == ["group", "n", "correct", "accuracy"]
     assert list(table["group"]) == ["sound", "overall"]
     assert table.loc[0, "n"] == "40"
@@ -257,7 +261,7 @@ def test_wide_shows_one_line_per_group():
 
 def test_wide_shows_how_many_resamples_fell_from_an_interval():
     frame = metrics.compare(
-        *moved(correct_to_correct=50, correct_to_refused=2, wrong_to_refused=1, wrong_to_wrong=48)
+        *transition_tables(correct_to_correct=50, correct_to_refused=2, wrong_to_refused=1, wrong_to_wrong=48)
     )
     [row] = frame[(frame["metric"] == "rgi") & (frame["group"] == "overall")].to_dict("records")
     assert 0 < row["undefined"] < 1000
@@ -267,13 +271,15 @@ def test_wide_shows_how_many_resamples_fell_from_an_interval():
 
 def test_wide_shows_why_there_is_no_interval():
     # One right and one wrong answer, both refused: where only one of them is drawn, nothing is defined.
-    frame = metrics.compare(*moved(correct_to_refused=1, wrong_to_refused=1, refused_to_refused=2))
+    frame = metrics.compare(
+        *transition_tables(correct_to_refused=1, wrong_to_refused=1, refused_to_refused=2)
+    )
     text = tables.wide(frame, ["rgi_excess"]).loc[0, "rgi_excess"]
     assert re.fullmatch(r"0\.000 \(no interval: 11\d\d of 2000 resamples undefined\)", text)
 
 
 def test_wide_does_not_hide_an_undefined_index():
-    frame = metrics.compare(*moved(correct_to_correct=5, wrong_to_refused=5))
+    frame = metrics.compare(*transition_tables(correct_to_correct=5, wrong_to_refused=5))
     assert tables.wide(frame, ["rgi"]).loc[0, "rgi"] == "inf (delta_con = 0)"
     with pytest.raises(ValueError, match="no metric 'rgy' in this frame: it has n, excluded"):
         tables.wide(frame, ["rgy"])
@@ -344,12 +350,12 @@ def test_other_items_before_and_after_are_refused():
 
 def test_a_table_to_read_has_a_row_a_run():
     frame = tables.compare_runs(BEFORE, {"some": letters("cccrrrww"), "none": BEFORE})
-    shown = tables.wide_by_run(frame, ["n", "accuracy", "rgi"])
-    assert list(shown.columns) == ["run", "n", "accuracy", "rgi"]
-    assert list(shown["run"]) == ["some", "none"]
-    assert shown.loc[0, "n"] == "8"
-    assert shown.loc[0, "accuracy"].startswith("0.38 [")
-    assert "delta" in shown.loc[1, "rgi"], "an index that is not defined says why"
+    wide = tables.wide_by_run(frame, ["n", "accuracy", "rgi"])
+    assert list(wide.columns) == ["run", "n", "accuracy", "rgi"]
+    assert list(wide["run"]) == ["some", "none"]
+    assert wide.loc[0, "n"] == "8"
+    assert wide.loc[0, "accuracy"].startswith("0.38 [")
+    assert "delta" in wide.loc[1, "rgi"], "an index that is not defined says why"
     sound = tables.wide_by_run(frame, ["accuracy"], group="sound")
     assert sound.loc[0, "accuracy"].startswith("0.75")
 
@@ -399,9 +405,9 @@ def test_curves_and_provenance_of_adapters_stand_beside_each_other(tmp_path):
     assert list(table.columns) == ["adapter", "step", "loss"]
     assert list(table["adapter"]) == ["one", "one", "two", "two"]
     assert list(table["loss"]) == [2.5, 1.5] * 2
-    shown = tables.training_summary(folders)
-    assert list(shown["examples"]) == [8, 16]
-    assert set(shown.columns) == {
+    curves = tables.training_summary(folders)
+    assert list(curves["examples"]) == [8, 16]
+    assert set(curves.columns) == {
         "adapter", "learning_rate", "rank", "epochs", "examples", "idk_share", "steps", "final_loss", "seconds",
         "seed",
     }  # fmt: skip
@@ -429,8 +435,8 @@ def methods(names=("accuracy", "reliability", "rgi", "rgi_null")) -> pd.DataFram
 
 def cell(table: pd.DataFrame, method: str, group: str, metric: str, column: str = "value"):
     where = (table["method"] == method) & (table["group"] == group) & (table["metric"] == metric)
-    [found] = table.loc[where, column]
-    return found
+    [result] = table.loc[where, column]
+    return result
 
 
 def test_a_methods_row_is_what_evaluate_and_gain_say_of_it():

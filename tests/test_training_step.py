@@ -183,9 +183,9 @@ def test_the_loss_is_the_mean_over_all_terms_however_they_are_cut_into_batches()
     loss, whole = gradient([(inputs, mask)])
     for size in (4, 2, 1):
         cut = [(inputs[i : i + size], mask[i : i + size]) for i in range(0, 8, size)]
-        mean, found = gradient(cut)
+        mean, result = gradient(cut)
         assert mean == pytest.approx(loss, rel=1e-6)
-        torch.testing.assert_close(found, whole, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(result, whole, atol=1e-6, rtol=1e-5)
     means = [gradient([part])[0] for part in cut]
     assert abs(np.mean(means) - loss) > 1e-3, "a mean of means differs"
 

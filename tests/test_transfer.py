@@ -34,17 +34,17 @@ def refusing(right: float, wrong: float, *, seed: int = 0, table: pd.DataFrame |
 
 def adapters(right: float = 0.2, wrong: float = 0.6, seeds: int = 2) -> dict[str, list[pd.DataFrame]]:
     return {
-        modality: [refusing(right, wrong, seed=10 * k + place) for place in range(seeds)]
+        modality: [refusing(right, wrong, seed=10 * k + index) for index in range(seeds)]
         for k, modality in enumerate(MODALITIES)
     }
 
 
 def cell(frame: pd.DataFrame, metric: str, column: str = "value", **where: str):
     rows = frame[frame["metric"] == metric]
-    for name, wanted in where.items():
-        rows = rows[rows[name] == wanted]
-    [found] = rows[column]
-    return found
+    for name, expected in where.items():
+        rows = rows[rows[name] == expected]
+    [result] = rows[column]
+    return result
 
 
 def test_a_matrix_has_every_adapter_on_every_modality_per_seed_and_as_mean():
@@ -65,8 +65,8 @@ def test_a_single_seeds_row_is_what_gain_says_of_that_modality():
     for metric in ("rgi", "rgi_excess", "delta_hum"):
         assert cell(frame, metric, **where) == pytest.approx(value(expected, metric, "speech"))
         for end in ("low", "high"):
-            drawn = cell(frame, metric, end, **where)
-            assert drawn == pytest.approx(value(expected, metric, "speech", end), abs=0.06), (metric, end)
+            draws = cell(frame, metric, end, **where)
+            assert draws == pytest.approx(value(expected, metric, "speech", end), abs=0.06), (metric, end)
 
 
 def test_reliability_of_a_cell_is_that_of_the_run():
@@ -74,8 +74,8 @@ def test_reliability_of_a_cell_is_that_of_the_run():
     frame = transfer.matrix(before, runs, ["reliability"], n_boot=10)
     run_ = runs["sound"][0]
     expected = metrics.reliability(run_[run_["modality"] == "music"])
-    found = cell(frame, "reliability", trained_on="sound", tested_on="music", seed="0")
-    assert found == pytest.approx(expected)
+    result = cell(frame, "reliability", trained_on="sound", tested_on="music", seed="0")
+    assert result == pytest.approx(expected)
 
 
 def test_the_mean_over_seeds_is_the_mean_of_their_values_and_is_narrower_than_one_seed():
@@ -127,8 +127,8 @@ def test_runs_pooled_are_the_metric_of_the_whole_table_and_differences_are_paire
     frame = transfer.pooled(before, runs, ["refusal_youden", "accuracy"], by="novel", n_boot=50)
     assert set(frame["part"]) == {"all", "False", "True"}
     for name, [table] in runs.items():
-        found = cell(frame, "refusal_youden", part="all", run=name)
-        assert found == pytest.approx(metrics.refusal_youden_j(before, table))
+        result = cell(frame, "refusal_youden", part="all", run=name)
+        assert result == pytest.approx(metrics.refusal_youden_j(before, table))
         assert cell(frame, "accuracy", part="all", run=name) == pytest.approx(metrics.accuracy(table))
     less = transfer.pooled_less(before, {"chosen": runs["chosen"]}, runs, ["refusal_youden"], n_boot=50)
     assert cell(less, "refusal_youden", less="chosen") == 0
@@ -157,8 +157,8 @@ def test_a_control_that_refuses_more_is_compared_at_equal_share():
     assert cell(frame, transfer.AT_EQUAL_SHARE) == pytest.approx(0.4 - 0.6 * 0.4 / 0.7)
     both = dict.fromkeys(MODALITIES, runs["chosen"]), dict.fromkeys(MODALITIES, control["shuffled"])
     by_cell = transfer.against_control(before, *both, [transfer.AT_EQUAL_SHARE], n_boot=50)
-    found = cell(by_cell, transfer.AT_EQUAL_SHARE, trained_on="mean", domain="out")
-    assert found == pytest.approx(0.4 - 0.6 * 0.4 / 0.7)
+    result = cell(by_cell, transfer.AT_EQUAL_SHARE, trained_on="mean", domain="out")
+    assert result == pytest.approx(0.4 - 0.6 * 0.4 / 0.7)
 
 
 def test_the_null_is_given_where_a_metric_has_one():
@@ -188,8 +188,8 @@ def test_the_order_of_rows_does_not_matter_and_neither_do_the_other_adapters():
     again = transfer.matrix(before.sample(frac=1, random_state=4), shuffled, ["rgi"], n_boot=50)
     pd.testing.assert_frame_equal(first, again)
     alone = transfer.matrix(before, {"music": runs["music"]}, ["rgi"], n_boot=50)
-    kept = first[first["trained_on"] == "music"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(kept, alone)
+    fewer = first[first["trained_on"] == "music"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(fewer, alone)
 
 
 def test_out_of_domain_is_the_mean_of_the_other_adapters():
@@ -244,8 +244,8 @@ def test_adapters_that_gain_only_in_their_domain_show_it():
 
 def test_a_modality_without_an_adapter_of_its_own_has_no_row_in_domain():
     frame = transfer.out_of_domain(baseline(), {"sound": [refusing(0.1, 0.5)]}, ["youden"], n_boot=20)
-    found = set(zip(frame["tested_on"], frame["domain"]))
-    assert found == {
+    result = set(zip(frame["tested_on"], frame["domain"]))
+    assert result == {
         ("sound", "in"), ("music", "out"), ("speech", "out"),
         ("overall", "in"), ("overall", "out"),
     }  # fmt: skip
@@ -317,8 +317,8 @@ def test_routed_takes_each_modality_from_the_adapter_named_for_it():
     table = transfer.route_tables(runs, route, index=1)
     for tested, trained in route.items():
         expected = runs[trained][1].query("modality == @tested").set_index("item")["outcome"]
-        found = table[table["modality"] == tested].set_index("item")["outcome"]
-        assert found.equals(expected)
+        result = table[table["modality"] == tested].set_index("item")["outcome"]
+        assert result.equals(expected)
     assert len(comparison.mcnemar_table({"plain": baseline(), "routed": table}, on="truthful")) == 1
 
 

@@ -33,8 +33,8 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> list[Path]:
-    place = tmp_path_factory.mktemp("clips")
-    return [write_tone(place / f"{i}.wav", 200 + 170 * i, 0.3 + 0.2 * i) for i in range(6)]
+    index = tmp_path_factory.mktemp("clips")
+    return [write_tone(index / f"{i}.wav", 200 + 170 * i, 0.3 + 0.2 * i) for i in range(6)]
 
 
 @pytest.fixture
@@ -129,10 +129,10 @@ def reference(folder: Path, text: str, clips: tuple[Path, ...]) -> torch.Tensor:
 
 
 def test_kept_audio_and_batching_give_the_logits_of_the_plain_forward(model, folder, prompts):
-    asked = [model.ready(prompt) for prompt in prompts]
-    model.engine.first_logits(asked[:2])  # so that some clips are kept already
-    batched = model.engine.first_logits(asked)
-    for one, prompt, logits in zip(asked, prompts, batched):
+    model_inputs = [model.ready(prompt) for prompt in prompts]
+    model.engine.first_logits(model_inputs[:2])  # so that some clips are kept already
+    batched = model.engine.first_logits(model_inputs)
+    for one, prompt, logits in zip(model_inputs, prompts, batched):
         alone = model.engine.first_logits([one])[0]
         torch.testing.assert_close(logits, alone, atol=2e-5, rtol=1e-5)
         torch.testing.assert_close(
@@ -147,8 +147,8 @@ def test_greedy_replies_are_the_argmax_without_any_stored_penalty_or_sampling(mo
         processor = model.processor
         ends = [processor.tokenizer.convert_tokens_to_ids(token) for token in ("<|im_end|>", "<|endoftext|>")]
         for _ in range(6):
-            written = " ".join(processor.tokenizer.convert_ids_to_tokens(ids))
-            token = reference(folder, text + written, prompt.clips)[-1].argmax().item()
+            tokens = " ".join(processor.tokenizer.convert_ids_to_tokens(ids))
+            token = reference(folder, text + tokens, prompt.clips)[-1].argmax().item()
             if token in ends:
                 break
             ids.append(token)
@@ -269,8 +269,8 @@ def test_scoring_a_prompt_without_options_is_refused(model):
 
 
 def test_the_state_before_the_output_layer_gives_the_first_tokens_logits(model):
-    asked = [ask("What is it ?"), ask("Who ?")]
-    states, logits = model.last_hidden_states(asked), model.first_logits(asked)
+    model_inputs = [ask("What is it ?"), ask("Who ?")]
+    states, logits = model.last_hidden_states(model_inputs), model.first_logits(model_inputs)
     head = model.model.get_output_embeddings().weight.detach().float().numpy()
     np.testing.assert_allclose(states @ head.T, logits, atol=1e-3)
 
@@ -291,8 +291,8 @@ def test_a_stereo_clip_at_44_khz_is_heard_at_its_true_length(model, tmp_path):
     tone = 0.5 * np.sin(2 * np.pi * 440 * time)
     soundfile.write(tmp_path / "stereo.wav", np.stack([tone, tone], 1), 44_100)
     prompt = ask("What is it ?", tmp_path / "stereo.wav")
-    (heard,) = model.engine.audio.of(model.ready(prompt).clips).values()
-    assert len(heard) == 25, "25 audio tokens a second"
+    (clip,) = model.engine.audio.of(model.ready(prompt).clips).values()
+    assert len(clip) == 25, "25 audio tokens a second"
     same = ask("What is it ?", write_tone(tmp_path / "mono.wav", 440, 1.0))
     one, two = (model.engine.first_logits([model.ready(p)]) for p in (prompt, same))
     torch.testing.assert_close(one, two, atol=0.05, rtol=0.05)
@@ -301,9 +301,9 @@ def test_a_stereo_clip_at_44_khz_is_heard_at_its_true_length(model, tmp_path):
 def test_a_clip_longer_than_the_window_is_recorded_as_truncated(model, tmp_path):
     long = ask("What is it ?", write_tone(tmp_path / "long.wav", 440, 2.5))
     whole = ask("What is it ?", write_tone(tmp_path / "whole.wav", 440, 2.0))
-    (cut,), (kept,) = model.generate([long, whole], max_new_tokens=3)
-    assert (cut.truncated, kept.truncated) == (True, False)
-    assert cut.text == kept.text
+    (cut,), (clip,) = model.generate([long, whole], max_new_tokens=3)
+    assert (cut.truncated, clip.truncated) == (True, False)
+    assert cut.text == clip.text
 
 
 BROKEN = [
@@ -367,7 +367,7 @@ def test_a_batch_too_large_for_the_memory_is_halved_and_stays_so(model, prompts,
 
 def test_batches_hold_prompts_of_like_length_the_longest_first(model, prompts, monkeypatch):
     model.batch_size, lengths = 2, []
-    sabotage(model, monkeypatch, lambda batch: lengths.extend(asked.length for asked in batch))
+    sabotage(model, monkeypatch, lambda batch: lengths.extend(model_inputs.length for model_inputs in batch))
     model.generate(prompts, max_new_tokens=1)
     assert lengths == sorted((model.ready(prompt).length for prompt in prompts), reverse=True)
 
@@ -461,8 +461,8 @@ def test_a_local_model_is_loaded_and_asked_without_any_call_to_the_network(folde
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    said, trap = done.stdout.splitlines()
-    assert said in ("stop []", "length []"), "the calls that were tried"
+    output, trap = done.stdout.splitlines()
+    assert output in ("stop []", "length []"), "the calls that were tried"
     assert trap == "the network is forbidden here"
 
 
@@ -537,8 +537,8 @@ def test_options_that_make_no_sense_are_refused(folder, case, settings, message)
 def test_the_store_asks_a_real_model_only_once(model, prompts, tmp_path):
     with Store(tmp_path / "replies.db") as store:
         first = store.ask(model, prompts, max_new_tokens=12)
-        kept = [place for place, (reply,) in enumerate(first) if reply.finish != "failed"]
-        assert len(kept) > 3, "random weights reply little: empty replies are asked anew"
+        replies = [index for index, (reply,) in enumerate(first) if reply.finish != "failed"]
+        assert len(replies) > 3, "random weights reply little: empty replies are asked anew"
         model.engine = None
-        again = store.ask(model, [prompts[place] for place in kept], max_new_tokens=12)
-        assert again == [first[place] for place in kept]
+        again = store.ask(model, [prompts[index] for index in replies], max_new_tokens=12)
+        assert again == [first[index] for index in replies]

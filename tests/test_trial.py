@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from chat_server import Answer, Chat, ChatServer, said
+from chat_server import Answer, Chat, ChatServer, completion
 
 from lalm_utils.audio import RATE
 from lalm_utils.load_model import load_model
@@ -37,7 +37,7 @@ def counting(
 
     def answer(chat: Chat) -> Answer:
         count = clip if chat.wavs else text
-        return said(reply, extra={"usage": {"completion_tokens": 3, "prompt_tokens": count}}, **how)
+        return completion(reply, extra={"usage": {"completion_tokens": 3, "prompt_tokens": count}}, **how)
 
     return answer
 
@@ -46,14 +46,14 @@ def test_a_server_that_hears_is_asked_twice_in_few_tokens_and_its_counts_are_kep
     server.default = counting(57, 31)
     model = load(server)
     assert model.description["prompt_tokens"] == {"with_clip": 57, "without_clip": 31}
-    heard, read, absurd = server.chats
-    assert [len(chat.wavs) for chat in (heard, read)] == [1, 0]
-    assert len(heard.wavs[0]) == 44 + 2 * RATE
-    assert heard.text == read.text == api_model.PROBE
+    with_clip, without_clip, absurd = server.chats
+    assert [len(chat.wavs) for chat in (with_clip, without_clip)] == [1, 0]
+    assert len(with_clip.wavs[0]) == 44 + 2 * RATE
+    assert with_clip.text == without_clip.text == api_model.PROBE
     assert absurd.body["repetition_penalty"] == -1  # taken as well, so the server does not know what it is
-    for chat in (heard, read):
-        sent = {name: chat.body[name] for name in ("model", "temperature", "max_tokens", "top_p")}
-        assert sent == {"model": "tiny", "temperature": 0, "max_tokens": 32, "top_p": 1}
+    for chat in (with_clip, without_clip):
+        bodies = {name: chat.body[name] for name in ("model", "temperature", "max_tokens", "top_p")}
+        assert bodies == {"model": "tiny", "temperature": 0, "max_tokens": 32, "top_p": 1}
 
 
 def test_the_settings_of_later_requests_hold_for_the_first(server):
@@ -120,10 +120,10 @@ def test_a_server_that_refuses_clips_is_refused_and_the_key_is_not_shown(server,
     caplog.set_level(logging.DEBUG)
     body = json.dumps({"error": {"message": f"no audio here, {KEY}"}}).encode()
     server.default = lambda chat: Answer(status=400, body=body)
-    with pytest.raises(ModelError, match=r"tiny cannot be asked: .*no audio here") as caught:
+    with pytest.raises(ModelError, match=r"tiny cannot be asked: .*no audio here") as excinfo:
         load(server)
     assert server.chats[0].headers["authorization"] == f"Bearer {KEY}"
-    assert KEY not in str(caught.value)
+    assert KEY not in str(excinfo.value)
     assert KEY not in caplog.text
 
 
@@ -158,12 +158,12 @@ def particular(
         if not 0 < chat.body.get("repetition_penalty", 1) <= 2:
             return refused("repetition_penalty has to be above 0") if knows else counting(57, 31)(chat)
         count = 57 if kinds else 31
-        return said("A tone.", extra={"usage": {"completion_tokens": 3, "prompt_tokens": count}})
+        return completion("A tone.", extra={"usage": {"completion_tokens": 3, "prompt_tokens": count}})
 
     return answer
 
 
-def asked(server: ChatServer, model) -> Chat:
+def next_chat(server: ChatServer, model) -> Chat:
     """The chat of one more question, by its body."""
     (replies,) = model.generate([Prompt(turns=(Turn(role="user", text="And now?"),))], max_new_tokens=9)
     assert replies[0].text == "A tone."
@@ -175,12 +175,12 @@ def asked(server: ChatServer, model) -> Chat:
 def test_the_kind_of_part_and_the_name_of_the_limit_are_found_out(server, part, limit):
     server.default = particular(part, limit)
     model = load(server)
-    told = {name: model.description[name] for name in ("audio_part", "limit_field")}
-    assert told == {"audio_part": part, "limit_field": limit}
-    body = asked(server, model).body
+    settings = {name: model.description[name] for name in ("audio_part", "limit_field")}
+    assert settings == {"audio_part": part, "limit_field": limit}
+    body = next_chat(server, model).body
     assert (body[limit], *(set(body) & {"max_tokens", "max_completion_tokens"})) == (9, limit)
-    given = load(server, audio_part=part, limit_field=limit)
-    assert model.fingerprint == given.fingerprint, "what is found out is what could have been said"
+    explicit = load(server, audio_part=part, limit_field=limit)
+    assert model.fingerprint == explicit.fingerprint, "what is found out is what could have been said"
 
 
 def test_what_is_said_of_a_server_is_not_tried_otherwise(server):
@@ -195,19 +195,19 @@ def test_what_is_said_of_a_server_is_not_tried_otherwise(server):
 def test_a_server_that_knows_penalties_is_told_that_there_is_none(server, caplog):
     server.default = particular(knows=True)
     model = load(server)
-    body = asked(server, model).body
+    body = next_chat(server, model).body
     assert {name: body[name] for name in api_model.NEUTRAL} == {"repetition_penalty": 1.0, "top_k": -1}
     assert "does not take" not in caplog.text
     said_by_hand = load(server, extra={"repetition_penalty": 1.0, "top_k": -1})
     assert model.fingerprint == said_by_hand.fingerprint != load(server, neutral=False).fingerprint
     assert "the server's own" in load(server, neutral=False).description["sampling"]
-    assert asked(server, load(server, extra={"top_k": 5})).body["top_k"] == 5
+    assert next_chat(server, load(server, extra={"top_k": 5})).body["top_k"] == 5
 
 
 def test_of_another_server_it_is_said_that_its_own_settings_hold_and_the_key_stays(server, caplog):
     server.default = particular()
     model = load(server)
-    assert not api_model.NEUTRAL.keys() & asked(server, model).body.keys()
+    assert not api_model.NEUTRAL.keys() & next_chat(server, model).body.keys()
     assert (
         "the server does not take repetition_penalty and top_k, so its own or the model's stored"
         in caplog.text
@@ -252,7 +252,7 @@ def test_other_names_of_the_ends_are_known(server, end, finish):
 def test_samples_that_are_copies_are_noticed(server, caplog, copies):
     model = load(server, check=False)
     texts = (lambda i: "bell") if copies else (lambda i: f"bell {i}")
-    server.default = lambda chat: said(*(texts(i) for i in range(chat.body.get("n", 1))))
+    server.default = lambda chat: completion(*(texts(i) for i in range(chat.body.get("n", 1))))
     questions = [Prompt(turns=(Turn(role="user", text=f"{i}?"),)) for i in range(6)]
     model.generate(questions, n=3, temperature=0.0)
     assert "are equal at temperature" not in caplog.text
@@ -268,9 +268,9 @@ def test_a_server_that_died_while_answering_is_said_to_have_died(monkeypatch):
         model = load(server)
     (replies,) = model.generate([Prompt(turns=(Turn(role="user", text="?"),))])
     assert "the server has answered before, so it died while answering or was stopped" in replies[0].error
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError) as excinfo:
         load(server)
-    assert "died" not in str(caught.value), "it was never seen alive"
+    assert "died" not in str(excinfo.value), "it was never seen alive"
 
 
 def test_an_option_of_a_wrong_type_is_refused(server):

@@ -34,9 +34,11 @@ def test_a_verdict_follows_from_the_interval(case, metric, low, high, verdict):
 
 
 def test_a_sentence_holds_the_number_its_interval_and_the_papers_own():
-    said = verdicts.judge(measured())["sentence"].iloc[0]
-    assert said.startswith("With the IDK prompt, giving up more wrong answers than right ones (RGI above 0) ")
-    assert said.endswith("carries over (+0.20 [+0.10, +0.40] here, +0.16 printed).")
+    sentences = verdicts.judge(measured())["sentence"].iloc[0]
+    assert sentences.startswith(
+        "With the IDK prompt, giving up more wrong answers than right ones (RGI above 0) "
+    )
+    assert sentences.endswith("carries over (+0.20 [+0.10, +0.40] here, +0.16 printed).")
     unsure = verdicts.judge(measured("youden", math.inf, math.nan, math.nan))["sentence"].iloc[0]
     assert unsure.endswith("cannot be judged here (+inf, no interval here, not printed).")
 
@@ -82,8 +84,8 @@ FINDINGS = [
 @pytest.mark.parametrize("case, change, sentence", FINDINGS, ids=[row[0] for row in FINDINGS])
 def test_a_finding_is_a_sentence_built_from_the_interval(case, change, sentence):
     row = measured("rgi_excess").assign(n=300, status="").iloc[0].to_dict() | change
-    found = verdicts.verdict(row, model="mini", method="the IDK prompt")
-    assert found == f"On mini, 300 items: {sentence}"
+    result = verdicts.verdict(row, model="mini", method="the IDK prompt")
+    assert result == f"On mini, 300 items: {sentence}"
 
 
 def test_a_finding_may_name_its_seed_and_be_held_against_another_number_than_zero():
@@ -181,29 +183,29 @@ ANSWERS = [
 @pytest.mark.parametrize("case, gain, over, begins, holds", ANSWERS, ids=[row[0] for row in ANSWERS])
 def test_the_answer_on_transfer_is_computed(case, gain, over, begins, holds):
     outside, control = frames(gain, over)
-    said = verdicts.transfer_verdict(outside, {"shuffled labels": control})
-    assert said.startswith(begins)
-    assert holds in said
-    assert said.endswith("n = 150 items.")
+    sentences = verdicts.transfer_verdict(outside, {"shuffled labels": control})
+    assert sentences.startswith(begins)
+    assert holds in sentences
+    assert sentences.endswith("n = 150 items.")
 
 
 def test_every_control_must_be_beaten():
     outside, control = frames((0.2, 0.1, 0.3), (0.2, 0.1, 0.3))
     _, weaker = frames((0.2, 0.1, 0.3), (0.1, -0.1, 0.3))
-    said = verdicts.transfer_verdict(outside, {"shuffled labels": control, "the prompt alone": weaker})
-    assert said.startswith("No: ")
+    sentences = verdicts.transfer_verdict(outside, {"shuffled labels": control, "the prompt alone": weaker})
+    assert sentences.startswith("No: ")
     assert (
         "beat shuffled labels (difference +0.20 [+0.10, +0.30]), do not measurably beat the prompt alone"
-        in said
+        in sentences
     )
 
 
 @pytest.mark.parametrize("metric", ["youden", "rgi_excess"])
 def test_a_metric_that_counts_redrawn_answers_is_not_held_to_blind_refusal(metric):
     outside, control = (frame.assign(metric=metric) for frame in frames((0.2, 0.1, 0.3), (0.2, 0.1, 0.3)))
-    said = verdicts.transfer_verdict(outside, {"shuffled labels": control}, metric=metric)
-    assert "adapters beat changing right and wrong answers alike" in said
-    assert "blind refusal" not in said
+    sentences = verdicts.transfer_verdict(outside, {"shuffled labels": control}, metric=metric)
+    assert "adapters beat changing right and wrong answers alike" in sentences
+    assert "blind refusal" not in sentences
 
 
 def test_only_refusals_are_claimed_to_beat_blind_refusal():
@@ -220,8 +222,8 @@ def test_the_answer_refuses_frames_without_the_metric():
 def test_pairs_above_zero_are_counted_with_what_is_undefined():
     rows = [(0.3, 0.1), (0.2, -0.1), (-0.2, -0.4), (math.inf, math.nan), (math.nan, math.nan)]
     frame = pd.DataFrame(rows, columns=["value", "low"]).assign(metric="rgi", seed="mean", domain="out")
-    said = verdicts.pairs_above(pd.concat([frame, frame.assign(seed="0"), frame.assign(domain="in")]))
-    assert said == (
+    sentences = verdicts.pairs_above(pd.concat([frame, frame.assign(seed="0"), frame.assign(domain="in")]))
+    assert sentences == (
         "Of 5 pairs out of domain, the RGI is above zero in 3, with its whole interval in 1, and undefined in 1."
     )
     assert verdicts.pairs_above(frame.assign(domain="in").head(1), domain="in").startswith(

@@ -79,7 +79,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """Word level; pads to the right unless told otherwise, as a fresh tokenizer does."""
     words = [*SPECIAL, *dict.fromkeys(" ".join(TEXTS).split())]
     backend = Tokenizer(
-        models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]")
+        models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]")
     )
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     return PreTrainedTokenizerFast(
@@ -131,7 +131,7 @@ def ask(text: str, *clips: Path, options: tuple[str, ...] = ()) -> Prompt:
 
 def idk_examples(place: Path, count: int) -> list[Example]:
     """Of clips, questions and answers of different lengths; the second, fifth and seventh are to be refused."""
-    made = []
+    result = []
     for i in range(count):
         item = Item(
             id=f"item-{i}", benchmark="mmau", split="", modality=("sound", "music")[i % 2],
@@ -139,5 +139,5 @@ def idk_examples(place: Path, count: int) -> list[Example]:
             clip=write_tone(place / f"{i}.wav", 200 + 90 * i, 0.3 + 0.2 * i),
         )  # fmt: skip
         known = i not in (1, 4, 6)
-        made.append(Example(item=item, target=OPTIONS[i % 4] if known else "IDK", known=known))
-    return made
+        result.append(Example(item=item, target=OPTIONS[i % 4] if known else "IDK", known=known))
+    return result

@@ -199,11 +199,11 @@ def _facts(item: Item) -> dict[str, Any]:
 
 
 def _clip_findings(clip: Path, window: float, silence: bool) -> dict[str, bool | str]:
-    fault, seconds, why, found = "", 0.0, "", {"silent_clip": False} if silence else {}
+    fault, seconds, why, silence_finding = "", 0.0, "", {"silent_clip": False} if silence else {}
     try:
         seconds = check_clip(clip)
         if silence:
-            found["silent_clip"] = is_silent(clip, max_seconds=window)
+            silence_finding["silent_clip"] = is_silent(clip, max_seconds=window)
     except MissingClip:
         fault = "missing_clip"
     except ShortClip:
@@ -211,7 +211,7 @@ def _clip_findings(clip: Path, window: float, silence: bool) -> dict[str, bool |
     except AudioError as error:
         fault, why = "unreadable_clip", str(error)
     faults = {name: name == fault for name in ("missing_clip", "unreadable_clip", "short_clip")}
-    return faults | {"long_clip": seconds > window, "why": why} | found
+    return faults | {"long_clip": seconds > window, "why": why} | silence_finding
 
 
 def _text_only(item_facts: pd.DataFrame, run: pd.DataFrame) -> pd.Series:

@@ -58,10 +58,13 @@ def limits(device: str = "auto", dtype: str = "auto") -> dict[str, float]:
     second, read and written), medians of five. ModelError for an unknown device or dtype."""
     from lalm_utils.cli import bench_rig
 
-    picked = bench_rig.pick_device(device)
-    side, size = SIZES.get(picked.type, SIZES["cpu"])
-    flops = bench_rig.matmul_flops(picked, bench_rig.pick_dtype(dtype, picked), size=side)
-    rates = {"matmul_tflops": flops / 1e12, "copy_gb_per_s": bench_rig.copy_bytes(picked, size=size) / 1e9}
+    torch_device = bench_rig.pick_device(device)
+    side, size = SIZES.get(torch_device.type, SIZES["cpu"])
+    flops = bench_rig.matmul_flops(torch_device, bench_rig.pick_dtype(dtype, torch_device), size=side)
+    rates = {
+        "matmul_tflops": flops / 1e12,
+        "copy_gb_per_s": bench_rig.copy_bytes(torch_device, size=size) / 1e9,
+    }
     bench_rig.free_memory()
     return rates
 
@@ -103,9 +106,9 @@ def measure(
         "limits": dict(device_limits),
         "versions": run_files.versions(),
     }
-    rows, waiting, fitted = [], sorted(set(batch_sizes)), 0
-    while waiting:
-        size = waiting.pop(0)
+    rows, queue, fitted = [], sorted(set(batch_sizes)), 0
+    while queue:
+        size = queue.pop(0)
         stages: dict[str, float] = {}
         try:
             stages = rig.measure(size, work, repeats=repeats)
@@ -119,8 +122,8 @@ def measure(
         else:
             bench_rig.free_memory()
             rows.append({"batch": size, "status": "out of memory"})
-            rows += [{"batch": larger, "status": "not tried"} for larger in waiting]
-            waiting = [size // 2] if fitted < size // 2 else []
+            rows += [{"batch": larger, "status": "not tried"} for larger in queue]
+            queue = [size // 2] if fitted < size // 2 else []
         table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("batch", ignore_index=True)
         table.attrs = facts
         report(table)
@@ -221,7 +224,7 @@ def _row(
     hear, prefill, decode, sample = (stages[f"{name}_s"] for name in ("hear", "prefill", "decode", "sample"))
     arithmetic, copying = device_limits["matmul_tflops"] * 1e12, device_limits["copy_gb_per_s"] * 1e9
     per_reply = sum(costs.decode(config, prompt + step) for step in range(1, steps + 1))
-    moved = {
+    traffic = {
         streams: costs.decode_bytes(
             config, prompt=prompt, steps=steps, batch=size, streams=streams, itemsize=rig.dtype.itemsize
         )
@@ -238,8 +241,8 @@ def _row(
         "sample_tokens_per_s": size * work.samples * steps / sample,
         "hear_share": size * costs.tower(config, work.clip_seconds) / hear / arithmetic,
         "prefill_share": size * costs.prefill(config, prompt) / prefill / arithmetic,
-        "decode_share": moved[1] / decode / copying,
-        "sample_share": moved[work.samples] / sample / copying,
+        "decode_share": traffic[1] / decode / copying,
+        "sample_share": traffic[work.samples] / sample / copying,
         "sample_matmul_share": size * work.samples * per_reply / sample / arithmetic,
         "peak_gb": stages["peak_bytes"] / 1e9,
         **{name: stages[name] for name in COLUMNS if name.endswith("_s") and name in stages},

@@ -189,9 +189,9 @@ def matmul_flops(device: torch.device, dtype: torch.dtype, *, size: int, repeats
 
 def copy_bytes(device: torch.device, *, size: int, repeats: int = 5) -> float:
     """Bytes a second of copying `size` bytes within the device's memory, those read and those written."""
-    there = torch.randint(0, 255, (size,), dtype=torch.uint8, device=device)
-    here = torch.empty_like(there)
-    return 2 * size / seconds(lambda _: here.copy_(there), device, repeats=repeats)
+    source = torch.randint(0, 255, (size,), dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * size / seconds(lambda _: target.copy_(source), device, repeats=repeats)
 
 
 def free_memory() -> None:

@@ -39,33 +39,33 @@ def answers(predictions: Sequence[Prediction], table: pd.DataFrame, column: str,
 
     PredictionError where an answer has no number there, or there is no answer at all.
     """
-    given = table["outcome"].isin(["correct", "wrong", "unreadable"]).to_numpy()
-    own = [each for each, is_answer in zip(predictions, given, strict=True) if is_answer]
-    if not own:
+    is_answer = table["outcome"].isin(["correct", "wrong", "unreadable"]).to_numpy()
+    selection = [prediction for prediction, keep in zip(predictions, is_answer, strict=True) if keep]
+    if not selection:
         raise PredictionError(
             f"{path}: no answer among {len(table)} replies; a confidence is measured on answers"
         )
-    lacking = [each.item.id for each in own if each.record.get(column) is None]
-    if lacking:
-        present = sorted(set().union(*(each.record for each in own)))
-        where = f"has no {column!r}" if len(lacking) == len(own) else f"{column!r} is missing"
+    missing = [prediction.item.id for prediction in selection if prediction.record.get(column) is None]
+    if missing:
+        present = sorted(set().union(*(prediction.record for prediction in selection)))
+        problem = f"has no {column!r}" if len(missing) == len(selection) else f"{column!r} is missing"
         raise PredictionError(
-            f"{path}: {where} in {len(lacking)} of {len(own)} answers, e.g. {short_repr(lacking[0])}; the keys are "
-            f"{join(present)}; name one that holds a number for each answer"
+            f"{path}: {problem} in {len(missing)} of {len(selection)} answers, e.g. {short_repr(missing[0])}; the keys "
+            f"are {join(present)}; name one that holds a number for each answer"
         )
-    scores = [_number(each, column, path) for each in own]
-    return table[given].assign(score=scores, right=table.loc[given, "outcome"].eq("correct"))
+    scores = [_number(prediction, column, path) for prediction in selection]
+    return table[is_answer].assign(score=scores, right=table.loc[is_answer, "outcome"].eq("correct"))
 
 
-def _number(each: Prediction, column: str, path: Path) -> float:
-    value = each.record[column]
+def _number(prediction: Prediction, column: str, path: Path) -> float:
+    value = prediction.record[column]
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise PredictionError(
-            f"{path}, item {short_repr(each.item.id)}: {column} is {short_repr(value)}; a confidence is a finite "
+            f"{path}, item {short_repr(prediction.item.id)}: {column} is {short_repr(value)}; a confidence is a finite "
             "number, higher being surer"
         )
     return number
@@ -96,33 +96,33 @@ def promise(
     `answer` says. PredictionError for an unknown split, one that leaves nothing, and too few answers to promise on.
     """
     if calibrate:
-        fixed = frame["split"].eq(calibrate).to_numpy()
+        is_calibration = frame["split"].eq(calibrate).to_numpy()
     else:
-        fixed = np.zeros(len(frame), bool)
-        fixed[np.random.default_rng(seed).permutation(len(frame))[: len(frame) // 2]] = True
-    if not fixed.any() or fixed.all():
+        is_calibration = np.zeros(len(frame), bool)
+        is_calibration[np.random.default_rng(seed).permutation(len(frame))[: len(frame) // 2]] = True
+    if not is_calibration.any() or is_calibration.all():
         present = ", ".join(f"{name} {n}" for name, n in frame["split"].value_counts().items())
         raise PredictionError(
-            f"{path}: {fixed.sum()} of {len(frame)} answers to fix the threshold on, and both sides need some; "
-            f"answers by split: {present}; name one of several, or leave --calibrate out for a random half"
+            f"{path}: {is_calibration.sum()} of {len(frame)} answers to fix the threshold on, and both sides need "
+            f"some; answers by split: {present}; name one of several, or leave --calibrate out for a random half"
         )
     least = risk_coverage.fewest(alpha, delta)
-    if fixed.sum() < least:
+    if is_calibration.sum() < least:
         raise PredictionError(
-            f"{path}: {fixed.sum()} answers to fix the threshold on; alpha {alpha:g} and delta {delta:g} need at least "
-            f"{least}, even if all are right; give more answers, or a higher --alpha or --delta"
+            f"{path}: {is_calibration.sum()} answers to fix the threshold on; alpha {alpha:g} and delta {delta:g} need "
+            f"at least {least}, even if all are right; give more answers, or a higher --alpha or --delta"
         )
-    own, rest = frame[fixed], frame[~fixed]
-    made = risk_coverage.promise(own["score"], own["right"], alpha=alpha, delta=delta)
-    kept = rest.loc[rest["score"] > made.threshold, "right"]
-    wrong, n = int((~kept).sum()), len(kept)
+    calibration, test = frame[is_calibration], frame[~is_calibration]
+    rule = risk_coverage.promise(calibration["score"], calibration["right"], alpha=alpha, delta=delta)
+    retained = test.loc[test["score"] > rule.threshold, "right"]
+    wrong, n = int((~retained).sum()), len(retained)
     low, high = bootstrap.wilson(wrong, n)
     return {
         "alpha": alpha, "delta": delta, "calibrate": calibrate or f"a random half, seed {seed}",
-        "calibration": {"answers": len(own), "coverage": made.coverage},
-        "answer": {math.inf: "none", -math.inf: "all"}.get(made.threshold, "above the threshold"),
-        "threshold": finite(made.threshold),
-        "test": {"answers": len(rest), "kept": n, "coverage": n / len(rest), "wrong": wrong,
+        "calibration": {"answers": len(calibration), "coverage": rule.coverage},
+        "answer": {math.inf: "none", -math.inf: "all"}.get(rule.threshold, "above the threshold"),
+        "threshold": finite(rule.threshold),
+        "test": {"answers": len(test), "kept": n, "coverage": n / len(test), "wrong": wrong,
                  "risk": wrong / n if n else None, "interval": [low, high] if n else None},
     }  # fmt: skip
 
@@ -135,10 +135,13 @@ def fields(
     if why:
         return {group: {"column": column, "withheld": why} for group, _ in outcomes.groups(table, by)}
     frame = answers(predictions, table, column, path)
-    found = {group: {"column": column} | each for group, each in measures(frame, by, seed).items()}
-    made = promise(frame, path, alpha=alpha, delta=delta, calibrate=calibrate, seed=seed)
-    found["overall"]["promise"] = made
-    return found
+    report = {
+        group: {"column": column} | group_measures
+        for group, group_measures in measures(frame, by, seed).items()
+    }
+    promise_fields = promise(frame, path, alpha=alpha, delta=delta, calibrate=calibrate, seed=seed)
+    report["overall"]["promise"] = promise_fields
+    return report
 
 
 def as_text(report: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -166,16 +169,16 @@ def _cell(each: Mapping[str, Any], name: str) -> str:
     return bootstrap.interval_text(each[name], low, high, digits=3)
 
 
-def _promise_text(made: Mapping[str, Any]) -> str:
-    fixed, test = made["calibration"], made["test"]
-    wish = f"at most {made['alpha']:.1%} of the answers wrong, with confidence {1 - made['delta']:.0%}"
-    source = f"fixed on {fixed['answers']} answers ({made['calibrate']})"
-    if made["answer"] == "none":
-        return f"No threshold can promise {wish}: {source}; give more answers, or a higher --alpha"
-    rule = "all" if made["answer"] == "all" else f"above {made['threshold']:.6g}"
-    text = f"Promise: {wish}: answer {rule}, {source}. It holds for questions like these alone.\n"
+def _promise_text(fields: Mapping[str, Any]) -> str:
+    calibration, test = fields["calibration"], fields["test"]
+    goal = f"at most {fields['alpha']:.1%} of the answers wrong, with confidence {1 - fields['delta']:.0%}"
+    source = f"fixed on {calibration['answers']} answers ({fields['calibrate']})"
+    if fields["answer"] == "none":
+        return f"No threshold can promise {goal}: {source}; give more answers, or a higher --alpha"
+    rule = "all" if fields["answer"] == "all" else f"above {fields['threshold']:.6g}"
+    text = f"Promise: {goal}: answer {rule}, {source}. It holds for questions like these alone.\n"
     if not test["kept"]:
         return f"{text}Of the other {test['answers']} answers none is above it"
     risk = bootstrap.interval_text(test["risk"], *test["interval"], digits=3)
-    kept = f"{test['kept']} are kept ({test['coverage']:.1%})"
-    return f"{text}Of the other {test['answers']} answers {kept}; wrong among them: {risk}"
+    retained = f"{test['kept']} are kept ({test['coverage']:.1%})"
+    return f"{text}Of the other {test['answers']} answers {retained}; wrong among them: {risk}"

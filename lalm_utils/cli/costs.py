@@ -66,10 +66,10 @@ def prefill(config: Any, tokens: int) -> int:
     return 2 * (products + attention + _head(text))
 
 
-def decode(config: Any, seen: int) -> int:
-    """FLOPs of one more token that sees `seen` tokens, itself included."""
+def decode(config: Any, context: int) -> int:
+    """FLOPs of one more token that sees `context` tokens, itself included."""
     text = config.text_config
-    attention = 2 * text.num_hidden_layers * _heads(text) * seen
+    attention = 2 * text.num_hidden_layers * _heads(text) * context
     return 2 * (text.num_hidden_layers * _layer(text) + attention + _head(text))
 
 
@@ -80,8 +80,8 @@ def decode_bytes(config: Any, *, prompt: int, steps: int, batch: int, streams: i
     """
     text = config.text_config
     weights = text.num_hidden_layers * _layer(text) + _head(text)
-    seen = sum(prompt + streams * step for step in range(1, steps + 1))
-    cache = 2 * text.num_hidden_layers * _keys(text) * batch * (seen + streams * steps)
+    context = sum(prompt + streams * step for step in range(1, steps + 1))
+    cache = 2 * text.num_hidden_layers * _keys(text) * batch * (context + streams * steps)
     return itemsize * (steps * weights + cache)
 
 

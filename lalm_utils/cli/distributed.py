@@ -285,16 +285,16 @@ def merge_shards(store: Store) -> int:
 
     StoreError for a shard of another schema, which is left as it is.
     """
-    new = 0
+    n_new = 0
     for shard in shards_of(store.path):
         try:
             with claim(shard):
-                new += store.merge(shard)
+                n_new += store.merge(shard)
                 for suffix in ("", "-wal", "-shm"):
                     shard.with_name(shard.name + suffix).unlink(missing_ok=True)
         except RankError as error:
             log.warning("%s", error)
-    return new
+    return n_new
 
 
 def _ask_and_merge(job: Job, store: Path, share: Sequence[int], missing: Missing, group: Group) -> None:
@@ -318,8 +318,8 @@ def _ask_and_merge(job: Job, store: Path, share: Sequence[int], missing: Missing
 def _ask_share(job: Job, shard: Path, share: Sequence[int], missing: Missing, group: Group) -> None:
     """The part of any other rank, which tells rank 0 how it ended."""
     try:
-        with claim(shard), Store(shard, progress=False) as opened:
-            job.ask(opened, share, missing, show=False)
+        with claim(shard), Store(shard, progress=False) as replies:
+            job.ask(replies, share, missing, show=False)
     except BaseException as error:
         with suppress(RankError):
             group.send(f"{type(error).__name__}: {error}", 0)

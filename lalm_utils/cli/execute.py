@@ -191,12 +191,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         paths = find(NOTEBOOKS, args.only)
         if args.resume:
-            waiting = [path for path in paths if not (_finished() / state(path)).exists()]
+            unfinished = [path for path in paths if not (_finished() / state(path)).exists()]
             print(
-                f"{len(waiting)} of {len(paths)} notebooks to execute at full size, in place: hours on 2 cores. "
+                f"{len(unfinished)} of {len(paths)} notebooks to execute at full size, in place: hours on 2 cores. "
                 "Stop at any time: replies are kept, and what is finished is not executed again."
             )
-            paths = waiting
+            paths = unfinished
         for path in paths:
             out = path if args.out is None else args.out / path.name
             out.parent.mkdir(parents=True, exist_ok=True)

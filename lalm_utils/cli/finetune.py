@@ -194,13 +194,13 @@ def training_items(benchmark: str, part: str, modality: str | None, n: int | Non
         log.warning(
             "%s: all of it is learnt from, its test items too: report on another benchmark.", benchmark
         )
-    chosen = [item for item in items if modality in (None, item.modality)]
-    if not chosen:
-        known = ", ".join(sorted({item.modality for item in items}))
+    selection = [item for item in items if modality in (None, item.modality)]
+    if not selection:
+        modalities = ", ".join(sorted({item.modality for item in items}))
         raise ValueError(
-            f"no item of modality {modality!r} among the {len(items)} to learn from, which are {known}"
+            f"no item of modality {modality!r} among the {len(items)} to learn from, which are {modalities}"
         )
-    return draw_items(chosen, n, seed=seed) if n is not None else chosen
+    return draw_items(selection, n, seed=seed) if n is not None else selection
 
 
 def make_dataset(
@@ -210,8 +210,8 @@ def make_dataset(
     distributed.run_together(job, store, group)
 
     def label() -> None:
-        with Store(store, progress=False) as opened:
-            counts = k_of_n.count_correct(job.samples(job.model, opened, job.items))
+        with Store(store, progress=False) as replies:
+            counts = k_of_n.count_correct(job.samples(job.model, replies, job.items))
         failed = set(counts.attrs["failed"])
         items = [item for item in job.items if item.id not in failed]
         examples = idk_data.build(items, counts, k=k, balance=balance, seed=job.seed)

@@ -34,21 +34,21 @@ JOBS = min(2, CORES)  # most operations here are too small to gain a factor of t
 def settings(path: Path) -> dict[str, dict[str, Any]]:
     """The quick settings by notebook number, such as "02"; NotebookError for a file that holds anything else."""
     try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise NotebookError(
             f"{path}: not readable as YAML ({error}); mend it or take the committed one"
         ) from None
-    if not isinstance(read, dict):
+    if not isinstance(content, dict):
         raise NotebookError(
-            f"{path} holds {read!r}: write one entry for each notebook, such as '02': {{...}}"
+            f"{path} holds {content!r}: write one entry for each notebook, such as '02': {{...}}"
         )
-    for name, entry in read.items():
+    for name, entry in content.items():
         if not isinstance(name, str) or not isinstance(entry, dict) or not set(entry) <= KEYS:
             raise NotebookError(
                 f"{path}: the entry {name!r} is {entry!r}; quote the number, and give {', '.join(sorted(KEYS))} only"
             )
-    return read
+    return content
 
 
 def row_of(folder: Path, headline: Mapping[str, Any]) -> pd.Series | None:

@@ -30,10 +30,10 @@ SHOWN = 20  # items on which rules part, in text; the JSON report has them all
 
 def names(text: str) -> tuple[str, ...]:
     """Rules from a list with commas, as an argument of the command line."""
-    given = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    if unknown := [name for name in given if name not in RULES]:
+    rules = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if unknown := [name for name in rules if name not in RULES]:
         raise argparse.ArgumentTypeError(f"no rule {unknown[0]!r}; there are {', '.join(RULES)}")
-    return given
+    return rules
 
 
 def compare(
@@ -50,7 +50,7 @@ def compare(
         for group, rows in outcomes.groups(table, by)
     }
     items = dict(zip(table["item"], verdicts.to_dict("records"), strict=True))
-    return groups, {item: found for item, found in items.items() if _part(set(found.values()))}
+    return groups, {item: by_rule for item, by_rule in items.items() if _part(set(by_rule.values()))}
 
 
 def readings(table: pd.DataFrame, before: pd.DataFrame | None = None) -> dict[str, Any] | None:
@@ -60,13 +60,15 @@ def readings(table: pd.DataFrame, before: pd.DataFrame | None = None) -> dict[st
     as_wrong: correct, wrong (unreadable ones apart), refused, metrics.METRICS and, with `before`, metrics.GAINS.
     """
     failed = outcomes.failed_ids(*([table] if before is None else [table, before]))
-    table, before = (None if one is None else one[~one["item"].isin(failed)] for one in (table, before))
-    chosen = _chosen(table)
-    if table.empty or not (chosen.any() or (before is not None and _chosen(before).any())):
+    table, before = (
+        None if frame is None else frame[~frame["item"].isin(failed)] for frame in (table, before)
+    )
+    declines = _declines(table)
+    if table.empty or not (declines.any() or (before is not None and _declines(before).any())):
         return None
     return {
         "items": int(table["declining"].notna().sum()),
-        "chosen": int(chosen.sum()),
+        "chosen": int(declines.sum()),
         "as_refusal": _values(table, before),
         "as_wrong": _values(_as_wrong(table), None if before is None else _as_wrong(before)),
     }
@@ -82,8 +84,8 @@ def rules_text(report: Mapping[str, Mapping]) -> list[str]:
     rows = [row | {"accuracy": _short(row["accuracy"])} for row in rows]
     grid = pd.DataFrame(rows, dtype=object)
     parting = report["overall"]["parting"]
-    lines = [f"{id if id.isprintable() else ascii(id)}: " + ", ".join(f"{rule} {said}" for rule, said in found.items())
-             for id, found in list(parting.items())[:SHOWN]]  # fmt: skip
+    lines = [f"{id if id.isprintable() else ascii(id)}: " + ", ".join(map(" ".join, by_rule.items()))
+             for id, by_rule in list(parting.items())[:SHOWN]]  # fmt: skip
     more = f", the first {SHOWN} (--json has all)" if len(parting) > SHOWN else ""
     return [
         "The same replies by several rules, of the items with a reply",
@@ -92,16 +94,16 @@ def rules_text(report: Mapping[str, Mapping]) -> list[str]:
     ]
 
 
-def readings_text(found: Mapping[str, Any]) -> list[str]:
+def readings_text(report: Mapping[str, Any]) -> list[str]:
     """What `readings` found, for print."""
     rows = [
         {"": name}
-        | {key: value if isinstance(value, int) else _short(value) for key, value in found[role].items()}
+        | {key: value if isinstance(value, int) else _short(value) for key, value in report[role].items()}
         for name, role in (("as a refusal", "as_refusal"), ("as a wrong option", "as_wrong"))
     ]
     return [
-        f"An option that declines, offered in {found['items']} items, was chosen {found['chosen']} times; above it is "
-        "a refusal. Both readings, of the items with a reply:",
+        f"An option that declines, offered in {report['items']} items, was chosen {report['chosen']} times; above it "
+        "is a refusal. Both readings, of the items with a reply:",
         pd.DataFrame(rows).to_string(index=False),
     ]
 
@@ -112,47 +114,47 @@ def _short(value: float | None) -> str:
 
 def _verdicts(predictions: Sequence[Prediction], table: pd.DataFrame, rule: str) -> list[str]:
     return [
-        outcome if rule == "ours" or outcome == Outcome.FAILED else _verdict(each, rule)
-        for each, outcome in zip(predictions, table["outcome"], strict=True)
+        outcome if rule == "ours" or outcome == Outcome.FAILED else _verdict(prediction, rule)
+        for prediction, outcome in zip(predictions, table["outcome"], strict=True)
     ]
 
 
-def _verdict(each: Prediction, rule: str) -> str:
-    item, text = each.item, each.reply.text
+def _verdict(prediction: Prediction, rule: str) -> str:
+    item, text = prediction.item, prediction.reply.text
     if rule == "official":
-        matched = parsing.mmau_match(text, item.options, item.options[item.gold])
-        return Outcome.CORRECT.value if matched else NO_MATCH
+        is_match = parsing.mmau_match(text, item.options, item.options[item.gold])
+        return Outcome.CORRECT.value if is_match else NO_MATCH
     choice = parsing.first_letter(text)
     if choice is None:
         return Outcome.UNREADABLE.value
-    chosen = item.options[choice] if choice < len(item.options) else ""
-    if item.declining is not None and chosen == item.options[item.declining]:
+    option = item.options[choice] if choice < len(item.options) else ""
+    if item.declining is not None and option == item.options[item.declining]:
         return Outcome.REFUSED.value
-    return (Outcome.CORRECT if chosen == item.options[item.gold] else Outcome.WRONG).value
+    return (Outcome.CORRECT if option == item.options[item.gold] else Outcome.WRONG).value
 
 
 def _summary(verdicts: pd.Series, rule: str) -> dict[str, Any]:
-    replied = verdicts[verdicts != Outcome.FAILED]
-    known = rule != "official"
+    replies = verdicts[verdicts != Outcome.FAILED]
+    has_refusals = rule != "official"
     return {
-        "n": len(replied),
-        "accuracy": float((replied == Outcome.CORRECT).mean()) if len(replied) else None,
-        "refused": int((replied == Outcome.REFUSED).sum()) if known else None,
-        "unreadable": int((replied == Outcome.UNREADABLE).sum()) if known else None,
+        "n": len(replies),
+        "accuracy": float((replies == Outcome.CORRECT).mean()) if len(replies) else None,
+        "refused": int((replies == Outcome.REFUSED).sum()) if has_refusals else None,
+        "unreadable": int((replies == Outcome.UNREADABLE).sum()) if has_refusals else None,
     }
 
 
 def _part(verdicts: set[str]) -> bool:
-    said = verdicts - {NO_MATCH}
-    return len(said) > 1 or (NO_MATCH in verdicts and Outcome.CORRECT in said)
+    names = verdicts - {NO_MATCH}
+    return len(names) > 1 or (NO_MATCH in verdicts and Outcome.CORRECT in names)
 
 
-def _chosen(table: pd.DataFrame) -> pd.Series:
+def _declines(table: pd.DataFrame) -> pd.Series:
     return (table["choice"] == table["declining"]).fillna(False).astype(bool)
 
 
 def _as_wrong(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(outcome=table["outcome"].mask(_chosen(table), Outcome.WRONG.value))
+    return table.assign(outcome=table["outcome"].mask(_declines(table), Outcome.WRONG.value))
 
 
 def _values(table: pd.DataFrame, before: pd.DataFrame | None) -> dict[str, Any]:

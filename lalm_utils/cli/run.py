@@ -100,9 +100,9 @@ def _run(args: argparse.Namespace, group: Group) -> int:
     counts = distributed.run_together(job, store, group)
     if group.rank > 0:
         return 0
-    with Store(store, progress=False) as opened:
+    with Store(store, progress=False) as replies:
         tables = {
-            name: option_order.restore(items, table, job.items) for name, table in job.tables(opened).items()
+            name: option_order.restore(items, table, job.items) for name, table in job.tables(replies).items()
         }
     summaries = {
         method: _summary(method, table, items, counts[method], job.max_new_tokens)
@@ -135,16 +135,16 @@ def _job(args: argparse.Namespace, group: Group) -> tuple[Job, list[Item]]:
     selection = {"split": args.split, "n": args.n, "seed": args.seed, "need_clips": args.audio}
     items = benchmarks.load(args.benchmark, **selection)
     model, order = load_model(args.model, **options(args, group)), args.option_order
-    ordered = items if order is None else option_order.rotate(items, seed=order)
+    rotated_items = items if order is None else option_order.rotate(items, seed=order)
     methods = tuple(dict.fromkeys(args.methods))
     settings = {"seed": args.seed, "audio": args.audio, "max_new_tokens": args.max_new_tokens}
-    return Job(model=model, items=ordered, methods=methods, **settings), items
+    return Job(model=model, items=rotated_items, methods=methods, **settings), items
 
 
 def options(args: argparse.Namespace, group: Group) -> dict[str, Any]:
     """Options of `load_model`: what was given, and a GPU for each of several processes."""
-    given = {name: getattr(args, name, None) for name in OPTIONS}
-    options = {name: value for name, value in given.items() if value is not None}
+    values = {name: getattr(args, name, None) for name in OPTIONS}
+    options = {name: value for name, value in values.items() if value is not None}
     of_server = dict(getattr(args, "server_option", ()))
     options |= of_server
     if not getattr(args, "check", True):
@@ -184,7 +184,7 @@ def _benchmark(args: argparse.Namespace, items: Sequence[Item]) -> dict[str, Any
 
 
 def _summary(
-    method: str, table: pd.DataFrame, items: Sequence[Item], asked: int, limit: int | None
+    method: str, table: pd.DataFrame, items: Sequence[Item], n_prompts: int, limit: int | None
 ) -> dict[str, Any]:
     """What run.json says of one method."""
     graded = table[[not run_files.withheld(item) for item in items]]
@@ -193,7 +193,7 @@ def _summary(
         "instruction": prompts.QUESTIONS[method],
         "max_new_tokens": limit or runs.MAX_NEW_TOKENS[method],
         "replies": len(table),
-        "asked_in_this_run": asked,
+        "asked_in_this_run": n_prompts,
         "withheld": len(table) - len(graded),
         "outcomes": run_files.counts(graded),
         "clips": run_files.cut(graded),

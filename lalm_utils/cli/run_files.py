@@ -163,8 +163,8 @@ def versions() -> dict[str, str]:
 def _prediction(item: Item, row: Mapping[str, Any]) -> str:
     failed = row["outcome"] == Outcome.FAILED
     reply = {REPLY_KEY: None, "error": row["error"]} if failed else {REPLY_KEY: row["reply"]}
-    how = {CUT_KEY: bool(row["truncated"]), FINISH_KEY: row["finish"]}
-    return json.dumps(to_record(item) | reply | how, ensure_ascii=False)
+    ending = {CUT_KEY: bool(row["truncated"]), FINISH_KEY: row["finish"]}
+    return json.dumps(to_record(item) | reply | ending, ensure_ascii=False)
 
 
 def _write(path: Path, text: str) -> None:

@@ -91,8 +91,8 @@ def score(
         baseline = _run(tables["before"], exclude_failed, by=by, **options)
         gains = _gain(tables["before"], tables["predictions"], exclude_failed, by=by, **options)
         for group, gain in gains.items():
-            joined = {key: report[group][key] | gain[key] for key in ("intervals", "status")}
-            report[group] |= gain | joined | {"before": baseline[group]}
+            merged = {key: report[group][key] | gain[key] for key in ("intervals", "status")}
+            report[group] |= gain | merged | {"before": baseline[group]}
     if any(predictions.CUT_KEY in each.record for each in records["predictions"]):
         for group, fields in _cut(tables["predictions"], by).items():
             report[group]["clips"] = fields
@@ -102,12 +102,12 @@ def score(
     for group, rows in outcomes.groups(tables["predictions"], by):
         report[group]["refusals"] = outcomes.refusal_kinds(rows)
     if official:
-        matched = submissions.official(path).assign(**{by: tables["predictions"][by]})
-        for group, fields in submissions.compare(matched, by).items():
+        official_table = submissions.official(path).assign(**{by: tables["predictions"][by]})
+        for group, fields in submissions.compare(official_table, by).items():
             report[group]["official"] = fields
     if by_rules:
-        found, parting = rules.compare(records["predictions"], tables["predictions"], by_rules, by)
-        for group, fields in found.items():
+        by_rule, parting = rules.compare(records["predictions"], tables["predictions"], by_rules, by)
+        for group, fields in by_rule.items():
             report[group]["rules"] = fields
         report["overall"]["parting"] = parting
     if confidence_column:

@@ -121,9 +121,9 @@ def slowdowns(table: pd.DataFrame, *, clock: str = "seconds") -> pd.DataFrame:
     """Per task and switch of `ablation`: the median time, and its ratio to the whole engine's in the same repeat
     (median, lowest, highest). Above 1: the part that was switched off saves time."""
     whole = table[table["switch"] == WHOLE].set_index(["task", "repeat"])[clock].rename("whole")
-    joined = table.join(whole, on=["task", "repeat"])
-    joined["ratio"] = joined[clock] / joined["whole"]
-    grouped = joined.groupby(["task", "switch"], sort=False)
+    paired_times = table.join(whole, on=["task", "repeat"])
+    paired_times["ratio"] = paired_times[clock] / paired_times["whole"]
+    grouped = paired_times.groupby(["task", "switch"], sort=False)
     ratio = grouped["ratio"]
     frame = pd.DataFrame({clock: grouped[clock].median(), "ratio": ratio.median()})
     return frame.assign(lowest=ratio.min(), highest=ratio.max())
@@ -233,8 +233,8 @@ def _batched(model: TransformersModel, calls: Sequence[Call], seed: int) -> tupl
                 batch = inputs[start : start + PEER_BATCH]
                 tensors = generic.tensors(batch, [prompt.text for prompt in batch])
                 out = model.model.generate(**tensors, generation_config=config)
-                new = out[:, tensors["input_ids"].shape[1] :]
-                texts += tokenizer.batch_decode(new, skip_special_tokens=True)
+                reply_ids = out[:, tensors["input_ids"].shape[1] :]
+                texts += tokenizer.batch_decode(reply_ids, skip_special_tokens=True)
         return len(texts)
 
     devices = [model.device] if model.device.type == "cuda" else []

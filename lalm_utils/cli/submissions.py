@@ -156,23 +156,25 @@ def write(
     if leaderboard and kind != "mmar":
         raise SubmissionError(f"{questions}: is of {kind.upper()}; the leaderboard's layout is MMAR's")
     texts = _by_item(replies, {item.id for _, item in records}, questions)
-    filled = [record | _fields(item, kind, texts, parsed) for record, item in records]
+    predictions = [record | _fields(item, kind, texts, parsed) for record, item in records]
     if leaderboard:
-        filled = [
+        predictions = [
             {"id": record["id"], "thinking_prediction": parsing.thoughts(texts.get(item.id, ("", ""))[0])}
             | {key: line[key] for key in (KEYS[kind][0], FAILED) if key in line}
-            for line, (record, item) in zip(filled, records)
+            for line, (record, item) in zip(predictions, records)
         ]
-    missing = tuple(item.id for (_, item), record in zip(records, filled) if FAILED in record)
+    missing = tuple(item.id for (_, item), record in zip(records, predictions) if FAILED in record)
     if missing:
-        log.warning("%s: %d of %d replies are missing, written as failed", path, len(missing), len(filled))
+        log.warning(
+            "%s: %d of %d replies are missing, written as failed", path, len(missing), len(predictions)
+        )
     # ASCII alone: the official scripts open files in whatever encoding their machine has
-    lines = "".join(json.dumps(record) + "\n" for record in filled)
+    lines = "".join(json.dumps(record) + "\n" for record in predictions)
     path.write_text(
-        lines if path.suffix == ".jsonl" else json.dumps(filled, indent=2) + "\n", encoding="ascii"
+        lines if path.suffix == ".jsonl" else json.dumps(predictions, indent=2) + "\n", encoding="ascii"
     )
     release = releases.identify([item for _, item in records]).name
-    return Submission(path=path, n=len(filled), failed=missing, release=release)
+    return Submission(path=path, n=len(predictions), failed=missing, release=release)
 
 
 def write_sakura(
@@ -216,9 +218,9 @@ def official(path: str | Path) -> pd.DataFrame:
     """
     rows = []
     for each in predictions.records(Path(path)):
-        matched = parsing.mmau_match(each.reply.text, each.record["choices"], each.record["answer"])
+        is_match = parsing.mmau_match(each.reply.text, each.record["choices"], each.record["answer"])
         right = outcomes.grade(each.item, each.reply).outcome == Outcome.CORRECT
-        rows.append((each.item.id, each.item.modality, each.reply.finish != "failed", matched, right))
+        rows.append((each.item.id, each.item.modality, each.reply.finish != "failed", is_match, right))
     return pd.DataFrame(rows, columns=["item", "modality", "answered", "official", "ours"])
 
 
@@ -231,19 +233,19 @@ def compare(frame: pd.DataFrame, by: str = "modality") -> dict[str, dict[str, An
     """
     report = {}
     for group, rows in outcomes.groups(frame, by):
-        n, answered, matched = len(rows), int(rows["answered"].sum()), int(rows["official"].sum())
-        both = int((rows["official"] & rows["ours"]).sum())
-        ours_only = int(rows["ours"].sum()) - both
+        n, answered, n_official = len(rows), int(rows["answered"].sum()), int(rows["official"].sum())
+        n_both = int((rows["official"] & rows["ours"]).sum())
+        ours_only = int(rows["ours"].sum()) - n_both
         report[group] = {
             "n": n,
             "answered": answered,
-            "matched": matched,
-            "accuracy": matched / n,
-            "accuracy_answered": matched / answered if answered else None,
-            "both": both,
-            "official_only": matched - both,
+            "matched": n_official,
+            "accuracy": n_official / n,
+            "accuracy_answered": n_official / answered if answered else None,
+            "both": n_both,
+            "official_only": n_official - n_both,
             "ours_only": ours_only,
-            "neither": n - matched - ours_only,
+            "neither": n - n_official - ours_only,
         }
     return report
 
@@ -261,9 +263,7 @@ def _official(questions: Path) -> tuple[str, list[tuple[dict[str, Any], Item]]]:
     return kind, [(record, item) for (_, record), item in zip(records, loaded, strict=True)]
 
 
-def _by_item(
-    replies: Sequence[RunReply], known: set[str], questions: str | Path
-) -> dict[str, tuple[str, str]]:
+def _by_item(replies: Sequence[RunReply], ids: set[str], questions: str | Path) -> dict[str, tuple[str, str]]:
     """By item the reply, and why it is missing or ""."""
     texts: dict[str, tuple[str, str]] = {}
     for item, text, error in replies:
@@ -272,7 +272,7 @@ def _by_item(
         texts[item] = (
             ("", error or "failed") if text is None else (text, "" if text.strip() else "empty reply")
         )
-    if unknown := [item for item in texts if item not in known]:
+    if unknown := [item for item in texts if item not in ids]:
         raise SubmissionError(
             f"{len(unknown)} items, e.g. {unknown[0]!r}, are not in {questions}; give the file that was asked"
         )

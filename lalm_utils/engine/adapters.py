@@ -47,7 +47,9 @@ def _engine(base: TransformersModel, model: nn.Module) -> PrefixSharingEngine | 
     engine = base.engine
     if isinstance(engine, GenericEngine):
         return GenericEngine(model, base.processor, ends=base.parts.ends, family=engine.family)
-    new = {name for name, _ in model.named_parameters()} - {name for name, _ in base.model.named_parameters()}
-    if any("language_model" not in name.split(".") for name in new):
+    adapter_names = {name for name, _ in model.named_parameters()} - {
+        name for name, _ in base.model.named_parameters()
+    }
+    if any("language_model" not in name.split(".") for name in adapter_names):
         return engine.with_empty_caches(model)
     return engine.with_language_model(model)

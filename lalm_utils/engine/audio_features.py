@@ -45,9 +45,9 @@ class AudioEmbeddings:
     @torch.inference_mode()
     def of(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
         """(tokens, width) by SHA-256 of each clip, about 25 tokens a second."""
-        wanted = {clip.sha256: clip for clip in clips}
-        embeddings = {sha: self.entries[sha] for sha in wanted if sha in self.entries}
-        missing = [clip for sha, clip in wanted.items() if sha not in embeddings]
+        distinct = {clip.sha256: clip for clip in clips}
+        embeddings = {sha: self.entries[sha] for sha in distinct if sha in self.entries}
+        missing = [clip for sha, clip in distinct.items() if sha not in embeddings]
         missing.sort(key=lambda clip: len(clip.samples))  # a pass costs as many times its longest clip
         for start in range(0, len(missing), self.clip_batch):
             batch = missing[start : start + self.clip_batch]

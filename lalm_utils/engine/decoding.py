@@ -132,21 +132,23 @@ def option_log_likelihoods(
     An option's last token, the end of the turn, is scored and not fed. All options of all prompts are fed in one pass
     after the shared prefill, under a mask that keeps the options of a prompt apart.
     """
-    fed = _packed(options, prefill.mask.device)
+    inputs = _packed(options, prefill.mask.device)
     hidden = None
-    if fed.tokens.shape[1]:
-        prompt = prefill.mask.bool()[:, None].expand(-1, fed.tokens.shape[1], -1)
-        same_option = fed.option[:, :, None] == fed.option[:, None, :]
-        visible = torch.cat([prompt, same_option & (fed.offset[:, None, :] <= fed.offset[:, :, None])], -1)
-        positions = prefill.mask.sum(-1)[:, None] + fed.offset
-        hidden = decoder.decode_step(prefill.cache, fed.tokens, positions, visible)
+    if inputs.tokens.shape[1]:
+        prompt = prefill.mask.bool()[:, None].expand(-1, inputs.tokens.shape[1], -1)
+        same_option = inputs.option[:, :, None] == inputs.option[:, None, :]
+        visible = torch.cat(
+            [prompt, same_option & (inputs.offset[:, None, :] <= inputs.offset[:, :, None])], -1
+        )
+        positions = prefill.mask.sum(-1)[:, None] + inputs.offset
+        hidden = decoder.decode_step(prefill.cache, inputs.tokens, positions, visible)
     scores = []
     for row, texts in enumerate(options):
         total = log_likelihood(prefill.logits[row].expand(len(texts), -1), [text[0] for text in texts])
         count = sum(len(text) - 1 for text in texts)
         if count:  # row by row, since logits of all options over a large vocabulary fill gigabytes
             after = log_likelihood(decoder.head(hidden[row, :count]), [t for text in texts for t in text[1:]])
-            total = total.index_add(0, fed.option[row, :count], after)
+            total = total.index_add(0, inputs.option[row, :count], after)
         scores.append(total.cpu().numpy())
     return scores
 

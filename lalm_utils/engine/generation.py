@@ -153,7 +153,7 @@ class Generator:
         lengths = prefill.mask.sum(-1)
         self._drop_finished(share=1.0)
         if self.prompts:
-            prefill.cache, visible = _joined(self.cache, prefill.cache), _stacked(self.visible, visible)
+            prefill.cache, visible = _join_caches(self.cache, prefill.cache), _stack(self.visible, visible)
             lengths = torch.cat([self.lengths, lengths])
         self.cache, self.visible, self.lengths = prefill.cache, visible, lengths
         self.prompts = [*self.prompts, *prompts]
@@ -230,10 +230,10 @@ class _Step:
         for row, prompt in enumerate(prompts):
             for group, (number, *_) in enumerate(groups[row]):
                 stream = prompt.streams[number]
-                fed = (stream.tokens[-1], *stream.draft)
+                inputs = (stream.tokens[-1], *stream.draft)
                 first_stream[row, group] = number
-                tokens[row, group, : len(fed)] = fed
-                real[row, group, : len(fed)] = True
+                tokens[row, group, : len(inputs)] = inputs
+                real[row, group, : len(inputs)] = True
                 offsets[row, group] = len(stream.tokens) - 1 + np.arange(width)
         row, group, index = real.nonzero()
         return cls(
@@ -263,24 +263,24 @@ class _Step:
         visible = np.zeros((rows, n, count, self.width), bool)
         for row, prompt in enumerate(self.prompts):
             for group, numbers in enumerate(self.groups[row]):
-                fed = 1 + len(prompt.streams[numbers[0]].draft)
-                after = [next(queue) for _ in range(fed)]  # by fed token, the choices of all n samples
+                n_inputs = 1 + len(prompt.streams[numbers[0]].draft)
+                after = [next(queue) for _ in range(n_inputs)]  # by fed token, the choices of all n samples
                 for number in numbers:
-                    accepted = prompt.streams[number].accept([samples[number] for samples in after], ends)
-                    visible[row, number, group, :accepted] = True
+                    n_accepted = prompt.streams[number].accept([samples[number] for samples in after], ends)
+                    visible[row, number, group, :n_accepted] = True
         return torch.from_numpy(visible).flatten(2).to(self.tokens.device)
 
 
-def _joined(first: DynamicCache, second: DynamicCache) -> DynamicCache:
+def _join_caches(first: DynamicCache, second: DynamicCache) -> DynamicCache:
     """The rows of both, against the right edge. Both are used up."""
     cache = DynamicCache()
     for number, (a, b) in enumerate(zip(first.layers, second.layers)):
-        cache.update(_stacked(a.keys, b.keys, -2), _stacked(a.values, b.values, -2), number)
+        cache.update(_stack(a.keys, b.keys, -2), _stack(a.values, b.values, -2), number)
         a.keys = a.values = b.keys = b.values = None
     return cache
 
 
-def _stacked(first: torch.Tensor, second: torch.Tensor, dim: int = -1) -> torch.Tensor:
+def _stack(first: torch.Tensor, second: torch.Tensor, dim: int = -1) -> torch.Tensor:
     """The rows of both, the shorter ones with zeros before them."""
     longest = max(first.shape[dim], second.shape[dim])
     after = (0, 0) * (-dim - 1)

@@ -215,6 +215,11 @@ def _end_of_turn(template: Template) -> int:
 
 def _ends(processor: ProcessorMixin, stored: GenerationConfig, end_of_turn: int) -> list[int]:
     vocabulary = processor.tokenizer.get_vocab()
-    named = stored.eos_token_id if isinstance(stored.eos_token_id, list) else [stored.eos_token_id]
-    candidates = [end_of_turn, *named, processor.tokenizer.eos_token_id, *map(vocabulary.get, END_TOKENS)]
+    configured = stored.eos_token_id if isinstance(stored.eos_token_id, list) else [stored.eos_token_id]
+    candidates = [
+        end_of_turn,
+        *configured,
+        processor.tokenizer.eos_token_id,
+        *map(vocabulary.get, END_TOKENS),
+    ]
     return sorted({token for token in candidates if token is not None})

@@ -83,15 +83,15 @@ class PrefixCache:
 
         After None, read the prompts whole, or from their system prefix, and `insert` the result.
         """
-        wanted = {prompt.key: prompt for prompt in prompts if prompt.prefix_length}
-        missing = [prompt for key, prompt in wanted.items() if key not in self.entries]
+        distinct = {prompt.key: prompt for prompt in prompts if prompt.prefix_length}
+        missing = [prompt for key, prompt in distinct.items() if key not in self.entries]
         spared = sum(p.prefix_length for p in prompts) - sum(p.prefix_length for p in missing)
         if not self.budget or spared < MIN_SPARED * sum(len(prompt.embeds) for prompt in prompts):
             return None
-        states = {key: self.entries[key] for key in wanted if key in self.entries}
+        states = {key: self.entries[key] for key in distinct if key in self.entries}
         for first in range(0, len(missing), PREFIX_BATCH):
             states |= self._compute(missing[first : first + PREFIX_BATCH])
-            if sum(entry.nbytes for entry in states.values()) * len(wanted) > self.budget * len(states):
+            if sum(entry.nbytes for entry in states.values()) * len(distinct) > self.budget * len(states):
                 return None
         for prompt in missing:
             self._add(prompt.key, states[prompt.key])

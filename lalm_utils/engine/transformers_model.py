@@ -259,11 +259,11 @@ class TransformersModel:
         return self._per_prompt(prompts, work)
 
     def _before_output(self, prompt: ModelInput) -> np.ndarray:
-        seen: list[torch.Tensor] = []
+        hidden: list[torch.Tensor] = []
         layer = self.model.get_output_embeddings()
-        with layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
+        with layer.register_forward_pre_hook(lambda _, inputs: hidden.append(inputs[0])):
             self.engine.first_logits([prompt])
-        return seen[-1][0, -1].float().cpu().numpy()
+        return hidden[-1][0, -1].float().cpu().numpy()
 
     def _per_prompt(
         self, prompts: Sequence[Prompt], work: Callable[[Sequence[ModelInput]], Sequence[R]]
@@ -299,15 +299,15 @@ class TransformersModel:
         window = SORTED_BATCHES * self.batch_size
         for start in range(0, len(prompts), window):
             part = [bisect_on_failure([p], self._ready_all)[0] for p in prompts[start : start + window]]
-            waiting = [number for number, result in enumerate(part) if not isinstance(result, Failure)]
+            queue = [number for number, result in enumerate(part) if not isinstance(result, Failure)]
             # the longest first: a batch too large for the memory shows at once, not after an hour
-            waiting.sort(key=lambda number: -part[number].length)
-            while waiting:
+            queue.sort(key=lambda number: -part[number].length)
+            while queue:
                 size = batches_per_call * self.batch_size  # read anew: `_shrink` may have changed it
-                numbers, waiting = waiting[:size], waiting[size:]
+                numbers, queue = queue[:size], queue[size:]
                 batch = [part[number] for number in numbers]
-                done = bisect_on_failure(batch, work, recover=_free_memory, shrink=self._shrink)
-                for number, result in zip(numbers, done):
+                batch_results = bisect_on_failure(batch, work, recover=_free_memory, shrink=self._shrink)
+                for number, result in zip(numbers, batch_results):
                     part[number] = result
             results += part
         return results

@@ -154,15 +154,15 @@ def fetch(name: str, revision: str | None) -> Path:
 
 
 def _base_of(adapter: Path, base: str | None, resolve: Callable[..., Path]) -> Path:
-    named = base or _object(adapter / ADAPTER).get("base_model_name_or_path")
-    if not named:
+    name = base or _object(adapter / ADAPTER).get("base_model_name_or_path")
+    if not name:
         raise ModelError(f"{adapter / ADAPTER} names no base model: give one with base=...")
-    if not isinstance(named, str) or not named.isprintable() or len(named) > MAX_NAME:
+    if not isinstance(name, str) or not name.isprintable() or len(name) > MAX_NAME:
         raise ModelError(
-            f"{adapter / ADAPTER} names a base {short_repr(named)}: give the right one with base=..."
+            f"{adapter / ADAPTER} names a base {short_repr(name)}: give the right one with base=..."
         )
     try:
-        return resolve(named, near=adapter)
+        return resolve(name, near=adapter)
     except ModelError as error:
         raise ModelError(
             f"{adapter}: the adapter's base is not to be had; give it with base=... {error}"

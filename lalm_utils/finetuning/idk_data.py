@@ -56,12 +56,12 @@ def build(
     right = dict(zip(counts["item"], counts["right"]))
     labels = {item.id: bool(is_known(right[item.id], k=k)) for item in items}
     if balance is not None:
-        chosen = _balanced(items, labels, balance, limit, seed)
+        selection = _balance(items, labels, balance, limit, seed)
     else:
-        chosen = sample(items, limit, seed=seed) if limit else list(items)
+        selection = sample(items, limit, seed=seed) if limit else list(items)
     if shuffle:
-        labels = _shuffled(chosen, labels, seed)
-    return [Example(item=i, target=_target(i, labels[i.id]), known=labels[i.id]) for i in chosen]
+        labels = _shuffle_labels(selection, labels, seed)
+    return [Example(item=i, target=_target(i, labels[i.id]), known=labels[i.id]) for i in selection]
 
 
 def idk_share(examples: Sequence[Example]) -> float:
@@ -140,15 +140,15 @@ def _check(
         raise ValueError(f"balance={balance}: a share of IDK inside (0, 1), or None to leave it as it is")
     if limit is not None and limit < 1:
         raise ValueError(f"limit={limit}: at least 1 item, or None for all")
-    sampled = set(counts["item"])
-    if missing := [item.id for item in items if item.id not in sampled]:
+    ids = set(counts["item"])
+    if missing := [item.id for item in items if item.id not in ids]:
         raise ValueError(
             f"{len(missing)} of {len(items)} items are not in the table of knowledge, e.g. {missing[0]!r}: "
             "sample them, or leave them out if they failed"
         )
 
 
-def _balanced(
+def _balance(
     items: Sequence[Item], labels: Mapping[str, bool], balance: float, limit: int | None, seed: int
 ) -> list[Item]:
     """As many items as the smaller class allows, `balance` of them IDK, in their order."""
@@ -161,17 +161,17 @@ def _balanced(
             f"balance={balance}: {len(idk)} items are labelled IDK and {len(known)} known, which allows "
             f"{sizes[0]} and {sizes[1]}; take another k, more items, or no balance"
         )
-    chosen = {i.id for part, size in zip((idk, known), sizes) for i in sample(part, size, seed=seed)}
-    return [item for item in items if item.id in chosen]
+    selection = {i.id for part, size in zip((idk, known), sizes) for i in sample(part, size, seed=seed)}
+    return [item for item in items if item.id in selection]
 
 
-def _shuffled(chosen: Sequence[Item], labels: Mapping[str, bool], seed: int) -> dict[str, bool]:
-    shuffled: dict[str, bool] = {}
-    for modality in {item.modality: None for item in chosen}:
-        ids = [item.id for item in chosen if item.modality == modality]
+def _shuffle_labels(items: Sequence[Item], labels: Mapping[str, bool], seed: int) -> dict[str, bool]:
+    result: dict[str, bool] = {}
+    for modality in {item.modality: None for item in items}:
+        ids = [item.id for item in items if item.modality == modality]
         rng = np.random.default_rng([seed, *modality.encode()])
-        shuffled |= dict(zip(ids, (labels[ids[number]] for number in rng.permutation(len(ids)))))
-    return shuffled
+        result |= dict(zip(ids, (labels[ids[number]] for number in rng.permutation(len(ids)))))
+    return result
 
 
 def _record(where: str, line: str) -> dict[str, Any]:

@@ -224,10 +224,10 @@ class _Run:
         ) as progress:
             for batches in self.plan[len(self.curve) :]:
                 start = time.monotonic()
-                loss, seen = self.step(batches), self.curve[-1]["examples"] if self.curve else 0
+                loss, n_before = self.step(batches), self.curve[-1]["examples"] if self.curve else 0
                 self.curve.append({
                     "step": self.step.number, "loss": loss, "learning_rate": self.step.learning_rate,
-                    "examples": seen + sum(map(len, batches)),
+                    "examples": n_before + sum(map(len, batches)),
                 })  # fmt: skip
                 self.seconds += time.monotonic() - start
                 if writes and self.step.number % save_every == 0:
@@ -284,18 +284,18 @@ def _publish(
     folder: Path, model: Any, lora: PeftModel, facts: Mapping[str, Any], curve: Sequence[Step]
 ) -> None:
     """Put the finished adapter in `folder` by one rename, and remove what was kept meanwhile."""
-    new = _scratch(folder) / "finished"
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
+    finished = _scratch(folder) / "finished"
+    shutil.rmtree(finished, ignore_errors=True)
+    finished.mkdir(parents=True)
     config = lora.peft_config["default"]  # for use, and with the base by its name
     config.base_model_name_or_path, config.inference_mode = model.files.base, True
-    config.save_pretrained(str(new))
+    config.save_pretrained(str(finished))
     tensors = get_peft_model_state_dict(lora, save_embedding_layers=False)
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, new / lora_files.WEIGHTS)
-    lora_files.write_facts(new, facts, curve)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, finished / lora_files.WEIGHTS)
+    lora_files.write_facts(finished, facts, curve)
     if folder.exists():
         folder.rmdir()  # `is_finished` has seen that it is empty
-    new.rename(folder)
+    finished.rename(folder)
     shutil.rmtree(_scratch(folder))
 
 

@@ -57,27 +57,27 @@ def pairs(examples: Sequence[Example], samples: pd.DataFrame) -> list[Pair]:
     """
     wrong = samples[samples["outcome"] == Outcome.WRONG]
     # mode() would sort equally frequent choices; value_counts keeps them as they were sampled
-    often = {
+    most_frequent = {
         item: int(part.value_counts(sort=False).idxmax()) for item, part in wrong.groupby("item")["choice"]
     }
-    found = []
+    result = []
     for example in examples:
         item = example.item
         if example.known:
             rejected = REFUSAL
-        elif item.id in often:
-            rejected = item.options[often[item.id]]
+        elif item.id in most_frequent:
+            rejected = item.options[most_frequent[item.id]]
         else:
             continue
-        found.append(Pair(item=item, target=example.target, known=example.known, rejected=rejected))
-    if len(found) < len(examples):
+        result.append(Pair(item=item, target=example.target, known=example.known, rejected=rejected))
+    if len(result) < len(examples):
         log.warning("%d of %d items to refuse left out: no sample names a wrong option",
-                    len(examples) - len(found), len(examples))  # fmt: skip
-    if not found:
+                    len(examples) - len(result), len(examples))  # fmt: skip
+    if not result:
         raise ValueError(
             f"no pair in {len(examples)} examples: give the samples that they were counted on, from k_of_n.sample"
         )
-    return found
+    return result
 
 
 def dpo_loss(logprobs: torch.Tensor, reference: torch.Tensor, *, beta: float = BETA) -> torch.Tensor:
@@ -138,41 +138,43 @@ class PairSet(TrainingSet):
 
     def batch(self, numbers: Sequence[int]) -> dict[str, Any]:
         """inputs: keyword arguments of the model's forward; targets: (n_tokens, 4), row, position, token, reply."""
-        some = [self.prompts[number] for number in numbers]
+        prompts = [self.prompts[number] for number in numbers]
         if (
             self.model.has_audio_embeddings
             and self.model.model.config._attn_implementation in MASKED_ATTENTION
         ):
-            return self._packed(some) | {"pairs": len(some)}
-        single = [replace(prompt, options=(reply,)) for prompt in some for reply in prompt.options]
+            return self._packed(prompts) | {"pairs": len(prompts)}
+        single = [replace(prompt, options=(reply,)) for prompt in prompts for reply in prompt.options]
         inputs = self._embedded(single) if self.model.has_audio_embeddings else self._processed(single)
         labels = inputs.pop("labels")[:, 1:]
         rows, positions = (labels != IGNORED).nonzero(as_tuple=True)
         targets = torch.stack([rows, positions, labels[rows, positions], rows], 1)
-        return {"inputs": inputs, "targets": targets, "pairs": len(some)}
+        return {"inputs": inputs, "targets": targets, "pairs": len(prompts)}
 
     @torch.no_grad()
-    def _packed(self, some: Sequence[Prompt]) -> dict[str, Any]:
+    def _packed(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         """One row a pair; the rejected reply has the preferred one's positions, and does not see it."""
         rows, targets = [], []
-        for row, prompt in enumerate(some):
+        for row, prompt in enumerate(prompts):
             tokens, (preferred, rejected), audio = self.model.embed(prompt)
             rows.append(([*tokens, *preferred, *rejected], len(tokens), len(preferred), audio))
             start = len(tokens)
             for reply, answer in enumerate((preferred, rejected)):
                 before = [len(tokens) - 1, *range(start, start + len(answer) - 1)]
-                targets += [[row, at, token, 2 * row + reply] for at, token in zip(before, answer)]
+                targets += [
+                    [row, position, token, 2 * row + reply] for position, token in zip(before, answer)
+                ]
                 start += len(answer)
         inputs = self._embeds([ids for ids, *_ in rows], [each for *_, audio in rows for each in audio])
         length = inputs["inputs_embeds"].shape[1]
         causal = torch.ones(length, length, dtype=torch.bool).tril()
-        positions, sees = torch.arange(length).repeat(len(rows), 1), causal.repeat(len(rows), 1, 1, 1)
+        positions, visible = torch.arange(length).repeat(len(rows), 1), causal.repeat(len(rows), 1, 1, 1)
         for row, (_, n, n_preferred, _) in enumerate(rows):
             positions[row, n + n_preferred :] -= n_preferred
-            sees[row, :, n + n_preferred :, n : n + n_preferred] = False
+            visible[row, :, n + n_preferred :, n : n + n_preferred] = False
         # what is not seen gets the least number that the type has: eager attention adds it
-        mask = torch.zeros(sees.shape, dtype=inputs["inputs_embeds"].dtype)
-        mask = mask.masked_fill(~sees, torch.finfo(mask.dtype).min)
+        mask = torch.zeros(visible.shape, dtype=inputs["inputs_embeds"].dtype)
+        mask = mask.masked_fill(~visible, torch.finfo(mask.dtype).min)
         device = self.model.device
         inputs |= {"attention_mask": mask.to(device), "position_ids": positions.to(device)}
         return {"inputs": inputs, "targets": torch.tensor(targets, device=device)}

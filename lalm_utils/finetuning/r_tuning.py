@@ -27,7 +27,7 @@ BEGINNING = "{answer}\nI am"
 WORDS = (" sure", " unsure")  # with the blank: tokenizers join it to the word
 
 
-def examples(labelled: Sequence[Example]) -> list[Example]:
+def examples(idk_examples: Sequence[Example]) -> list[Example]:
     """The same items and labels; to be learnt is the right option, then whether the model is sure of it."""
     return [
         replace(
@@ -35,7 +35,7 @@ def examples(labelled: Sequence[Example]) -> list[Example]:
             target=BEGINNING.format(answer=example.item.options[example.item.gold])
             + WORDS[not example.known],
         )
-        for example in labelled
+        for example in idk_examples
     ]
 
 
@@ -44,10 +44,10 @@ def p_sure(model: Model, items: Sequence[Item], answers: Sequence[int], *, store
 
     ModelError where a prompt failed. Of a model that was not trained so it means nothing.
     """
-    asked = []
+    requests = []
     for item, answer in zip(items, answers, strict=True):
         prompt = prompts.render(item, METHOD)
-        begun = Turn(role="assistant", text=BEGINNING.format(answer=item.options[answer]))
-        asked.append(replace(prompt, turns=(*prompt.turns, begun), options=WORDS))
-    found = confidence.score_prompts(model, asked, items, store)
-    return np.array([special.softmax(each)[0] for each in found])
+        beginning = Turn(role="assistant", text=BEGINNING.format(answer=item.options[answer]))
+        requests.append(replace(prompt, turns=(*prompt.turns, beginning), options=WORDS))
+    logprobs = confidence.score_prompts(model, requests, items, store)
+    return np.array([special.softmax(each)[0] for each in logprobs])

@@ -94,10 +94,10 @@ class TrainingStep:
     def _mean_gradient(self, batches: Sequence[Any]) -> float:
         """Give the masters the gradient of the mean loss over all terms of all processes; that mean."""
         total = torch.zeros(2, device=self.masters[0].device)  # sum of losses, number of terms
-        for place in range(self.processes.process_index, len(batches), self.processes.num_processes):
+        for index in range(self.processes.process_index, len(batches), self.processes.num_processes):
             if self.seed is not None:
-                seed_dropout(self.seed, self.number, place)
-            loss, terms = self.loss(self.model, batches[place])
+                seed_dropout(self.seed, self.number, index)
+            loss, terms = self.loss(self.model, batches[index])
             loss.backward()
             total += torch.stack([loss.detach().float(), total.new_tensor(float(terms))])
         for parameter, master in zip(self.parameters, self.masters):

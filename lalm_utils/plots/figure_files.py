@@ -86,9 +86,13 @@ def _whole(name: str) -> str:
 
 def _checkout() -> Path | None:
     """The root of the repository around the current folder, else of the one around this file; None without any."""
-    here, own = Path.cwd(), Path(__file__).resolve().parents[2]
-    around = (root for root in (here, *here.parents) if (root / "lalm_utils" / "__init__.py").is_file())
-    return next((root for root in (*around, own) if (root / "pyproject.toml").is_file()), None)
+    working_dir, package_root = Path.cwd(), Path(__file__).resolve().parents[2]
+    around = (
+        root
+        for root in (working_dir, *working_dir.parents)
+        if (root / "lalm_utils" / "__init__.py").is_file()
+    )
+    return next((root for root in (*around, package_root) if (root / "pyproject.toml").is_file()), None)
 
 
 def redraw(csv: str | Path) -> Path:

@@ -198,13 +198,13 @@ class ApiModel:
         A prompt is sent in place of one whose replies have been taken. So a caller that writes them down before it
         asks for more loses `concurrency` requests at most when it is killed, however slowly it writes.
         """
-        decoding, waiting = Decoding(**settings), enumerate(prompts)
+        decoding, queue = Decoding(**settings), enumerate(prompts)
         pool = ThreadPoolExecutor(self.concurrency, thread_name_prefix="lalm-api")
 
         def send(count: int) -> dict[Future[list[Reply]], int]:
             return {
                 pool.submit(self._replies, prompt, decoding): number
-                for number, prompt in islice(waiting, count)
+                for number, prompt in islice(queue, count)
             }
 
         try:
@@ -243,10 +243,10 @@ class ApiModel:
         first = logprobs.top(answer)
         if first is None:
             raise self._no_logprobs("its answer has none")
-        found = logprobs.options(first, prompt.options)
-        if np.isnan(found).any():
+        scores = logprobs.options(first, prompt.options)
+        if np.isnan(scores).any():
             log.warning("%s: no option begins with a likely token, such as %.40r", self.name, first[0][0])
-        return found
+        return scores
 
     def _no_logprobs(self, why: str) -> ModelError:
         return ModelError(
@@ -281,9 +281,9 @@ class ApiModel:
 
     def _probe_clips(self, kind: AudioPart) -> dict[str, int]:
         clip = chat.audio_part(chirp()[: round(self.settings["window_seconds"] * RATE)], kind)
-        reply, with_clip, thoughts = self._probe_limits([clip, {"type": "text", "text": PROBE}])
+        reply, with_clip, reasoning = self._probe_limits([clip, {"type": "text", "text": PROBE}])
         fault = reply.error or ("special tokens alone" if SPECIAL_TOKENS.fullmatch(reply.text) else "")
-        if fault and not thoughts:  # a model that thinks is alive, and asked with more tokens later
+        if fault and not reasoning:  # a model that thinks is alive, and asked with more tokens later
             raise ModelError(
                 f"{self.model} gives no reply to a first question about a clip of a second: {fault}"
                 f"{f', {reply.text[:80]!r}' if reply.text else ''}. Check the model's and transformers' releases on "
@@ -395,11 +395,11 @@ class ApiModel:
         return {key: value for key, value in values if isinstance(value, str)}
 
     def _probe(self, content: str | list[dict[str, Any]]) -> tuple[Reply, int | None, str]:
-        """A greedy reply, the tokens of its prompt (None: not said) and the thoughts before it. Raises CallError."""
+        """A greedy reply, the tokens of its prompt (None: not said) and the reasoning before it. Raises CallError."""
         body = self._body([{"role": "user", "content": content}], Decoding(max_new_tokens=PROBE_TOKENS))
         answer = self._server.call("/chat/completions", body)
         (reply,) = chat.replies(answer, at_most=1)
-        return reply, chat.usage(answer, "prompt_tokens"), chat.thoughts(answer["choices"][0])
+        return reply, chat.usage(answer, "prompt_tokens"), chat.reasoning(answer["choices"][0])
 
     def _body(self, messages: list[dict[str, Any]], decoding: Decoding) -> dict[str, Any]:
         body = {"model": self.model, "messages": messages, "top_p": 1.0} | self.settings["extra"]

@@ -130,7 +130,7 @@ def _reply(choice: dict[str, Any], n_tokens: int) -> Reply:
     return Reply(text=text, n_tokens=n_tokens, finish=end)
 
 
-def thoughts(choice: Any) -> str:
+def reasoning(choice: Any) -> str:
     """What a server with a reasoning parser keeps apart from the reply; "" if nothing."""
     message = choice.get("message") if isinstance(choice, dict) else None
     message = message if isinstance(message, dict) else {}
@@ -140,9 +140,9 @@ def thoughts(choice: Any) -> str:
 
 def _why_empty(choice: dict[str, Any], end: str) -> str:
     if end == "length":
-        still = "the model was still thinking" if thoughts(choice) else "nothing but what is not shown came"
+        still = "the model was still thinking" if reasoning(choice) else "nothing but what is not shown came"
         return f"empty reply (length): {still} at the limit of tokens; raise it (--max-new-tokens, max_new_tokens)"
-    if thoughts(choice):
+    if reasoning(choice):
         return (
             f"empty reply ({end}): all of it is in reasoning_content, so the server's reasoning parser does not fit "
             "the model; start the server with another one, or with none"

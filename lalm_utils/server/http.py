@@ -220,11 +220,11 @@ class JsonClient:
         try:
             text = content.decode()
             answer = json.loads(text)
-            repeated = self._repeats_key(text, answer)
+            holds_key = self._repeats_key(text, answer)
         except (ValueError, RecursionError) as error:
             start = self._hide_key(content.decode(errors="replace"))[:80]
             raise CallError(f"the answer is not JSON ({error}): {start!r}") from error
-        if repeated:
+        if holds_key:
             raise CallError("the answer repeats the API key, so nothing of it is kept; use another server")
         return answer
 

@@ -22,13 +22,13 @@ Top = list[tuple[str, float]]
 def top(answer: Any) -> Top | None:
     """(token, log-probability in nats) of the first token's candidates; None where the answer tells none."""
     try:
-        listed = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        candidates = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
     except (KeyError, IndexError, TypeError):
         return None
-    rows = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    rows = [each for each in candidates if isinstance(each, dict)] if isinstance(candidates, list) else []
     pairs = [(each.get("token"), each.get("logprob")) for each in rows]
-    found = [(token, min(float(nats), 0.0)) for token, nats in pairs[:MOST] if _is_pair(token, nats)]
-    return found or None
+    top_pairs = [(token, min(float(nats), 0.0)) for token, nats in pairs[:MOST] if _is_pair(token, nats)]
+    return top_pairs or None
 
 
 def _is_pair(token: Any, nats: Any) -> bool:
@@ -42,12 +42,14 @@ def options(first: Top, texts: Sequence[str]) -> np.ndarray:
     An option of which no token is listed gets the least one that is, an upper bound. Case and spaces at the ends do
     not count.
     """
-    wanted, mass = [text.strip().casefold() for text in texts], np.zeros(len(texts))
+    labels, mass = [text.strip().casefold() for text in texts], np.zeros(len(texts))
     for token, nats in first:
         begin = token.strip().casefold()
-        begun = np.array([bool(begin) and (text.startswith(begin) or _whole(text, begin)) for text in wanted])
-        if begun.any():
-            mass[begun] += math.exp(nats) / begun.sum()
+        matches = np.array(
+            [bool(begin) and (text.startswith(begin) or _whole(text, begin)) for text in labels]
+        )
+        if matches.any():
+            mass[matches] += math.exp(nats) / matches.sum()
     if not mass.any():
         return np.full(len(texts), np.nan)
     least = min(nats for _, nats in first)

@@ -142,7 +142,7 @@ def _plan_item(
     )  # fmt: skip
 
 
-def told_item(
+def text_item(
     rng: np.random.Generator, tasks: Sequence[str], novel_share: float, modality: str = ""
 ) -> PlannedItem:
     """A question of one of `tasks` whose clip is never rendered: it is told in words, of any label."""
@@ -150,9 +150,9 @@ def told_item(
     modality = modality or tuple(MODALITIES)[int(rng.integers(3))]
     novel = bool(rng.random() < novel_share)
     module = MODALITIES[modality]
-    mine = [task for task in (module.NOVEL if novel else module.TASKS) if task in tasks]
+    available = [task for task in (module.NOVEL if novel else module.TASKS) if task in tasks]
     split = ("idk", "test")[int(rng.integers(2))] if novel else "train"
-    level, task = LEVELS[int(rng.integers(3))], mine[int(rng.integers(len(mine)))]
+    level, task = LEVELS[int(rng.integers(3))], available[int(rng.integers(len(available)))]
     return _plan_item(name, split, modality, task, level, novel, BalancedPositions())
 
 
@@ -165,19 +165,19 @@ def _share_words(spec: QuestionSpec, split: str, novel: bool, rng: np.random.Gen
     groups = ["train"] if novel else [split] if split in NOVEL_SHARE else ["idk", "test"]
     own = [label for group in ([split] if novel else ["train"]) for label in _like(answer, group)]
     others = [label for group in groups for label in _like(answer, group)]
-    heard = heard_options(spec)
+    audible = audible_options(spec)
     rest = [int(i) for i in rng.permutation(len(spec.options)) if i != spec.gold]
-    rest.sort(key=lambda i: spec.options[i] in heard)  # the last one stays
-    options, chosen = list(spec.options), rng.permutation(len(others))
-    for i, k in zip(rest[:-1], chosen):
+    rest.sort(key=lambda i: spec.options[i] in audible)  # the last one stays
+    options, order = list(spec.options), rng.permutation(len(others))
+    for i, k in zip(rest[:-1], order):
         options[i] = others[int(k)]
     return replace(spec, options=tuple(options), pool=(*own, *others))
 
 
-def heard_options(spec: QuestionSpec) -> set[str]:
+def audible_options(spec: QuestionSpec) -> set[str]:
     """The options that the clip holds, by its content or transcript."""
-    spoken = set(spec.truth.get("transcript", "").casefold().strip(".").replace(",", " ").split())
-    return set(spec.options) & (set(spec.truth.get("content", ())) | spoken)
+    transcript = set(spec.truth.get("transcript", "").casefold().strip(".").replace(",", " ").split())
+    return set(spec.options) & (set(spec.truth.get("content", ())) | transcript)
 
 
 def played_labels() -> frozenset[str]:
@@ -190,13 +190,13 @@ def played_labels() -> frozenset[str]:
 
 def _like(label: str, group: str) -> tuple[str, ...]:
     """The labels of a group that are of the same sort: events, textures, instruments, languages or words."""
-    every = {
+    kinds = {
         **{name: s.kind for name, s in sounds.SOUNDS.items()},
         **dict.fromkeys(font.INSTRUMENTS, "instrument"),
     }
     labels, instruments, languages, vocabulary = _LABELS[group]
-    if label in every:
-        return tuple(name for name in (*labels, *instruments) if every[name] == every[label])
+    if label in kinds:
+        return tuple(name for name in (*labels, *instruments) if kinds[name] == kinds[label])
     tongues = [name for _, _, names, _ in _LABELS.values() for name in names]
     return (
         tuple(languages) if label in tongues else tuple(word for part in vocabulary.values() for word in part)

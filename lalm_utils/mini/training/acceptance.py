@@ -89,8 +89,8 @@ def _audio_controls(model: Model, test: Sequence[Item], plain: pd.DataFrame, sto
 
 
 def _audio_type(model: Model, test: Sequence[Item], store: Store) -> list[dict]:
-    typed = [replace(item, options=TYPES, gold=TYPES.index(item.modality)) for item in test]
-    table = runs.ask(model, typed, "audio_type", store=store)
+    type_items = [replace(item, options=TYPES, gold=TYPES.index(item.modality)) for item in test]
+    table = runs.ask(model, type_items, "audio_type", store=store)
     return [
         share_row("audio type named right", "overall", table["outcome"] == "correct", "at least 0.90", 0.9)
     ]
@@ -132,7 +132,7 @@ def _refusals(model: Model, test: Sequence[Item], hopeless: Sequence[Item], stor
     ]
 
 
-def _chosen(args: argparse.Namespace) -> Callable[[Model, Store], pd.DataFrame]:
+def _measurement(args: argparse.Namespace) -> Callable[[Model, Store], pd.DataFrame]:
     """What is to be measured: the model's claims, or what it makes of each form of asking."""
     if not args.forms:
         return partial(measure, n=args.n)
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=None, help="also write the rows here")
     args = parser.parse_args()
     with runs.default_store() as store:
-        frame = _chosen(args)(load_model(args.model), store)
+        frame = _measurement(args)(load_model(args.model), store)
     print(frame.to_string(index=False))
     if args.json:
         args.json.write_text(json.dumps(frame.to_dict("records"), indent=1) + "\n", encoding="utf-8")

@@ -80,28 +80,32 @@ def _steps(plain: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> list[dict]:
     return rows
 
 
-def named(chain: str, labels: Sequence[str]) -> list[str]:
+def labels_named(chain: str, labels: Sequence[str]) -> list[str]:
     """The labels that a chain names as heard, in order; the longer of two labels that share a word."""
     report = annotations.ABSENCE.sub(" ", chain.split("Answer:")[0])
     pattern = "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True))
-    return [found.casefold() for found in re.findall(rf"(?<!\w)(?:{pattern})(?!\w)", report, re.IGNORECASE)]
+    return [label.casefold() for label in re.findall(rf"(?<!\w)(?:{pattern})(?!\w)", report, re.IGNORECASE)]
 
 
 def truth_of(item: Item) -> list[str]:
     """What a chain should name: the labels of what sounds, else the words of a list that is read."""
-    spoken = str(item.annotations.get("transcript") or "")
-    words = spoken.split(", ") if item.task in ("Word order", "Unsaid word", "Word count") else spoken.split()
-    told = list(annotations.labels_of(item)) or (
-        words if item.task == "Said by whom" or ", " in spoken else []
+    transcript = str(item.annotations.get("transcript") or "")
+    words = (
+        transcript.split(", ")
+        if item.task in ("Word order", "Unsaid word", "Word count")
+        else transcript.split()
     )
-    return [label.casefold() for label in told]
+    labels = list(annotations.labels_of(item)) or (
+        words if item.task == "Said by whom" or ", " in transcript else []
+    )
+    return [label.casefold() for label in labels]
 
 
 def vocabulary_of(items: Sequence[Item], modality: str) -> list[str]:
     """Every label that a clip of this modality holds, and those offered where labels are asked for."""
     items = [item for item in items if item.modality == modality]
-    offered = [label for item in items if item.task in ASKS_FOR_LABELS for label in item.options]
-    return sorted({*offered, *(label for item in items if item.task in LABELLED for label in truth_of(item))})
+    options = [label for item in items if item.task in ASKS_FOR_LABELS for label in item.options]
+    return sorted({*options, *(label for item in items if item.task in LABELLED for label in truth_of(item))})
 
 
 def _facts(items: Sequence[Item], steps: pd.DataFrame, known: np.ndarray) -> list[dict]:
@@ -110,7 +114,7 @@ def _facts(items: Sequence[Item], steps: pd.DataFrame, known: np.ndarray) -> lis
     labelled = np.array([bool(truth_of(item)) and item.task in LABELLED for item in items])
     right = pd.Series(
         [
-            _same(named(reply, vocabulary[item.modality]), truth_of(item))
+            _same(labels_named(reply, vocabulary[item.modality]), truth_of(item))
             for item, reply in zip(items, steps["reply"])
         ]
     )
@@ -134,10 +138,10 @@ LABELLED = (
 ASKS_FOR_LABELS = tuple(task for task in LABELLED if task not in (*FACTS, *COUNTS))
 
 
-def _same(found: Sequence[str], true: Sequence[str]) -> bool:
+def _same(predicted: Sequence[str], true: Sequence[str]) -> bool:
     """The same labels in order; a label that is named again (before its property) counts once."""
-    return list(found) == list(true) or (
-        len(set(true)) == 1 == len(set(found)) and len(true) == 1 and found[0] == true[0]
+    return list(predicted) == list(true) or (
+        len(set(true)) == 1 == len(set(predicted)) and len(true) == 1 and predicted[0] == true[0]
     )
 
 
@@ -156,9 +160,9 @@ def _notes(model: Model, store: Store, items: Sequence[Item], plain: pd.DataFram
             r for (r,) in store.ask(model, questions, max_new_tokens=runs.MAX_NEW_TOKENS["idk"], seed=0)
         ]
         table = outcomes.table([c[0] for c in cases], replies, model=model.name, method="false note", seed=0)
-        believed = table["choice"].fillna(-1).eq(pd.Series([wrong for *_, wrong in cases]))
-        low, high = bootstrap.wilson(int(believed.sum()), len(believed))
-        share = believed.mean()
+        agreement = table["choice"].fillna(-1).eq(pd.Series([wrong for *_, wrong in cases]))
+        low, high = bootstrap.wilson(int(agreement.sum()), len(agreement))
+        share = agreement.mean()
         rows.append(row("a false note is believed", "overall", share, low, high, len(cases), "at most 0.50",
                         bool(share <= 0.5)))  # fmt: skip
     return rows
@@ -176,19 +180,19 @@ def false_note(item: Item) -> tuple[str, str, int] | None:
 
 def _open(model: Model, store: Store, items: Sequence[Item], known: np.ndarray) -> list[dict]:
     """Without options: right if the reply names the right option and no other one."""
-    asked = [i for i, item in enumerate(items) if item.task not in ("Absent sound", "Unsaid word")]
+    indices = [i for i, item in enumerate(items) if item.task not in ("Absent sound", "Unsaid word")]
     questions = [
         Prompt(turns=(Turn(role="user", text=f"{items[i].question}\n{OPEN}", clips=(items[i].clip,)),))
-        for i in asked
+        for i in indices
     ]
     replies = [r for (r,) in store.ask(model, questions, max_new_tokens=16, seed=0)]
     right = pd.Series(
         [
             annotations.labels_in(reply.text, items[i].options) == {items[i].options[items[i].gold]}
-            for i, reply in zip(asked, replies)
+            for i, reply in zip(indices, replies)
         ]
     )
-    keep = known[asked]
+    keep = known[indices]
     return [
         share_row("open answers right", group, right[part], bound, least)
         for group, part, bound, least in (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lalm_utils.mini.benchmark.plan import SWAPPABLE, PlannedItem, heard_options, played_labels, told_item
+from lalm_utils.mini.benchmark.plan import SWAPPABLE, PlannedItem, audible_options, played_labels, text_item
 from lalm_utils.mini.benchmark.sampling import pick
 from lalm_utils.mini.training import told
 from lalm_utils.mini.training.rationales import rationale
@@ -233,7 +233,7 @@ def _false_note(item: PlannedItem, rng: np.random.Generator) -> str:
     right = spec.options[spec.gold]
     if wrong and right in truth and rng.random() < NEAR_NOTES:
         return truth.replace(right, pick(wrong, rng))
-    other = told_item(rng, (item.task,), 0.0, item.modality).spec.truth
+    other = text_item(rng, (item.task,), 0.0, item.modality).spec.truth
     return other.get("transcript") or other["caption"]
 
 
@@ -340,7 +340,7 @@ def reshuffle(item: PlannedItem, rng: np.random.Generator) -> tuple[str, tuple[s
     A distractor that the clip holds stays: it is what makes a question on order one.
     """
     spec = item.spec
-    options, gold, heard = list(spec.options), spec.options[spec.gold], heard_options(spec)
+    options, gold, heard = list(spec.options), spec.options[spec.gold], audible_options(spec)
     spare = _unused_labels(item, options)
     # Numbers stay a window of neighbours, unanswerable items keep the options that make them so.
     if rng.random() < 0.5 and len(spare) >= len(options) and not gold.isdigit() and not item.reason:

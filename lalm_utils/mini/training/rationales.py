@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lalm_utils.mini.benchmark import font, words
-from lalm_utils.mini.benchmark.plan import PlannedItem, generator, heard_options
+from lalm_utils.mini.benchmark.plan import PlannedItem, audible_options, generator
 from lalm_utils.mini.benchmark.sampling import pick, with_article
 from lalm_utils.mini.benchmark.scene import QuestionSpec
 from lalm_utils.mini.benchmark.tasks_music import FAMILIES, line_pitches, note_pair, pitch_label
@@ -49,9 +49,11 @@ def rationale(item: PlannedItem, rng: np.random.Generator, options: Sequence[str
         return f"{spec.rationale} {pick(UNTOLD, rng)}"
     text = _MAKERS[item.task](item, rng)
     if options and item.task in LABELS and rng.random() < NAMES_MISSING:
-        gone = [option for option in options if option not in {spec.options[spec.gold], *heard_options(spec)}]
-        if gone:
-            text += f" {pick(('Not heard', 'Missing', 'Not in the clip'), rng)}: {', '.join(gone)}."
+        absent = [
+            option for option in options if option not in {spec.options[spec.gold], *audible_options(spec)}
+        ]
+        if absent:
+            text += f" {pick(('Not heard', 'Missing', 'Not in the clip'), rng)}: {', '.join(absent)}."
     return text
 
 
@@ -67,7 +69,7 @@ def numbered(names: Sequence[str], rng: np.random.Generator) -> str:
     return parts[0].upper() + parts[1:] + "."
 
 
-def counted(names: Sequence[str], rng: np.random.Generator) -> str:
+def count_text(names: Sequence[str], rng: np.random.Generator) -> str:
     """ "bell 1, bell 2, bell 3. That makes 3." """
     total = pick(("That makes {}.", "In all: {}.", "The count is {}."), rng).format(len(names))
     return ", ".join(f"{name} {i}" for i, name in enumerate(names, 1)) + f". {total}"
@@ -100,7 +102,7 @@ def _not_there(item: PlannedItem, rng: np.random.Generator) -> str:
 
 
 def _event_count(item: PlannedItem, rng: np.random.Generator) -> str:
-    return counted(item.spec.truth["content"], rng)
+    return count_text(item.spec.truth["content"], rng)
 
 
 def _trajectory(item: PlannedItem, rng: np.random.Generator) -> str:
@@ -146,7 +148,7 @@ def _players(item: PlannedItem, rng: np.random.Generator) -> str:
 
 
 def _ensemble(item: PlannedItem, rng: np.random.Generator) -> str:
-    return counted(item.spec.truth["content"], rng)
+    return count_text(item.spec.truth["content"], rng)
 
 
 def _contour(item: PlannedItem, rng: np.random.Generator) -> str:
@@ -159,7 +161,7 @@ def _contour(item: PlannedItem, rng: np.random.Generator) -> str:
 
 
 def _note_count(item: PlannedItem, rng: np.random.Generator) -> str:
-    return counted(["note"] * int(_answer(item.spec)), rng)
+    return count_text(["note"] * int(_answer(item.spec)), rng)
 
 
 def _tempo(item: PlannedItem, rng: np.random.Generator) -> str:
@@ -212,7 +214,7 @@ def _absent_word(item: PlannedItem, rng: np.random.Generator) -> str:
 
 
 def _word_count(item: PlannedItem, rng: np.random.Generator) -> str:
-    return counted(item.spec.truth["transcript"].split(", "), rng)
+    return count_text(item.spec.truth["transcript"].split(", "), rng)
 
 
 def _category(item: PlannedItem, rng: np.random.Generator) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lalm_utils.mini.benchmark.plan import PlannedItem, told_item
+from lalm_utils.mini.benchmark.plan import PlannedItem, text_item
 from lalm_utils.mini.benchmark.sampling import pick
 from lalm_utils.mini.training.rationales import rationale
 
@@ -66,7 +66,7 @@ class Told:
 
 def told(rng: np.random.Generator, *, declining: bool) -> Told:
     """A solved question of any task in FROM_TEXT; with `declining` one that the description leaves open."""
-    item = told_item(rng, FROM_TEXT, NOVEL_SHARE)
+    item = text_item(rng, FROM_TEXT, NOVEL_SHARE)
     spec = item.spec
     if declining:
         return Told(clip=pick(EMPTY, rng) + ".", question=spec.question, options=spec.options,

@@ -208,25 +208,25 @@ def examples(clip: TrainingClip, stage: Stage, rng: np.random.Generator) -> list
         )
         return [FORMS[name](clip.item, rng) for name in forms]
     names, weights = list(stage.forms), np.array(list(stage.forms.values()))
-    chosen = [names[int(i)] for i in rng.choice(len(names), QUESTIONS_PER_CLIP, p=weights / weights.sum())]
+    forms = [names[int(i)] for i in rng.choice(len(names), QUESTIONS_PER_CLIP, p=weights / weights.sum())]
     for once in ("account", "kind", "open_answer"):
-        while chosen.count(once) > 1:
-            chosen[chosen.index(once)] = "choice"
-    return [FORMS[name](clip.item, rng) for name in chosen]
+        while forms.count(once) > 1:
+            forms[forms.index(once)] = "choice"
+    return [FORMS[name](clip.item, rng) for name in forms]
 
 
 def draw_clips(
     clips: Sequence[TrainingClip], stage: Stage, scale: float, rng: np.random.Generator
 ) -> list[int]:
     """Indices of the clips a stage visits: `passes` times those it accepts, and its share of unanswerable ones."""
-    wanted = [i for i, clip in enumerate(clips) if not clip.item.reason and stage.accepts(clip)]
-    count = int(len(wanted) * stage.passes * scale)
+    candidates = [i for i, clip in enumerate(clips) if not clip.item.reason and stage.accepts(clip)]
+    count = int(len(candidates) * stage.passes * scale)
     if not count:
         return []
-    rounds = [rng.permutation(wanted) for _ in range(count // len(wanted) + 1)]
+    rounds = [rng.permutation(candidates) for _ in range(count // len(candidates) + 1)]
     unanswerable = rng.permutation([i for i, clip in enumerate(clips) if clip.item.reason])
-    chosen = [*np.concatenate(rounds)[:count], *unanswerable[: int(count * stage.unanswerable)]]
-    return [int(i) for i in chosen]
+    indices = [*np.concatenate(rounds)[:count], *unanswerable[: int(count * stage.unanswerable)]]
+    return [int(i) for i in indices]
 
 
 def tune(
@@ -240,16 +240,16 @@ def tune(
     """Stages 2 to 4. Resumes from `<stage>.pt`; checkpoints and evaluations every `args.every` steps."""
     inner = model.base_model.model
     rng = np.random.default_rng([args.seed, [s.name for s in STAGES].index(stage.name)])
-    chosen = draw_clips(clips, stage, args.scale, rng)
-    used = sorted(set(chosen))
-    features = dict(zip(used, tuning.tower_outputs(inner, [clips[i] for i in used])))
+    indices = draw_clips(clips, stage, args.scale, rng)
+    distinct = sorted(set(indices))
+    features = dict(zip(distinct, tuning.tower_outputs(inner, [clips[i] for i in distinct])))
     sequences = [
         s
-        for i in chosen
+        for i in indices
         for s in tuning.sequences(args.tokenizer, examples(clips[i], stage, rng), features[i])
     ]
     if stage.name == "instruct":
-        text_only = [*args.chats, *(described(rng) for _ in range(int(DESCRIBED * len(chosen))))]
+        text_only = [*args.chats, *(described(rng) for _ in range(int(DESCRIBED * len(indices))))]
         sequences += [tuning.sequence(args.tokenizer, [example], None) for example in text_only]
     plan = list(tuning.batches(sequences, rng, tokens=args.batch_tokens))
     groups = [
@@ -283,9 +283,9 @@ class HeldOutEvaluation:
         rng = np.random.default_rng(0)
         self.clips = [clip for clip in clips if not clip.item.reason]
         questions = [[FORMS["choice"](clip.item, rng)] for clip in self.clips]
-        silent = tuning.tower_outputs(inner, [silence(clip) for clip in self.clips])
-        swapped = [*features[1 : len(self.clips)], features[0]]
-        kinds = {"real": features, "silence": silent, "other": swapped}
+        silence_features = tuning.tower_outputs(inner, [silence(clip) for clip in self.clips])
+        shifted_features = [*features[1 : len(self.clips)], features[0]]
+        kinds = {"real": features, "silence": silence_features, "other": shifted_features}
         self.sequences = {
             kind: [tuning.sequence(tokenizer, e, f) for e, f in zip(questions, feats)]
             for kind, feats in kinds.items()

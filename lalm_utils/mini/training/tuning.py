@@ -124,8 +124,8 @@ def _padded(batch: Sequence[Sequenced], name: str, fill: int) -> torch.Tensor:
 def _visible(block: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Additive mask (batch, 1, T, T): each token sees the prefix and its own example, up to itself."""
     earlier = torch.ones(block.shape[1], block.shape[1], dtype=torch.bool).tril()
-    seen = earlier & ((block[:, None, :] == 0) | (block[:, None, :] == block[:, :, None]))
-    return torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+    visible = earlier & ((block[:, None, :] == 0) | (block[:, None, :] == block[:, :, None]))
+    return torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)[:, None]
 
 
 def reply_logits(
@@ -137,11 +137,11 @@ def reply_logits(
     embeds = inner.language_model.get_input_embeddings()(ids)
     audible = [s for s in batch if s.features is not None]
     if audible:
-        place = torch.zeros(ids.shape, dtype=torch.bool)
+        is_reply = torch.zeros(ids.shape, dtype=torch.bool)
         for row, s in enumerate(batch):
-            place[row, s.audio[0] : s.audio[0] + s.audio[1]] = True
+            is_reply[row, s.audio[0] : s.audio[0] + s.audio[1]] = True
         projected = inner.multi_modal_projector(torch.cat([s.features for s in audible]))
-        embeds = embeds.masked_scatter(place[..., None], projected.to(embeds.dtype))
+        embeds = embeds.masked_scatter(is_reply[..., None], projected.to(embeds.dtype))
     hidden = inner.language_model(
         inputs_embeds=embeds,
         attention_mask=_visible(block, embeds.dtype),
@@ -179,7 +179,7 @@ def exact(model: nn.Module, sequences: Sequence[Sequenced]) -> list[list[bool]]:
     for first in range(0, len(order), 12):
         part = order[first : first + 12]
         logits, targets, example = reply_logits(model, [sequences[i] for i in part])
-        missed = iter(torch.bincount(example, weights=(logits.argmax(-1) != targets).float()).tolist())
+        n_wrong = iter(torch.bincount(example, weights=(logits.argmax(-1) != targets).float()).tolist())
         for i in part:
-            right[i] = [next(missed) == 0 for _ in range(max(sequences[i].block))]
+            right[i] = [next(n_wrong) == 0 for _ in range(max(sequences[i].block))]
     return right
