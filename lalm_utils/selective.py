@@ -24,6 +24,7 @@ import pandas as pd
 from lalm_utils import benchmarks, bootstrap, metrics, outcomes, reply_logs, risk_coverage
 
 __all__ = [
+    "ANSWERED",
     "at_share",
     "declining_compared",
     "digest",
@@ -34,6 +35,9 @@ __all__ = [
     "withheld_given_heard",
 ]
 FREE, PERMISSIVE, SELECTIVE = "basicnoidk", "basic", "selective"
+ANSWERED = (
+    "answered without it"  # the group of questions that the model did not decline when it had no such option
+)
 SPEAKER, RECORDING = "category", "task"  # columns of outcome tables: main or bystander, real or synth
 FILES = {
     "Qwen2.5-Omni-7B": "qwen25omni", "Qwen2.5-Omni-3B": "qwen25omni3B", "Step-Audio-2-mini": "stepaudio",
@@ -276,6 +280,14 @@ def _pairs(runs: Runs):
                 yield model, group, part, after.loc[part.index, "outcome"].eq("refused").to_numpy()
 
 
+def _answered(runs: Runs):
+    """As _pairs, of the questions that the model did not decline when no option did: ANSWERED."""
+    for model, group, table, declined in _pairs(runs):
+        if group == "overall":
+            answered = table["outcome"].ne("refused").to_numpy()
+            yield model, ANSWERED, table[answered], declined[answered]
+
+
 def _gains(runs: Runs, seed: int):
     names = ("correct_to_refused", "wrong_to_refused", *metrics.GAINS, "youden")
     for model in FILES:
@@ -292,7 +304,7 @@ def _gains(runs: Runs, seed: int):
 
 
 def _decline(runs: Runs, seed: int):
-    for model, group, table, declined in _pairs(runs):
+    for model, group, table, declined in (*_pairs(runs), *_answered(runs)):
         share = bootstrap.row("", "share refused", declined.mean(), n=len(table))
         results = [share, *declining_compared(table, declined, seed=seed)]
         yield pd.DataFrame(results).assign(part="decline", model=model, group=group)

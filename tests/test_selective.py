@@ -114,6 +114,16 @@ def test_a_forced_answer_is_the_most_probable_of_the_options_that_do_not_decline
     assert permitted["outcome"].tolist() == ["correct", "correct", "correct", "refused"]
 
 
+def test_what_was_declined_before_is_no_credit_of_the_option(folder):
+    replies = [record(n, "A. red", idk=False, logp=[0.7, 0.1, 0.1, 0.1]) for n in range(3)]
+    replies.append(record(3, "I cannot tell.", idk=False, logp=[0.3, 0.4, 0.2, 0.1]))
+    (folder / "stepaudio_basicnoidk_qa.json").write_text(json.dumps(replies))
+    rows = selective.rows(selective.load(folder))
+    share = rows[rows["metric"].eq("share refused")].set_index("group")
+    assert share.loc["overall", ["value", "n"]].tolist() == [0.25, 4]
+    assert share.loc[selective.ANSWERED, ["value", "n"]].tolist() == [0, 3]
+
+
 def test_all_results_of_a_folder(folder):
     runs = selective.load(folder)
     rows = selective.rows(runs).set_index(["part", "prompt", "group", "metric"])["value"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -85,7 +86,8 @@ def chain_parts(table: pd.DataFrame) -> Figure:
     drawing.category_axis(ax, names)
     drawing.dots(ax, table, parts, series, hollow=False, step=0.2)
     ax.axvline(0, color=drawing.GREY, linewidth=0.8, linestyle=":")
-    ax.set(xlim=(-0.6, 1.08), xlabel="Cohen's κ (no unit)")
+    lowest = np.nanmin(table[["value", "low"]].to_numpy(), initial=-0.05)
+    ax.set(xlim=(lowest - 0.05, 1.08), xlabel="Cohen's κ (no unit)")
     ax.grid(axis="x")
     drawing.legend(fig, series)
     return fig
