@@ -64,12 +64,12 @@ def labels_of(item: Item) -> tuple[str, ...]:
 
 def available(items: Sequence[Item]) -> set[str]:
     """What the benchmark annotates in every item: a subset of {"type", "text"}."""
-    return {name for name, read in {"type": type_of, "text": text_of}.items() if _in_all(items, read)}
+    return {name for name, getter in {"type": type_of, "text": text_of}.items() if _in_all(items, getter)}
 
 
-def _in_all(items: Sequence[Item], read: Callable[[Item], object]) -> bool:
+def _in_all(items: Sequence[Item], getter: Callable[[Item], object]) -> bool:
     try:
-        return bool([read(item) for item in items])
+        return bool([getter(item) for item in items])
     except ValueError:
         return False
 

@@ -166,12 +166,12 @@ def check_clips(items: Sequence[Item], source: str | Path) -> None:
             check_clip(clip)
         except AudioError as error:
             faults[clip] = str(error)
-    broken = [item for item in items if item.clip in faults]
-    if broken:
-        listing = "".join(f"\n  item {short_repr(item.id)}: {faults[item.clip]}" for item in broken[:5])
+    faulty = [item for item in items if item.clip in faults]
+    if faulty:
+        listing = "".join(f"\n  item {short_repr(item.id)}: {faults[item.clip]}" for item in faulty[:5])
         raise BenchmarkError(
-            f"{source}: {len(broken)} of {len(items)} items have a missing or unreadable clip, the first "
-            f"{len(broken[:5])}:{listing}\nPut the audio where the file says, or read without it "
+            f"{source}: {len(faulty)} of {len(items)} items have a missing or unreadable clip, the first "
+            f"{len(faulty[:5])}:{listing}\nPut the audio where the file says, or read without it "
             "(need_clips=False) to score replies made elsewhere"
         )
 

@@ -55,10 +55,6 @@ class Options:
     def refusing(self) -> frozenset[int]:
         return frozenset(i for i, text in enumerate(self.texts) if find_refusals(text) or is_declining(text))
 
-    @cached_property
-    def courteous(self) -> bool:
-        return any(CUES.COURTESY.search(text) for text in self.texts)
-
     def equal(self, text: str) -> int | None:
         """The option whose text this is: exactly, else but for case, else word by word, else in another form."""
         for forms, form in ((self.raw, text), (self.texts, text), (self.folded, text.casefold())):

@@ -395,14 +395,18 @@ def _by_text(page: _Page) -> Iterator[_Mention]:
             continue  # nine tenths of a long reply
         for key, choice, kind in entries:
             stop = i + key.count("\0")
-            if not line.startswith(key, starts[i]) or _broken(page, run, i, stop, choice):
+            if not line.startswith(key, starts[i]) or _is_broken(page, run, i, stop, choice):
                 continue
             yield _Mention(choice, run[i].start, run[stop - 1].end, kind)
             i = stop - 1
             break
         else:
             compound = run[i].text + run[i + 1].text if i + 1 < len(run) and compounds else ""
-            if len(compound) > 6 and (compound,) in page.options.keys and not _broken(page, run, i, i + 2, 0):
+            if (
+                len(compound) > 6
+                and (compound,) in page.options.keys
+                and not _is_broken(page, run, i, i + 2, 0)
+            ):
                 yield _Mention(page.options.keys.index((compound,)), run[i].start, run[i + 1].end, "text")
                 i += 1
 
@@ -417,7 +421,7 @@ def _by_characters(page: _Page) -> Iterator[_Mention]:
         yield _Mention(page.options.texts.index(match[0]), match.start(), match.end(), "text")
 
 
-def _broken(page: _Page, run: list[Word], i: int, stop: int, choice: int) -> bool:
+def _is_broken(page: _Page, run: list[Word], i: int, stop: int, choice: int) -> bool:
     """Whether the words i to stop belong to a longer compound, or to two sentences (the option to one)."""
     compound = run[i].joined or (stop < len(run) and run[stop].joined)
     crosses = stop > i + 1 and CUES.SENTENCE_END.search(page.text, run[i].end, run[stop - 1].start + 1)

@@ -48,7 +48,7 @@ class ScriptedModel:
         return [self._scores(prompt) for prompt in prompts]
 
     def _reply(self, prompt: Prompt) -> Reply:
-        option = self._heard(prompt, clip=True)
+        option = self._option_of(prompt, clip=True)
         text = f"I hear {option}.\nAnswer: {option}" if option else f"{NOTHING}\nAnswer: IDK"
         return Reply(text=text, n_tokens=len(text.split()), finish="stop")
 
@@ -58,12 +58,12 @@ class ScriptedModel:
             labels = annotations.labels_in(prompt.turns[-1].text, options)
             choice = options.index(labels.pop()) if len(labels) == 1 else len(options) - 1
         else:
-            choice = options.index(self._heard(prompt, clip=False))
+            choice = options.index(self._option_of(prompt, clip=False))
         scores = np.full(len(options), np.log((1 - SURE) / max(len(options) - 1, 1)))
         scores[choice] = np.log(SURE)
         return scores
 
-    def _heard(self, prompt: Prompt, *, clip: bool) -> str:
+    def _option_of(self, prompt: Prompt, *, clip: bool) -> str:
         """The option that the hash of the question, and of the clip, picks; "" for silence."""
         text = next(turn.text for turn in prompt.turns if turn.role == "user")
         options = [line[4:] for line in text.splitlines() if line[:1] == "(" and line[2:4] == ") "]

@@ -159,9 +159,9 @@ def at_share(
     values, draws = ([_excesses(before, each, confidence, w) for each in after] for w in (ones, weights))
     rows = []
     for metric, group in values[0]:
-        each = np.array([found[metric, group] for found in draws])
+        each = np.array([excesses[metric, group] for excesses in draws])
         mean = each[0] if pick is None else each[pick.T, np.arange(n_boot)].mean(0)
-        value = float(np.mean([found[metric, group] for found in values]))
+        value = float(np.mean([excesses[metric, group] for excesses in values]))
         rows.append(bootstrap.row(group, metric, value, mean, n=len(before)))
     return rows
 

@@ -12,7 +12,7 @@ import re
 import signal
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,13 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.name}"
+
+
+def cases(rows: Iterable[tuple]) -> list[Case]:
+    """From (kind, name, build, expected) each."""
+    return [
+        Case(kind=kind, name=name, build=build, expected=expected) for kind, name, build, expected in rows
+    ]
 
 
 def pace() -> float:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fake_model import FakeModel, questions
-from hostile import Case
+from hostile import Case, cases
 from hostile_audio import Runs
 
 from lalm_utils.engine import weights
@@ -430,21 +430,15 @@ MODELS = [
 ]
 
 
-def _cases(rows: list[tuple]) -> list[Case]:
-    return [
-        Case(kind=kind, name=name, build=build, expected=expected) for kind, name, build, expected in rows
-    ]
-
-
 def _text_cases(rows: list[tuple]) -> list[Case]:
-    return _cases(
+    return cases(
         [(kind, name, lambda folder, text=text: text, expected) for kind, name, text, expected in rows]
     )
 
 
 TABLES = [
-    (read_store, _cases(STORES)),
-    (merge_store, _cases(MERGED)),
-    (fingerprint_of, _cases(FOLDERS)),
+    (read_store, cases(STORES)),
+    (merge_store, cases(MERGED)),
+    (fingerprint_of, cases(FOLDERS)),
     (load_by_name, _text_cases(MODELS)),
 ]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hostile import Case
+from hostile import cases
 
 from lalm_utils.benchmarks import MAX_BYTES, load
 from lalm_utils.cli.score import score
@@ -850,15 +850,9 @@ PREDICTIONS = [
 ]
 
 
-def _cases(rows: Iterable[tuple]) -> list[Case]:
-    return [
-        Case(kind=kind, name=name, build=build, expected=expected) for kind, name, build, expected in rows
-    ]
-
-
 TABLES_BY_FUNCTION = [
-    (parse_record, _cases([*NAMES, *ITEMS])),
-    (load_items, _cases([*FILES, *TABLES])),
-    (load_checked_items, _cases(LOOKED_AT)),
-    (score_file, _cases(PREDICTIONS)),
+    (parse_record, cases([*NAMES, *ITEMS])),
+    (load_items, cases([*FILES, *TABLES])),
+    (load_checked_items, cases(LOOKED_AT)),
+    (score_file, cases(PREDICTIONS)),
 ]

@@ -27,12 +27,6 @@ ANNOTATIONS = {
 
 
 @pytest.fixture
-def store(tmp_path) -> Store:
-    with Store(tmp_path / "replies.sqlite") as replies:
-        yield replies
-
-
-@pytest.fixture
 def three(tmp_path) -> list[Item]:
     """One item a type, its id, its clip with a tone of its own."""
     return [make(tmp_path, kind, number, annotations=ANNOTATIONS[kind]) for number, kind in enumerate(TYPES)]

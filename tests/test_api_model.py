@@ -56,12 +56,6 @@ def key(monkeypatch) -> str:
 
 
 @pytest.fixture
-def server():
-    with ChatServer() as started:
-        yield started
-
-
-@pytest.fixture
 def waits() -> list[float]:
     """What was waited between attempts, in seconds that nobody had to sit through."""
     return []

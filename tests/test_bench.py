@@ -8,6 +8,7 @@ import math
 import pandas as pd
 import pytest
 import torch
+from texts import strict_json
 
 from lalm_utils.__main__ import main
 from lalm_utils.cli import bench, bench_rig
@@ -28,13 +29,6 @@ def small_limits(monkeypatch):
 @pytest.fixture(scope="module")
 def rig() -> Rig:
     return Rig("tiny", device="cpu", dtype="float32")
-
-
-def strict(text: str) -> dict:
-    def refuse(name):
-        raise AssertionError(f"{name} is no JSON")
-
-    return json.loads(text, parse_constant=refuse)
 
 
 def test_a_row_per_batch_has_every_rate_and_share(rig):
@@ -128,7 +122,7 @@ def test_out_of_memory_it_goes_on_with_smaller_batches_and_says_so(case, room, s
     text = bench.as_text(table)
     for row in table[table["status"] != "ok"].itertuples():
         assert f"batch {row.batch}: {row.status}" in text
-    rows = strict(json.dumps(bench.as_json(table), allow_nan=False))["rows"]
+    rows = strict_json(json.dumps(bench.as_json(table), allow_nan=False))["rows"]
     assert [row["items_per_s"] is None for row in rows] == [status != "ok" for status in statuses]
 
 
@@ -150,7 +144,7 @@ def test_a_measurement_that_breaks_midway_leaves_the_batches_before_it(tmp_path,
     out = tmp_path / "bench.json"
     with pytest.raises(RuntimeError, match="illegal instruction"):
         main(["bench", "--device", "cpu", "--batch-sizes", "1", "2", "4", "--json", str(out)])
-    assert [row["batch"] for row in strict(out.read_text())["rows"]] == [1, 2]
+    assert [row["batch"] for row in strict_json(out.read_text())["rows"]] == [1, 2]
 
 
 def test_any_other_error_is_not_taken_for_a_lack_of_memory():
@@ -165,7 +159,7 @@ def test_the_command_prints_a_table_and_writes_what_a_reader_needs(tmp_path, cap
     printed = capsys.readouterr().out
     assert "measured limits: " in printed
     assert "sampled_items_per_s" in printed
-    report = strict(out.read_text())
+    report = strict_json(out.read_text())
     assert set(report) == {
         "shape", "parameters", "device", "device_name", "dtype", "work", "repeats", "limits", "versions", "rows"
     }  # fmt: skip
@@ -243,7 +237,7 @@ def test_the_ablation_is_printed_by_both_clocks_and_written(tmp_path, capsys, mo
     printed = capsys.readouterr().out
     assert "cpu_seconds" in printed
     assert "1.5" in printed, "three seconds to two"
-    assert len(strict((tmp_path / "ablation.json").read_text())) == 2
+    assert len(strict_json((tmp_path / "ablation.json").read_text())) == 2
 
 
 def test_facts_of_a_measurement_go_with_the_table():

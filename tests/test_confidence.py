@@ -12,8 +12,8 @@ from fake_model import FakeModel
 from lalm_utils import confidence
 from lalm_utils.items import Item
 from lalm_utils.models import ModelError
-from lalm_utils.store import Store
 
+pytestmark = pytest.mark.usefixtures("clip_file")
 RNG = np.random.default_rng(4)
 OPTIONS = ("bell", "rain", "wind", "horn")
 
@@ -39,14 +39,6 @@ def item(number: int = 0, options: tuple[str, ...] = OPTIONS) -> Item:
         id=f"i{number}", clip=Path("clip.wav"), question=f"What is it, {number}?", options=options, gold=1,
         modality="sound", benchmark="none", split="test",
     )  # fmt: skip
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("clip.wav").write_bytes(b"a clip that the fake model does not hear")
-    with Store("s.sqlite") as replies:
-        yield replies
 
 
 def test_scores_of_probabilities_by_hand():

@@ -16,7 +16,6 @@ from fake_model import FakeModel
 from questions import number_of, write_benchmark
 from safetensors.torch import load_file
 from stepping import record_gradients
-from tiny import save_tiny
 
 from lalm_utils.__main__ import main
 from lalm_utils.cli import finetune
@@ -25,26 +24,10 @@ from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.finetuning import idk_data, k_of_n, lora_files
 from lalm_utils.finetuning.lora import Recipe
 from lalm_utils.finetuning.training_step import TrainingStep, load_state
-from lalm_utils.load_model import load_model
 
+pytestmark = pytest.mark.usefixtures("one_process")
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGURATION = ROOT / "lalm_utils" / "cli" / "accelerate" / "ddp.yaml"
-
-
-@pytest.fixture(autouse=True)
-def one_process(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("tiny") / "model")
-
-
-@pytest.fixture(scope="module")
-def model(folder) -> TransformersModel:
-    return load_model(folder, dtype="float32", check=False)
 
 
 def weights(folder: Path) -> torch.Tensor:
@@ -136,13 +119,15 @@ def recorded(monkeypatch) -> list[torch.Tensor]:
     return record_gradients()
 
 
-def test_two_processes_sample_and_learn_what_one_does(tmp_path, folder, benchmark_file, monkeypatch, capsys):
+def test_two_processes_sample_and_learn_what_one_does(
+    tmp_path, tiny_folder, benchmark_file, monkeypatch, capsys
+):
     first, second = tmp_path / "one", tmp_path / "two"
     line = ["--k", "1", "--samples", "2", "--max-grad-norm", "1e9"]
     seen = recorded(monkeypatch)
-    assert main(words(first, folder, benchmark_file, *line)) == 0
+    assert main(words(first, tiny_folder, benchmark_file, *line)) == 0
     assert "loss per answer token" in capsys.readouterr().out
-    done = accelerate(tmp_path / "logs", 0, words(second, folder, benchmark_file, *line))
+    done = accelerate(tmp_path / "logs", 0, words(second, tiny_folder, benchmark_file, *line))
     assert done.returncode == 0, done.stderr
     assert (second / "adapter.idk.jsonl").read_bytes() == (first / "adapter.idk.jsonl").read_bytes()
     assert lora_files.provenance(second / "adapter")["processes"] == 2
@@ -159,19 +144,19 @@ def test_two_processes_sample_and_learn_what_one_does(tmp_path, folder, benchmar
 
 
 def test_a_launch_that_is_killed_is_finished_by_the_same_command(
-    tmp_path, folder, model, benchmark_file, monkeypatch
+    tmp_path, tiny_folder, tiny_model, benchmark_file, monkeypatch
 ):
-    data = write_dataset(tmp_path, model, benchmark_file)
+    data = write_dataset(tmp_path, tiny_model, benchmark_file)
     line = ["--dataset", str(data), "--save-every", "2"]
-    killed = accelerate(tmp_path / "logs", 5, words(tmp_path / "two", folder, benchmark_file, *line))
+    killed = accelerate(tmp_path / "logs", 5, words(tmp_path / "two", tiny_folder, benchmark_file, *line))
     assert killed.returncode != 0
     assert not (tmp_path / "two" / "adapter").exists()
     state = load_state(tmp_path / "two" / ".adapter.training" / "state.pt")
     assert state["step"]["number"] == len(state["curve"]) == 4
     seen = recorded(monkeypatch)  # on one process, which is also seen to take up what two have left
-    assert main(words(tmp_path / "two", folder, benchmark_file, *line)) == 0
+    assert main(words(tmp_path / "two", tiny_folder, benchmark_file, *line)) == 0
     rest = len(seen)
-    assert main(words(tmp_path / "one", folder, benchmark_file, *line)) == 0
+    assert main(words(tmp_path / "one", tiny_folder, benchmark_file, *line)) == 0
     steps = lora_files.provenance(tmp_path / "one" / "adapter")["steps"]
     assert lora_files.provenance(tmp_path / "two" / "adapter")["steps"] == steps == rest + 4
     assert_same(tmp_path / "two" / "adapter", tmp_path / "one" / "adapter")
@@ -236,9 +221,9 @@ FAULTS = [
 
 @pytest.mark.parametrize("case, more, message", FAULTS, ids=[row[0] for row in FAULTS])
 def test_bad_input_ends_with_exit_code_2_and_a_reason(
-    tmp_path, folder, benchmark_file, capsys, case, more, message
+    tmp_path, tiny_folder, benchmark_file, capsys, case, more, message
 ):
-    line = words(tmp_path / "place", folder, benchmark_file)
+    line = words(tmp_path / "place", tiny_folder, benchmark_file)
     for name in ("--benchmark", "--model", "--rank", "--dtype"):
         if name in more:
             line[line.index(name) + 1] = more[more.index(name) + 1]
@@ -250,9 +235,11 @@ def test_bad_input_ends_with_exit_code_2_and_a_reason(
     assert not (tmp_path / "place" / "adapter").exists()
 
 
-def test_a_dataset_of_test_items_is_refused(tmp_path, folder, model, benchmark_file, capsys):
+def test_a_dataset_of_test_items_is_refused(tmp_path, tiny_folder, tiny_model, benchmark_file, capsys):
     items = k_of_n.splits(benchmark_file)["test"]
     counts = pd.DataFrame({"item": [i.id for i in items], "n": 2, "right": 0})
-    file = idk_data.save(tmp_path / "set.jsonl", idk_data.build(items, counts, k=1), model=model, k=1, n=2)
-    assert main(words(tmp_path / "place", folder, benchmark_file, "--dataset", str(file))) == 2
+    file = idk_data.save(
+        tmp_path / "set.jsonl", idk_data.build(items, counts, k=1), model=tiny_model, k=1, n=2
+    )
+    assert main(words(tmp_path / "place", tiny_folder, benchmark_file, "--dataset", str(file))) == 2
     assert "is not among those given" in capsys.readouterr().err

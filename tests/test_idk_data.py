@@ -16,7 +16,6 @@ from lalm_utils.finetuning import idk_data, k_of_n
 from lalm_utils.finetuning.idk_data import Example
 from lalm_utils.items import Item
 from lalm_utils.models import Reply, failed
-from lalm_utils.store import Store
 
 OPTIONS = ("dog", "bell", "rain", "cat")
 
@@ -49,12 +48,6 @@ def table(right: dict[str, int], n: int = 5, modality: str = "sound", novel: tup
 def scripted_model(replies: dict[str, list[Reply | str]]) -> FakeModel:
     """A model whose sample k to the item `name` is replies[name][k]."""
     return FakeModel(lambda text, sample: replies[text.split("?")[0].removeprefix("Question ")][sample])
-
-
-@pytest.fixture
-def store(tmp_path):
-    with Store(tmp_path / "replies.db") as replies:
-        yield replies
 
 
 def test_samples_are_asked_for_plainly_and_each_is_graded(clip, store):

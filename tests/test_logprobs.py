@@ -7,19 +7,13 @@ import math
 
 import numpy as np
 import pytest
-from chat_server import Answer, ChatServer, completion
+from chat_server import Answer, completion
 
 from lalm_utils.models import ModelError, Prompt, Turn
 from lalm_utils.server import logprobs
 from lalm_utils.server.api_model import ApiModel
 
 OPTIONS = ("rain", "dog bark", "wind")
-
-
-@pytest.fixture
-def server():
-    with ChatServer() as started:
-        yield started
 
 
 @pytest.fixture

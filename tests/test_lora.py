@@ -44,19 +44,9 @@ FAST = Recipe(rank=4, learning_rate=5e-3, batch_size=2)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("tiny") / "model")
-
-
-@pytest.fixture(scope="module")
-def model(folder) -> TransformersModel:
-    return load_model(folder, dtype="float32", check=False)
-
-
-@pytest.fixture(scope="module")
-def plain(folder) -> TransformersModel:
+def plain(tiny_folder) -> TransformersModel:
     """The same model, run the way of classes that cannot share."""
-    return load_model(folder, dtype="float32", check=False).with_generic_engine()
+    return load_model(tiny_folder, dtype="float32", check=False).with_generic_engine()
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +56,8 @@ def examples(tmp_path_factory) -> list[Example]:
 
 
 @pytest.fixture(params=["shared", "plain"])
-def either(request, model, plain) -> TransformersModel:
-    return {"shared": model, "plain": plain}[request.param]
+def either(request, tiny_model, plain) -> TransformersModel:
+    return {"shared": tiny_model, "plain": plain}[request.param]
 
 
 def render_all(examples: list[Example]) -> list[Prompt]:
@@ -78,14 +68,14 @@ def first_logits(model: TransformersModel, examples: list[Example]) -> torch.Ten
     return model.engine.first_logits([model.ready(render(e.item, "idk")) for e in examples])
 
 
-def test_prompts_are_those_that_evaluation_asks(model, examples, tmp_path, monkeypatch):
-    data, seen, real = TrainingSet(model, examples), [], model.engine.generate
+def test_prompts_are_those_that_evaluation_asks(tiny_model, examples, tmp_path, monkeypatch):
+    data, seen, real = TrainingSet(tiny_model, examples), [], tiny_model.engine.generate
     monkeypatch.setattr(
-        model.engine, "generate", lambda batch, options, **_: seen.extend(batch) or real(batch, options)
+        tiny_model.engine, "generate", lambda batch, options, **_: seen.extend(batch) or real(batch, options)
     )
     with Store(tmp_path / "replies.db") as store:
-        runs.ask(model, [e.item for e in examples], "idk", store=store)
-    encoded = [model.ready(prompt) for prompt in data.prompts]
+        runs.ask(tiny_model, [e.item for e in examples], "idk", store=store)
+    encoded = [tiny_model.ready(prompt) for prompt in data.prompts]
     key = [(prompt.text, prompt.ids, [clip.sha256 for clip in prompt.clips]) for prompt in encoded]
     assert sorted(key) == sorted((a.text, a.ids, [clip.sha256 for clip in a.clips]) for a in seen)
 
@@ -164,16 +154,16 @@ def test_the_gradient_does_not_depend_on_how_a_step_is_cut_into_batches(either, 
     assert (gradient(either, examples, 1, means=True) - whole).abs().max() > 1e-3, "a mean of means differs"
 
 
-def test_each_clip_goes_through_the_tower_once_in_all_epochs(folder, examples):
-    fresh = load_model(folder, dtype="float32", check=False)
+def test_each_clip_goes_through_the_tower_once_in_all_epochs(tiny_folder, examples):
+    fresh = load_model(tiny_folder, dtype="float32", check=False)
     data = TrainingSet(fresh, examples)
     for _ in range(3):
         data.batch(range(8))
     assert fresh.engine.single_audio.passes == 8
 
 
-def test_what_a_clip_sounds_like_does_not_depend_on_its_company(model, examples):
-    data = TrainingSet(model, examples)
+def test_what_a_clip_sounds_like_does_not_depend_on_its_company(tiny_model, examples):
+    data = TrainingSet(tiny_model, examples)
     together, alone = (data.batch(numbers)["inputs_embeds"][0] for numbers in ([0, 7], [0]))
     assert torch.equal(together[: len(alone)], alone), "bit for bit"
 
@@ -197,20 +187,20 @@ def test_a_schedule_takes_each_example_once_an_epoch_in_batches_of_like_length()
     assert steps[:13] != steps[13:]
 
 
-def test_training_lowers_the_loss_and_leaves_the_base_as_it_was(model, examples, tmp_path):
-    before = {name: tensor.clone() for name, tensor in model.model.state_dict().items()}
-    logits, state = first_logits(model, examples), torch.get_rng_state()
-    path = lora.train(model, examples, tmp_path / "adapter", replace(FAST, epochs=6))
+def test_training_lowers_the_loss_and_leaves_the_base_as_it_was(tiny_model, examples, tmp_path):
+    before = {name: tensor.clone() for name, tensor in tiny_model.model.state_dict().items()}
+    logits, state = first_logits(tiny_model, examples), torch.get_rng_state()
+    path = lora.train(tiny_model, examples, tmp_path / "adapter", replace(FAST, epochs=6))
     curve = lora_files.curve(path)
     assert curve["loss"].iloc[-4:].mean() < 0.7 * curve["loss"].iloc[:4].mean()
     assert torch.equal(torch.get_rng_state(), state)
-    after = model.model.state_dict()
+    after = tiny_model.model.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     torch.testing.assert_close(
-        first_logits(model, examples), logits, atol=1e-5, rtol=1e-5
+        first_logits(tiny_model, examples), logits, atol=1e-5, rtol=1e-5
     )  # openings are kept now
-    assert not any(module.training for module in model.model.modules())
+    assert not any(module.training for module in tiny_model.model.modules())
 
 
 def test_another_family_learns_through_its_own_processor(tmp_path, examples):
@@ -236,8 +226,8 @@ def test_a_prompt_with_other_audio_tokens_than_clips_is_refused():
         expand_audio_tokens((5, 9, 6, 9), 9, [2])
 
 
-def test_the_language_model_alone_learns(model, examples, tmp_path):
-    path = lora.train(model, examples, tmp_path / "adapter", FAST)
+def test_the_language_model_alone_learns(tiny_model, examples, tmp_path):
+    path = lora.train(tiny_model, examples, tmp_path / "adapter", FAST)
     names = load_file(path / lora_files.WEIGHTS)
     assert len(names) == 2 * 7 * 2, "A and B of seven projections in two layers"
     assert all(".language_model.layers." in name for name in names)
@@ -245,10 +235,10 @@ def test_the_language_model_alone_learns(model, examples, tmp_path):
     assert all(tensor.abs().max() > 0 for tensor in names.values()), "each of them has moved"
 
 
-def test_a_finished_training_is_not_repeated(model, examples, tmp_path):
-    path = lora.train(model, examples, tmp_path / "adapter", FAST)
+def test_a_finished_training_is_not_repeated(tiny_model, examples, tmp_path):
+    path = lora.train(tiny_model, examples, tmp_path / "adapter", FAST)
     facts, steps = lora_files.provenance(path), []
-    assert lora.train(model, examples, path, FAST, on_step=steps.append) == path
+    assert lora.train(tiny_model, examples, path, FAST, on_step=steps.append) == path
     assert steps == []
     assert lora_files.provenance(path) == facts
     for other in (
@@ -259,37 +249,37 @@ def test_a_finished_training_is_not_repeated(model, examples, tmp_path):
     ):
         call = {"examples": examples, "recipe": FAST} | other
         with pytest.raises(ModelError, match="holds the adapter of another training"):
-            lora.train(model, call.pop("examples"), path, **call)
+            lora.train(tiny_model, call.pop("examples"), path, **call)
 
 
-def test_a_training_without_a_folder_has_one_in_the_cache(model, examples, tmp_path, monkeypatch):
+def test_a_training_without_a_folder_has_one_in_the_cache(tiny_model, examples, tmp_path, monkeypatch):
     monkeypatch.setenv("LALM_UTILS_CACHE", str(tmp_path / "cache"))
-    path = lora.train(model, examples, recipe=FAST)
+    path = lora.train(tiny_model, examples, recipe=FAST)
     assert path.parent == tmp_path / "cache" / "adapters"
-    assert lora.train(model, examples, recipe=FAST) == path
-    assert lora.train(model, examples, recipe=replace(FAST, seed=1)) != path
+    assert lora.train(tiny_model, examples, recipe=FAST) == path
+    assert lora.train(tiny_model, examples, recipe=replace(FAST, seed=1)) != path
 
 
-def test_a_model_is_finetuned_on_one_modality_by_its_own_counts(model, examples, tmp_path, monkeypatch):
+def test_a_model_is_finetuned_on_one_modality_by_its_own_counts(tiny_model, examples, tmp_path, monkeypatch):
     monkeypatch.setenv("LALM_UTILS_CACHE", str(tmp_path / "cache"))
     items = [example.item for example in examples]
     counts = pd.DataFrame({"item": [i.id for i in items], "n": 5, "right": [5 * e.known for e in examples]})
-    finetuned = lora.finetune(model, items, counts, "music", recipe=FAST, k=5)
+    finetuned = lora.finetune(tiny_model, items, counts, "music", recipe=FAST, k=5)
     facts = lora_files.provenance(finetuned.files.adapter)
     assert (facts["examples"], facts["idk_share"]) == (4, 0.25)
-    expected = lora.train(model, [e for e in examples if e.item.modality == "music"], recipe=FAST)
+    expected = lora.train(tiny_model, [e for e in examples if e.item.modality == "music"], recipe=FAST)
     assert finetuned.files.adapter == expected
     with pytest.raises(ValueError, match="no item of modality 'speech' among the 8"):
-        lora.finetune(model, items, counts, "speech", recipe=FAST, k=5)
+        lora.finetune(tiny_model, items, counts, "speech", recipe=FAST, k=5)
 
 
-def test_a_folder_of_something_else_is_not_touched(model, examples, tmp_path):
+def test_a_folder_of_something_else_is_not_touched(tiny_model, examples, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ModelError, match="not empty, and no adapter of this package; give another folder"):
-        lora.train(model, examples, tmp_path, FAST)
+        lora.train(tiny_model, examples, tmp_path, FAST)
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert (lora.train(model, examples, empty, FAST) / lora_files.PROVENANCE).is_file()
+    assert (lora.train(tiny_model, examples, empty, FAST) / lora_files.PROVENANCE).is_file()
 
 
 DROPPING = replace(FAST, epochs=2, batch_size=1, accumulate=2, dropout=0.4)
@@ -307,45 +297,47 @@ def interrupted(model, examples, path: Path, after: int) -> None:
     assert not path.exists()
 
 
-def test_an_interrupted_training_ends_bit_for_bit_where_it_would_have_ended(model, examples, tmp_path):
-    whole = lora.train(model, examples, tmp_path / "whole", DROPPING)
-    interrupted(model, examples, tmp_path / "parts", 3)
-    interrupted(model, examples, tmp_path / "parts", 7)
+def test_an_interrupted_training_ends_bit_for_bit_where_it_would_have_ended(tiny_model, examples, tmp_path):
+    whole = lora.train(tiny_model, examples, tmp_path / "whole", DROPPING)
+    interrupted(tiny_model, examples, tmp_path / "parts", 3)
+    interrupted(tiny_model, examples, tmp_path / "parts", 7)
     steps = []
     parts = lora.train(
-        model, examples, tmp_path / "parts", DROPPING, on_step=lambda step: steps.append(step["step"])
+        tiny_model, examples, tmp_path / "parts", DROPPING, on_step=lambda step: steps.append(step["step"])
     )
     assert steps == [7, 8], "it went on from the state after step 6"
     for name in (lora_files.WEIGHTS, lora_files.CURVE, "adapter_config.json"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
     assert not list(tmp_path.glob(".*.training")), "no checkpoints are left"
-    other = lora.train(model, examples, tmp_path / "other", replace(DROPPING, dropout=0.0))
+    other = lora.train(tiny_model, examples, tmp_path / "other", replace(DROPPING, dropout=0.0))
     assert (other / lora_files.WEIGHTS).read_bytes() != (whole / lora_files.WEIGHTS).read_bytes()
 
 
-def test_a_state_of_another_training_is_not_taken_up(model, examples, tmp_path):
-    interrupted(model, examples, tmp_path / "a", 3)
+def test_a_state_of_another_training_is_not_taken_up(tiny_model, examples, tmp_path):
+    interrupted(tiny_model, examples, tmp_path / "a", 3)
     steps = []
-    path = lora.train(model, examples, tmp_path / "a", FAST, on_step=lambda step: steps.append(step["step"]))
+    path = lora.train(
+        tiny_model, examples, tmp_path / "a", FAST, on_step=lambda step: steps.append(step["step"])
+    )
     assert steps == [1, 2, 3, 4]
-    fresh = lora.train(model, examples, tmp_path / "b", FAST)
+    fresh = lora.train(tiny_model, examples, tmp_path / "b", FAST)
     assert (path / lora_files.WEIGHTS).read_bytes() == (fresh / lora_files.WEIGHTS).read_bytes()
 
 
-def test_a_damaged_checkpoint_is_named(model, examples, tmp_path):
-    interrupted(model, examples, tmp_path / "a", 3)
+def test_a_damaged_checkpoint_is_named(tiny_model, examples, tmp_path):
+    interrupted(tiny_model, examples, tmp_path / "a", 3)
     state = tmp_path / ".a.training" / "state.pt"
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(ModelError, match=r"a damaged checkpoint .*remove the folder"):
-        lora.train(model, examples, tmp_path / "a", DROPPING)
+        lora.train(tiny_model, examples, tmp_path / "a", DROPPING)
 
 
-def test_an_adapter_says_how_it_was_made(model, examples, tmp_path):
-    path = lora.train(model, examples, tmp_path / "adapter", FAST)
+def test_an_adapter_says_how_it_was_made(tiny_model, examples, tmp_path):
+    path = lora.train(tiny_model, examples, tmp_path / "adapter", FAST)
     facts = lora_files.provenance(path)
     assert (facts["examples"], facts["idk_share"], facts["seed"]) == (8, 3 / 8, 0)
     assert facts["recipe"]["rank"] == 4
-    assert facts["base_fingerprint"] == model.fingerprint
+    assert facts["base_fingerprint"] == tiny_model.fingerprint
     assert (facts["prompt_method"], facts["dtype"], facts["device"]) == ("idk", "float32", "cpu")
     assert facts["seconds"] > 0
     assert facts["processes"] == 1
@@ -358,9 +350,9 @@ def test_an_adapter_says_how_it_was_made(model, examples, tmp_path):
     assert len(facts["dataset"]) == len(facts["digest"]) == 64
 
 
-def test_the_learning_rate_warms_up_and_falls_and_is_never_zero(model, examples, tmp_path):
+def test_the_learning_rate_warms_up_and_falls_and_is_never_zero(tiny_model, examples, tmp_path):
     recipe = replace(FAST, batch_size=1, warmup=0.25)
-    rates = lora_files.curve(lora.train(model, examples, tmp_path / "a", recipe))["learning_rate"]
+    rates = lora_files.curve(lora.train(tiny_model, examples, tmp_path / "a", recipe))["learning_rate"]
     assert list(rates / 5e-3) == pytest.approx([0.5, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
 
 
@@ -378,101 +370,103 @@ def peft_logits(folder: Path, adapter: Path, model: TransformersModel, examples)
 
 
 @pytest.fixture(scope="module")
-def adapter(model, examples, tmp_path_factory) -> Path:
+def adapter(tiny_model, examples, tmp_path_factory) -> Path:
     recipe = replace(FAST, learning_rate=2e-2, epochs=3)
-    return lora.train(model, examples, tmp_path_factory.mktemp("adapters") / "idk", recipe)
+    return lora.train(tiny_model, examples, tmp_path_factory.mktemp("adapters") / "idk", recipe)
 
 
-def test_scale_zero_is_the_base_and_one_is_what_peft_loads(either, folder, adapter, examples):
+def test_scale_zero_is_the_base_and_one_is_what_peft_loads(either, tiny_folder, adapter, examples):
     base = first_logits(either, examples)
     adapted = lora.load_adapter(either, adapter)
     zero = lora.load_adapter(either, adapter, scale=0)
     assert torch.equal(first_logits(zero, examples), base)
     assert zero.fingerprint == either.fingerprint
-    expected = peft_logits(folder, adapter, either, examples)
+    expected = peft_logits(tiny_folder, adapter, either, examples)
     torch.testing.assert_close(first_logits(adapted, examples), expected, atol=1e-4, rtol=1e-4)
     assert (expected - base).abs().max() > 0.5, "the adapter does something"
     assert torch.equal(first_logits(either, examples), base), "the base itself is as it was"
 
 
-def test_any_other_scale_multiplies_the_update(model, folder, adapter, examples, tmp_path):
+def test_any_other_scale_multiplies_the_update(tiny_model, tiny_folder, adapter, examples, tmp_path):
     doubled = tmp_path / "doubled"
     doubled.mkdir()
     (doubled / lora_files.WEIGHTS).write_bytes((adapter / lora_files.WEIGHTS).read_bytes())
     config = json.loads((adapter / "adapter_config.json").read_text())
     (doubled / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 64.0}))
-    expected = peft_logits(folder, doubled, model, examples)
-    twice = lora.load_adapter(model, adapter, scale=2)
+    expected = peft_logits(tiny_folder, doubled, tiny_model, examples)
+    twice = lora.load_adapter(tiny_model, adapter, scale=2)
     torch.testing.assert_close(first_logits(twice, examples), expected, atol=1e-4, rtol=1e-4)
-    tiny = lora.load_adapter(model, adapter, scale=1e-6)
+    tiny = lora.load_adapter(tiny_model, adapter, scale=1e-6)
     torch.testing.assert_close(
-        first_logits(tiny, examples), first_logits(model, examples), atol=1e-3, rtol=1e-3
+        first_logits(tiny, examples), first_logits(tiny_model, examples), atol=1e-3, rtol=1e-3
     )
 
 
-def test_fingerprints_tell_adapters_and_scales_apart(model, adapter, examples, tmp_path):
-    other = lora.train(model, examples, tmp_path / "other", FAST)
+def test_fingerprints_tell_adapters_and_scales_apart(tiny_model, adapter, examples, tmp_path):
+    other = lora.train(tiny_model, examples, tmp_path / "other", FAST)
     prints = [
-        lora.load_adapter(model, path, scale=scale).fingerprint
+        lora.load_adapter(tiny_model, path, scale=scale).fingerprint
         for path in (adapter, other)
         for scale in (0.5, 1, 2)
     ]
-    assert len({*prints, model.fingerprint}) == 7
-    assert lora.load_adapter(model, adapter, scale=0.5).fingerprint == prints[0]
+    assert len({*prints, tiny_model.fingerprint}) == 7
+    assert lora.load_adapter(tiny_model, adapter, scale=0.5).fingerprint == prints[0]
 
 
-def test_an_adapter_is_loaded_by_its_folder_and_is_the_same_model(model, adapter, examples):
+def test_an_adapter_is_loaded_by_its_folder_and_is_the_same_model(tiny_model, adapter, examples):
     loaded = load_model(adapter, dtype="float32", check=False)
-    twin = lora.load_adapter(model, adapter)
+    twin = lora.load_adapter(tiny_model, adapter)
     assert loaded.fingerprint == twin.fingerprint
     assert (loaded.name, twin.name) == ("model+idk", "model+idk")
     prompts = [render(example.item, "idk") for example in examples]
     assert loaded.generate(prompts, max_new_tokens=6) == twin.generate(prompts, max_new_tokens=6)
-    assert lora.load_adapter(model, adapter, scale=0.5).name == "model+idk@0.5"
+    assert lora.load_adapter(tiny_model, adapter, scale=0.5).name == "model+idk@0.5"
     assert twin.description["adapter"] == "idk"
 
 
-def test_a_model_with_an_adapter_shares_weights_and_kept_clips_with_its_base(model, adapter, examples):
-    first_logits(model, examples)
-    passes = model.engine.audio.passes
-    twin = lora.load_adapter(model, adapter)
+def test_a_model_with_an_adapter_shares_weights_and_kept_clips_with_its_base(tiny_model, adapter, examples):
+    first_logits(tiny_model, examples)
+    passes = tiny_model.engine.audio.passes
+    twin = lora.load_adapter(tiny_model, adapter)
     assert isinstance(twin.engine, PrefixSharingEngine)
     first_logits(twin, examples)
-    assert model.engine.audio.passes == passes
-    own = {tensor.data_ptr() for tensor in model.model.state_dict().values()}
+    assert tiny_model.engine.audio.passes == passes
+    own = {tensor.data_ptr() for tensor in tiny_model.model.state_dict().values()}
     theirs = {tensor.data_ptr() for tensor in twin.model.state_dict().values()}
     assert own <= theirs
-    assert not any("lora" in name for name, _ in model.model.named_modules())
+    assert not any("lora" in name for name, _ in tiny_model.model.named_modules())
 
 
-def test_an_adapter_that_changes_the_tower_hears_anew(model, folder, examples, tmp_path):
-    whole = Qwen2AudioForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+def test_an_adapter_that_changes_the_tower_hears_anew(tiny_model, tiny_folder, examples, tmp_path):
+    whole = Qwen2AudioForConditionalGeneration.from_pretrained(tiny_folder, dtype=torch.float32)
     wrapped = get_peft_model(whole, LoraConfig(r=2, target_modules=r".*audio_tower.*\.fc1"))
     for name, parameter in wrapped.named_parameters():
         if "lora_" in name:
             parameter.data.normal_(0, 0.5)
     wrapped.save_pretrained(tmp_path / "tower")
-    twin = lora.load_adapter(model, tmp_path / "tower")
-    assert twin.engine.audio is not model.engine.audio
-    expected = peft_logits(folder, tmp_path / "tower", model, examples)
+    twin = lora.load_adapter(tiny_model, tmp_path / "tower")
+    assert twin.engine.audio is not tiny_model.engine.audio
+    expected = peft_logits(tiny_folder, tmp_path / "tower", tiny_model, examples)
     torch.testing.assert_close(first_logits(twin, examples), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_the_embedded_model_is_named_and_not_located(folder, examples, tmp_path, monkeypatch):
+def test_the_embedded_model_is_named_and_not_located(tiny_folder, examples, tmp_path, monkeypatch):
     module = types.ModuleType("lalm_utils.mini.model")
-    module.mini_dir = lambda: folder
+    module.mini_dir = lambda: tiny_folder
     monkeypatch.setitem(sys.modules, "lalm_utils.mini.model", module)
     mini = load_model("mini", dtype="float32", check=False)
     path = lora.train(mini, examples, tmp_path / "adapter", FAST)
     assert json.loads((path / "adapter_config.json").read_text())["base_model_name_or_path"] == "mini"
     texts = [file.read_text() for file in path.iterdir() if file.suffix in (".json", ".csv", ".md")]
-    assert not any(str(place) in text for place in (folder, folder.parent, tmp_path) for text in texts)
+    assert not any(
+        str(place) in text for place in (tiny_folder, tiny_folder.parent, tmp_path) for text in texts
+    )
     loaded = load_model(path, dtype="float32", check=False)
     assert loaded.fingerprint == lora.load_adapter("mini", path, dtype="float32", check=False).fingerprint
 
 
-def test_in_half_precision_lora_and_its_optimiser_are_in_float32(folder, examples, tmp_path):
-    half = load_model(folder, dtype="bfloat16", check=False)
+def test_in_half_precision_lora_and_its_optimiser_are_in_float32(tiny_folder, examples, tmp_path):
+    half = load_model(tiny_folder, dtype="bfloat16", check=False)
     seen = []
 
     def look(_) -> None:
@@ -488,8 +482,8 @@ def test_in_half_precision_lora_and_its_optimiser_are_in_float32(folder, example
         assert rotary.dtype == torch.float32, "rounded frequencies would misplace far tokens"
 
 
-def test_a_loss_that_is_not_finite_stops_the_training_and_leaves_nothing(folder, examples, tmp_path):
-    broken = load_model(folder, dtype="float32", check=False)
+def test_a_loss_that_is_not_finite_stops_the_training_and_leaves_nothing(tiny_folder, examples, tmp_path):
+    broken = load_model(tiny_folder, dtype="float32", check=False)
     broken.model.lm_head.weight.data.fill_(torch.nan)
     with pytest.raises(ModelError, match=r"step 1 of 4: the loss is nan .*lower learning_rate"):
         lora.train(broken, examples, tmp_path / "adapter", FAST)
@@ -517,29 +511,29 @@ def test_a_recipe_out_of_range_is_refused(case, settings, message):
         Recipe(**settings)
 
 
-def test_examples_that_cannot_be_trained_on_are_refused(model, examples, tmp_path):
+def test_examples_that_cannot_be_trained_on_are_refused(tiny_model, examples, tmp_path):
     with pytest.raises(ValueError, match=r"no examples to learn from: build them with idk_data.build"):
-        lora.train(model, [], tmp_path / "a")
+        lora.train(tiny_model, [], tmp_path / "a")
     with pytest.raises(ValueError, match="item 'item-0': target ' '; a reply has a text"):
-        lora.train(model, [replace(examples[0], target=" ")], tmp_path / "a")
+        lora.train(tiny_model, [replace(examples[0], target=" ")], tmp_path / "a")
     gone = replace(examples[0], item=replace(examples[0].item, clip=tmp_path / "gone.wav"))
     with pytest.raises(BenchmarkError, match="the examples to learn: 1 of 1 items have a missing"):
-        lora.train(model, [gone], tmp_path / "a")
+        lora.train(tiny_model, [gone], tmp_path / "a")
     with pytest.raises(ModelError, match="no LoRA on the modules 'nothing'"):
-        lora.train(model, examples, tmp_path / "a", replace(FAST, targets="nothing"))
-    assert not any("lora" in name for name, _ in model.model.named_modules())
+        lora.train(tiny_model, examples, tmp_path / "a", replace(FAST, targets="nothing"))
+    assert not any("lora" in name for name, _ in tiny_model.model.named_modules())
 
 
-def test_a_clip_that_vanishes_meanwhile_stops_the_training(model, examples, tmp_path):
+def test_a_clip_that_vanishes_meanwhile_stops_the_training(tiny_model, examples, tmp_path):
     clip = write_tone(tmp_path / "here.wav", 300)
-    data = TrainingSet(model, [replace(examples[0], item=replace(examples[0].item, clip=clip))])
+    data = TrainingSet(tiny_model, [replace(examples[0], item=replace(examples[0].item, clip=clip))])
     clip.unlink()
     with pytest.raises(AudioError, match="no such file"):
         data.batch([0])
 
 
-def test_models_that_cannot_be_adapted_are_refused(model, adapter, folder, examples, tmp_path):
-    twin = lora.load_adapter(model, adapter)
+def test_models_that_cannot_be_adapted_are_refused(tiny_model, adapter, tiny_folder, examples, tmp_path):
+    twin = lora.load_adapter(tiny_model, adapter)
     with pytest.raises(ModelError, match=r"model\+idk has an adapter already: give its base"):
         lora.train(twin, examples, tmp_path / "a")
     with pytest.raises(ModelError, match="has an adapter already"):
@@ -547,32 +541,32 @@ def test_models_that_cannot_be_adapted_are_refused(model, adapter, folder, examp
     with pytest.raises(ModelError, match="only models whose weights are loaded here can have an adapter"):
         lora.train(FakeModel(), examples, tmp_path / "a")
     with pytest.raises(ModelError, match="float16 loses small gradients"):
-        lora.train(load_model(folder, dtype="float16", check=False), examples, tmp_path / "a")
+        lora.train(load_model(tiny_folder, dtype="float16", check=False), examples, tmp_path / "a")
 
 
 @pytest.mark.parametrize("scale", [-0.1, 2.1, float("nan")])
-def test_a_scale_out_of_range_is_refused(model, adapter, scale):
+def test_a_scale_out_of_range_is_refused(tiny_model, adapter, scale):
     with pytest.raises(ModelError, match="it is from 0, the base itself, over 1, as trained, to 2"):
-        lora.load_adapter(model, adapter, scale=scale)
+        lora.load_adapter(tiny_model, adapter, scale=scale)
 
 
-def test_an_adapter_of_other_weights_is_refused_in_any_dtype(model, adapter, folder, tmp_path):
+def test_an_adapter_of_other_weights_is_refused_in_any_dtype(tiny_model, adapter, tiny_folder, tmp_path):
     stranger = load_model(save_tiny(tmp_path / "other", seed=1), dtype="float32", check=False)
     with pytest.raises(ModelError, match="trained on other weights than those of other"):
         lora.load_adapter(stranger, adapter)
-    half = load_model(folder, dtype="bfloat16", check=False)
-    assert lora.load_adapter(half, adapter).fingerprint != lora.load_adapter(model, adapter).fingerprint
+    half = load_model(tiny_folder, dtype="bfloat16", check=False)
+    assert lora.load_adapter(half, adapter).fingerprint != lora.load_adapter(tiny_model, adapter).fingerprint
 
 
-def test_an_adapter_with_whole_modules_has_one_scale(model, folder, tmp_path):
-    whole = Qwen2AudioForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+def test_an_adapter_with_whole_modules_has_one_scale(tiny_model, tiny_folder, tmp_path):
+    whole = Qwen2AudioForConditionalGeneration.from_pretrained(tiny_folder, dtype=torch.float32)
     config = LoraConfig(
         r=2, target_modules=r".*language_model.*\.q_proj", modules_to_save=["multi_modal_projector"]
     )
     get_peft_model(whole, config).save_pretrained(tmp_path / "whole")
     with pytest.raises(ModelError, match="only an adapter that is LoRA throughout can be scaled"):
-        lora.load_adapter(model, tmp_path / "whole", scale=0.5)
-    assert lora.load_adapter(model, tmp_path / "whole").engine.audio is not model.engine.audio
+        lora.load_adapter(tiny_model, tmp_path / "whole", scale=0.5)
+    assert lora.load_adapter(tiny_model, tmp_path / "whole").engine.audio is not tiny_model.engine.audio
 
 
 def test_a_folder_that_does_not_say_how_it_was_made_is_named(tmp_path):
@@ -580,14 +574,14 @@ def test_a_folder_that_does_not_say_how_it_was_made_is_named(tmp_path):
         lora_files.provenance(tmp_path)
 
 
-def test_kept_clips_within_no_budget_still_train_alike(model, folder, examples):
+def test_kept_clips_within_no_budget_still_train_alike(tiny_model, tiny_folder, examples):
     data, small = (
-        TrainingSet(model, examples),
-        load_model(folder, dtype="float32", check=False, audio_cache_mb=0),
+        TrainingSet(tiny_model, examples),
+        load_model(tiny_folder, dtype="float32", check=False, audio_cache_mb=0),
     )
     without_cache, with_cache = TrainingSet(small, examples).batch(range(8)), data.batch(range(8))
     torch.testing.assert_close(
         without_cache["inputs_embeds"], with_cache["inputs_embeds"], atol=1e-5, rtol=1e-5
     )
     assert not small.engine.single_audio.entries
-    assert model.generate([ask("What is it ?", examples[0].item.clip)], max_new_tokens=2)
+    assert tiny_model.generate([ask("What is it ?", examples[0].item.clip)], max_new_tokens=2)

@@ -23,13 +23,13 @@ from lalm_utils.mini.benchmark.plan import (
     unanswerable,
 )
 from lalm_utils.mini.benchmark.sampling import BalancedPositions
-from lalm_utils.mini.training import chat, instruct, told
+from lalm_utils.mini.training import chat, instruct, wordings, worked_examples
 from lalm_utils.mini.training.instruct import FORMS, reshuffle
 
 WORDINGS = (
-    *instruct.CHOOSE, *instruct.PERMIT, *instruct.REASON, *instruct.TYPE, *instruct.DESCRIBE, *instruct.TRANSCRIBE,
-    *instruct.PERMIT_STEPS, *instruct.OPEN, *instruct.NOTES, *instruct.POLICIES, *told.CASES, *told.TURNS,
-    *filter(None, told.OPENINGS), *filter(None, told.CLOSINGS),
+    *wordings.CHOOSE, *wordings.PERMIT, *wordings.REASON, *wordings.TYPE, *wordings.DESCRIBE, *wordings.TRANSCRIBE,
+    *wordings.PERMIT_STEPS, *wordings.OPEN, *wordings.NOTES, *wordings.POLICIES, *worked_examples.CASES,
+    *worked_examples.TURNS, *filter(None, worked_examples.OPENINGS), *filter(None, worked_examples.CLOSINGS),
 )  # fmt: skip
 METHODS = (
     *prompts.QUESTIONS.values(), prompts.AUDIO_TYPE, prompts.EXAMPLES, prompts.HEARD, agent.NOTE, agent.TRANSCRIBE,
@@ -83,7 +83,7 @@ def test_no_question_asks_as_a_method_does():
 
 def test_wordings_vary_and_none_occurs_twice():
     assert len(set(map(str.casefold, WORDINGS))) == len(WORDINGS)
-    for group in (instruct.CHOOSE, instruct.PERMIT, instruct.REASON, instruct.TYPE, instruct.DESCRIBE):
+    for group in (wordings.CHOOSE, wordings.PERMIT, wordings.REASON, wordings.TYPE, wordings.DESCRIBE):
         assert len(group) >= 4
 
 
@@ -99,9 +99,13 @@ def test_permission_is_worded_only_where_it_is_given():
     for number, item in enumerate(answerable()):
         for form in FORMS:
             user = FORMS[form](item, np.random.default_rng(number)).user
-            if form in ("permitted", "permitted_steps"):
+            if form in ("choice_or_idk", "stepwise_or_idk"):
                 assert "IDK" in user
-            elif form not in ("shown_cases", "shown_turns", "noted"):  # these take either sort
+            elif form not in (
+                "examples_in_turn",
+                "examples_as_turns",
+                "choice_with_note",
+            ):  # these take either sort
                 assert "IDK" not in user, (form, user)
 
 
@@ -116,7 +120,7 @@ def test_an_idk_is_learnt_only_where_it_is_permitted():
 # ---- replies
 
 
-@pytest.mark.parametrize("form", ["choice", "permitted", "stepwise"])
+@pytest.mark.parametrize("form", ["choice", "choice_or_idk", "stepwise"])
 def test_a_reply_is_read_as_the_right_option(form):
     for number, item in enumerate(answerable()):
         rng = np.random.default_rng(number)
@@ -142,10 +146,10 @@ def test_a_refusal_is_taught_on_unanswerable_clips_with_permission_and_read_as_o
     items = [item for item in hopeless() if item.reason == reason]
     assert len(items) == 24
     for number, item in enumerate(items):
-        example = FORMS["permitted"](item, np.random.default_rng(number))
+        example = FORMS["choice_or_idk"](item, np.random.default_rng(number))
         assert example.reply == "IDK"
         assert parsing.read(example.reply, item.spec.options).kind == "refusal"
-        assert any(wording in example.user for wording in instruct.PERMIT)
+        assert any(wording in example.user for wording in wordings.PERMIT)
 
 
 def listed(user: str) -> str:
@@ -165,7 +169,7 @@ def test_an_answerable_item_is_refused_only_with_permission_and_its_right_option
                 assert instruct.REFUSAL in example.user.rsplit("\n", 1)[-1]
                 assert f"|{gold}|" not in listed(example.user), example.user
                 removed += 1
-            elif form in ("choice", "permitted"):
+            elif form in ("choice", "choice_or_idk"):
                 assert example.reply == gold
                 assert f"|{gold}|" in listed(example.user), example.user
     # One in ten of the six tasks of thirty that can lose an option without gaining a right one.
@@ -195,10 +199,10 @@ def test_strange_options_hold_no_word_of_a_novel_label():
         if label not in played_labels() and " " not in label
     ]
     words = {label.casefold() for label in unplayed} - {f.casefold() for f in instruct.TYPES}
-    strange = {*instruct.STRANGE_KINDS, *instruct.STRANGE_THINGS}
+    strange = {*wordings.STRANGE_KINDS, *wordings.STRANGE_THINGS}
     assert len(words) > 60
     assert not strange & words
-    assert len(strange) == len(instruct.STRANGE_KINDS) + len(instruct.STRANGE_THINGS)
+    assert len(strange) == len(wordings.STRANGE_KINDS) + len(wordings.STRANGE_THINGS)
 
 
 def test_the_type_and_the_account_are_the_ground_truth():
@@ -208,10 +212,10 @@ def test_the_type_and_the_account_are_the_ground_truth():
         account, truth = FORMS["account"](item, rng), item.spec.truth
         if truth.get("transcript"):
             assert (account.reply, item.modality) == (truth["transcript"], "speech")
-            assert account.user in instruct.TRANSCRIBE
+            assert account.user in wordings.TRANSCRIBE
         else:
             assert account.reply == truth["caption"]
-            assert account.user in instruct.DESCRIBE
+            assert account.user in wordings.DESCRIBE
 
 
 def test_every_reply_is_one_to_learn():
@@ -232,10 +236,10 @@ def test_an_example_is_question_options_in_one_of_the_layouts_and_instruction():
         _, options, _ = reshuffle(item, np.random.default_rng(number))
         question, *listing, instruction = example.user.split("\n")
         assert question in item.spec.wordings
-        assert instruction in instruct.CHOOSE
-        [layout] = [k for k, lines in enumerate(instruct.LISTINGS) if lines(options) == "\n".join(listing)]
+        assert instruction in wordings.CHOOSE
+        [layout] = [k for k, lines in enumerate(wordings.LISTINGS) if lines(options) == "\n".join(listing)]
         seen[layout] += 1
-    assert min(seen[k] for k in range(len(instruct.LISTINGS))) >= 5
+    assert min(seen[k] for k in range(len(wordings.LISTINGS))) >= 5
     assert seen[0] == max(seen.values())
 
 

@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from texts import occurs
 
 from lalm_utils.mini.benchmark.plan import PlannedItem, plan, render
 from lalm_utils.mini.benchmark.sounds import SOUNDS
@@ -28,10 +29,6 @@ def chains(item: PlannedItem) -> list[str]:
 
 def answer(item: PlannedItem) -> str:
     return item.spec.options[item.spec.gold]
-
-
-def whole(text: str, inside: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(text)}(?!\w)", inside, re.IGNORECASE) is not None
 
 
 def in_order(chain: str) -> list[str]:
@@ -97,8 +94,8 @@ def said_by(item: PlannedItem, chain: str) -> bool:
 
 def fact(key: str) -> Callable[[PlannedItem, str], bool]:
     return lambda item, chain: (
-        whole(item.spec.truth["content"][0], chain)
-        and whole(SOUNDS[item.spec.truth["content"][0]].fact[key], chain)
+        occurs(item.spec.truth["content"][0], chain)
+        and occurs(SOUNDS[item.spec.truth["content"][0]].fact[key], chain)
     )
 
 
@@ -112,7 +109,7 @@ TRUE: dict[str, Callable[[PlannedItem, str], bool]] = {
     "Spoken arithmetic": calculated, "Speakers": voices, "Said by whom": said_by,
     "Sound source": fact("made_by"), "Sound place": fact("place"),
     "Louder sound": lambda i, c: bool(re.search(rf"{re.escape(answer(i))}, loud", c)) and c.count("quiet") == 1,
-    "Tempo": lambda i, c: abs(int(re.search(r"\d+", c)[0]) - i.spec.build.args[1]) <= 5 and whole(answer(i), c),
+    "Tempo": lambda i, c: abs(int(re.search(r"\d+", c)[0]) - i.spec.build.args[1]) <= 5 and occurs(answer(i), c),
 }  # fmt: skip
 
 
@@ -129,7 +126,7 @@ def test_the_other_chains_name_the_answer_or_what_leads_to_it():
     others = {item.task for item in items()} - {*TRUE} - {"Speaking rate"}
     for item in items():
         if item.task in others:
-            assert all(whole(answer(item), chain) for chain in chains(item)), (item.task, chains(item))
+            assert all(occurs(answer(item), chain) for chain in chains(item)), (item.task, chains(item))
 
 
 def test_what_a_chain_says_is_missing_is_an_option_that_the_clip_does_not_hold():

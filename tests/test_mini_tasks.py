@@ -9,6 +9,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from texts import occurs
 
 from lalm_utils.mini.benchmark import sounds, tasks_music, tasks_sound, tasks_speech
 from lalm_utils.mini.benchmark.font import INSTRUMENTS
@@ -50,10 +51,6 @@ def scene(modality: str, task: str, level: str, number: int, split: str = "train
 
 def answer(spec: QuestionSpec) -> str:
     return spec.options[spec.gold]
-
-
-def whole(text: str, inside: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(text)}(?!\w)", inside, re.IGNORECASE) is not None
 
 
 def labels(scene: Scene, group: str) -> list[str]:
@@ -126,7 +123,7 @@ def test_a_rationale_names_the_answer_only_where_hearing_it_is_the_answer():
         samples = [spec for level in LEVELS for spec in specs(modality, task, level)]
         # One that never changes ("I compare the pitch of the first note with ...") names nothing.
         if len({spec.rationale for spec in samples}) > 1 and any(
-            whole(answer(d), d.rationale) for d in samples
+            occurs(answer(d), d.rationale) for d in samples
         ):
             tasks.add(task)
     assert tasks == REPORT_NAMES_ANSWER
@@ -170,7 +167,7 @@ def family_of(spec: QuestionSpec) -> str:
 def kind_of(spec: QuestionSpec) -> str:
     kinds = pools("train").words
     return next(
-        kind for kind, words in kinds.items() for word in words if whole(word, spec.truth["transcript"])
+        kind for kind, words in kinds.items() for word in words if occurs(word, spec.truth["transcript"])
     )
 
 
@@ -199,7 +196,7 @@ RIGHT: dict[str, Callable[[QuestionSpec, Scene], str]] = {
     "Instrument family": lambda spec, one: family_of(spec),
     "Number of instruments": lambda spec, one: str(len(set(labels(one, "content")))),
     "Note count": lambda spec, one: str(len(labels(one, "number"))),
-    "Spoken word": lambda spec, one: next(o for o in spec.options if whole(o, spec.truth["transcript"])),
+    "Spoken word": lambda spec, one: next(o for o in spec.options if occurs(o, spec.truth["transcript"])),
     "Word order": lambda spec, one: spec.truth["transcript"].split(", ")[nth(spec)],
     "Unsaid word": lambda spec, one: (set(spec.options) - set(spec.truth["transcript"].split(", "))).pop(),
     "Word count": lambda spec, one: str(len(labels(one, "number"))),

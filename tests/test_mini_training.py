@@ -635,7 +635,7 @@ def test_every_stage_asks_in_known_forms_about_known_tasks():
     for stage in train.STAGES:
         assert set(stage.forms) <= set(FORMS)
         assert sum(stage.forms.values()) == pytest.approx(1)
-    assert all("permitted" not in stage.forms for stage in train.STAGES[:-1])
+    assert all("choice_or_idk" not in stage.forms for stage in train.STAGES[:-1])
 
 
 def test_a_clip_that_cannot_answer_is_declined_with_permission_and_guessed_at_without():

@@ -17,8 +17,8 @@ from lalm_utils import open_answers, risk_coverage
 from lalm_utils.items import Item
 from lalm_utils.mini.benchmark import planned_records
 from lalm_utils.models import ModelError, failed
-from lalm_utils.store import Store
 
+pytestmark = pytest.mark.usefixtures("clip_file")
 GOLDEN = "4b2219df5b45e60b43cb88a305b8b75595066fa7aeb6f26a540320e2da96c40f"
 
 
@@ -103,7 +103,7 @@ def test_what_the_embedded_benchmark_accepts_is_as_it_was():
     assert hashlib.sha256(json.dumps(rows).encode()).hexdigest() == GOLDEN
 
 
-class Opened(FakeModel):
+class TrumpetModel(FakeModel):
     """Finds "muted trumpet" likelier than anything else, and says yes to it."""
 
     def option_logprobs(self, prompts):
@@ -113,14 +113,6 @@ class Opened(FakeModel):
             else np.array([-6.0, 0.0])[: len(p.options)]
             for p in prompts
         ]  # fmt: skip
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("clip.wav").write_bytes(b"a clip that the fake model does not hear")
-    with Store("s.sqlite") as replies:
-        yield replies
 
 
 def test_replies_are_judged_and_scored_by_hand(store):
@@ -133,7 +125,7 @@ def test_replies_are_judged_and_scored_by_hand(store):
         number = text.split("it, ")[1][0]
         return replies[number] if asked_before[text] == 0 else others[sample]
 
-    model = Opened(reply)
+    model = TrumpetModel(reply)
     result = open_answers.ask(model, [item(0), item(1), item(2)], store=store, n=3)
     assert result["outcome"].tolist() == ["correct", "wrong", "refused"]
     assert result["right"].tolist() == [True, False, False]
@@ -148,25 +140,15 @@ def test_replies_are_judged_and_scored_by_hand(store):
         assert risk_coverage.measures(result[name].to_numpy(), result["right"].to_numpy())["aurc"] >= 0
 
 
-def test_any_model_may_judge_in_text(store):
-    model = Opened()
-    p = open_answers.judged_by(
-        model, [item(0, options=("muted", "x"), gold=0), item(1, gold=0)], ["a", "b"], store=store
-    )
-    assert p == pytest.approx([1 / (1 + math.exp(-1)), 1 / (1 + math.exp(6))])
-    assert all(not prompt.clips for prompt in model.scored)
-    assert "Right answer: dog bark\nReply: b\n" in model.scored[1].turns[0].text
-
-
 def test_a_failed_reply_is_named(store):
-    model = Opened()
+    model = TrumpetModel()
     model.generate = lambda prompts, **_: [[failed("gone")] * _.get("n", 1)] * len(prompts)
     with pytest.raises(ModelError, match=r"gave no reply to item 'i0' \(gone\)"):
         open_answers.ask(model, [item()], store=store)
 
 
 def test_a_second_run_asks_nothing(store):
-    model = Opened(lambda *_: "rain")
+    model = TrumpetModel(lambda *_: "rain")
     first = open_answers.ask(model, [item(0), replace(item(1), question="What?")], store=store)
     n, model.generate, model.option_logprobs = len(store), None, None
     again = open_answers.ask(model, [item(0), replace(item(1), question="What?")], store=store)

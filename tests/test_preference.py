@@ -6,14 +6,13 @@ import json
 import math
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from families import FAMILIES
-from tiny import OPTIONS, idk_examples, save_tiny
+from tiny import OPTIONS
 
 from lalm_utils.engine.transformers_model import TransformersModel
 from lalm_utils.finetuning import lora, lora_files, preference
@@ -25,22 +24,6 @@ from lalm_utils.load_model import load_model
 from lalm_utils.models import ModelError
 
 FAST = Recipe(rank=4, learning_rate=5e-3, batch_size=2)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("tiny") / "model")
-
-
-@pytest.fixture(scope="module")
-def model(folder) -> TransformersModel:
-    return load_model(folder, dtype="float32", check=False)
-
-
-@pytest.fixture(scope="module")
-def examples(tmp_path_factory) -> list[Example]:
-    """Six; the second and the fifth are to be refused."""
-    return idk_examples(tmp_path_factory.mktemp("clips"), 6)
 
 
 def samples_of(choices: dict[str, list[int | None]], examples: list[Example]) -> pd.DataFrame:
@@ -98,38 +81,41 @@ def test_the_loss_by_hand():
 
 
 @pytest.fixture(params=["packed", "two rows", "generic"])
-def either(request, model, folder, monkeypatch) -> TransformersModel:
+def either(request, tiny_model, tiny_folder, monkeypatch) -> TransformersModel:
     if request.param == "two rows":  # an attention that takes no mask of its own
         monkeypatch.setattr(preference, "MASKED_ATTENTION", ())
-    return model.with_generic_engine() if request.param == "generic" else model
+    return tiny_model.with_generic_engine() if request.param == "generic" else tiny_model
 
 
-def test_replies_in_a_batch_have_the_likelihood_that_each_has_alone(either, model, pairs):
+def test_replies_in_a_batch_have_the_likelihood_that_each_has_alone(either, tiny_model, pairs):
     data = PairSet(either, pairs)
     with torch.no_grad():
         together = preference.reply_logprobs(either.model, data.batch(range(len(pairs))))
-    expected = np.array(model.option_logprobs(data.prompts))
+    expected = np.array(tiny_model.option_logprobs(data.prompts))
     np.testing.assert_allclose(together.numpy(), expected, atol=1e-3)
     data.prepare()
     torch.testing.assert_close(data.reference, together, atol=1e-3, rtol=0)
 
 
-def test_two_replies_share_one_reading_of_their_prompt(model, pairs):
-    packed, whole = PairSet(model, pairs), TrainingSet(model, pairs)  # the latter learns what is preferred
+def test_two_replies_share_one_reading_of_their_prompt(tiny_model, pairs):
+    packed, whole = (
+        PairSet(tiny_model, pairs),
+        TrainingSet(tiny_model, pairs),
+    )  # the latter learns what is preferred
     rows = packed.batch(range(6))["inputs"]["inputs_embeds"].shape
     assert rows[0] == 6
     assert rows[1] < whole.batch(range(6))["inputs_embeds"].shape[1] + 10, "one prompt and two replies"
 
 
-def test_the_margin_is_zero_at_the_start_and_a_step_raises_it(model, pairs, tmp_path):
+def test_the_margin_is_zero_at_the_start_and_a_step_raises_it(tiny_model, pairs, tmp_path):
     seen: list[dict] = []
     path = lora.train(
-        model, pairs, tmp_path / "a", replace(FAST, epochs=5), dataset=PairSet, on_step=seen.append
+        tiny_model, pairs, tmp_path / "a", replace(FAST, epochs=5), dataset=PairSet, on_step=seen.append
     )
     assert seen[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
-    data = PairSet(model, pairs)
-    before = np.array(model.option_logprobs(data.prompts))
-    after = np.array(lora.load_adapter(model, path).option_logprobs(data.prompts))
+    data = PairSet(tiny_model, pairs)
+    before = np.array(tiny_model.option_logprobs(data.prompts))
+    after = np.array(lora.load_adapter(tiny_model, path).option_logprobs(data.prompts))
     margin = (after - before) @ (1, -1)
     assert margin.min() > 0.5
     assert ((after - before)[:, 0] > 0).mean() > 0.5
@@ -138,39 +124,41 @@ def test_the_margin_is_zero_at_the_start_and_a_step_raises_it(model, pairs, tmp_
     assert lora_files.curve(path)["loss"].iloc[-1] < seen[0]["loss"]
 
 
-def test_a_step_moves_the_preferred_reply_up_and_the_rejected_down(model, pairs, tmp_path):
+def test_a_step_moves_the_preferred_reply_up_and_the_rejected_down(tiny_model, pairs, tmp_path):
     recipe = replace(FAST, batch_size=6, learning_rate=1e-3)
-    path = lora.train(model, pairs[:1], tmp_path / "a", recipe, dataset=PairSet)
-    prompt = PairSet(model, pairs[:1]).prompts
-    (before,), (after,) = (each.option_logprobs(prompt) for each in (model, lora.load_adapter(model, path)))
+    path = lora.train(tiny_model, pairs[:1], tmp_path / "a", recipe, dataset=PairSet)
+    prompt = PairSet(tiny_model, pairs[:1]).prompts
+    (before,), (after,) = (
+        each.option_logprobs(prompt) for each in (tiny_model, lora.load_adapter(tiny_model, path))
+    )
     assert after[0] > before[0]
     assert after[1] < before[1]
 
 
-def test_an_interrupted_training_gives_the_same_adapter(model, pairs, tmp_path):
+def test_an_interrupted_training_gives_the_same_adapter(tiny_model, pairs, tmp_path):
     recipe = replace(FAST, epochs=2)
 
     def stop(step) -> None:
         if step["step"] == 4:
             raise KeyboardInterrupt
 
-    whole = lora.train(model, pairs, tmp_path / "whole", recipe, dataset=PairSet)
+    whole = lora.train(tiny_model, pairs, tmp_path / "whole", recipe, dataset=PairSet)
     with pytest.raises(KeyboardInterrupt):
-        lora.train(model, pairs, tmp_path / "parts", recipe, dataset=PairSet, on_step=stop, save_every=2)
-    parts = lora.train(model, pairs, tmp_path / "parts", recipe, dataset=PairSet)
+        lora.train(tiny_model, pairs, tmp_path / "parts", recipe, dataset=PairSet, on_step=stop, save_every=2)
+    parts = lora.train(tiny_model, pairs, tmp_path / "parts", recipe, dataset=PairSet)
     for name in (lora_files.WEIGHTS, lora_files.CURVE):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_the_objective_is_part_of_what_an_adapter_is_known_by(model, pairs, tmp_path):
-    path = lora.train(model, pairs, tmp_path / "a", FAST, dataset=PairSet)
+def test_the_objective_is_part_of_what_an_adapter_is_known_by(tiny_model, pairs, tmp_path):
+    path = lora.train(tiny_model, pairs, tmp_path / "a", FAST, dataset=PairSet)
     facts = lora_files.provenance(path)
     assert (facts["objective"], facts["beta"], facts["idk_share"]) == ("DPO 1", 0.1, 2 / 6)
-    assert lora.train(model, pairs, path, FAST, dataset=PairSet) == path
+    assert lora.train(tiny_model, pairs, path, FAST, dataset=PairSet) == path
     others = [replace(pairs[0], rejected=OPTIONS[1]), *pairs[1:]]
     for more, dataset in ((pairs, partial(PairSet, beta=0.2)), (others, PairSet), (pairs, TrainingSet)):
         with pytest.raises(ModelError, match="holds the adapter of another training"):
-            lora.train(model, more, path, FAST, dataset=dataset)
+            lora.train(tiny_model, more, path, FAST, dataset=dataset)
 
 
 def test_another_family_learns_from_pairs_through_its_own_processor(tmp_path, pairs):
@@ -182,20 +170,20 @@ def test_another_family_learns_from_pairs_through_its_own_processor(tmp_path, pa
     assert curve.iloc[-3:].mean() < curve.iloc[0]
 
 
-def test_bad_pairs_are_refused(model, pairs):
+def test_bad_pairs_are_refused(tiny_model, pairs):
     with pytest.raises(ValueError, match="item 'item-0': 'a dog barks' both preferred and rejected"):
         replace(pairs[0], rejected=pairs[0].target)
     with pytest.raises(ValueError, match="item 'item-0': target ' '; a reply has a text"):
-        PairSet(model, [replace(pairs[0], rejected=" ")])
+        PairSet(tiny_model, [replace(pairs[0], rejected=" ")])
     with pytest.raises(ValueError, match="beta=0: it must be above 0"):
-        PairSet(model, pairs, beta=0)
+        PairSet(tiny_model, pairs, beta=0)
 
 
-def test_the_digest_of_a_dataset_of_single_replies_is_what_it_was(model, examples):
+def test_the_digest_of_a_dataset_of_single_replies_is_what_it_was(tiny_model, examples):
     """Adapters are found again by it: a change would train every one of them anew."""
     from hashlib import sha256
 
-    data = TrainingSet(model, examples)
+    data = TrainingSet(tiny_model, examples)
     rows = [
         [text, [sha256(e.item.clip.read_bytes()).hexdigest()], e.target]
         for text, e in zip(data.rendered, examples)

@@ -13,7 +13,7 @@ from lalm_utils import agent, parsing, prompts
 from lalm_utils.items import Item
 from lalm_utils.mini.benchmark import font, sounds, tasks_music, tasks_sound, tasks_speech, voice, words
 from lalm_utils.mini.benchmark.plan import PlannedItem, plan
-from lalm_utils.mini.training import chat, instruct
+from lalm_utils.mini.training import chat, wordings
 from lalm_utils.prompts import HONEST, MUSIC, SOUND, SPEECH, render
 
 CLIP = Path("/data/clips/17.wav")
@@ -311,8 +311,8 @@ CONSTANTS = {
 
 @pytest.mark.parametrize("name", CONSTANTS)
 def test_no_wording_of_a_method_is_one_of_training(name):
-    trained = (*instruct.CHOOSE, *instruct.PERMIT, *instruct.REASON, *instruct.TYPE, *instruct.DESCRIBE)
-    trained += (*instruct.TRANSCRIBE, *chat.questions())
+    trained = (*wordings.CHOOSE, *wordings.PERMIT, *wordings.REASON, *wordings.TYPE, *wordings.DESCRIBE)
+    trained += (*wordings.TRANSCRIBE, *chat.questions())
     modules = (tasks_sound, tasks_music, tasks_speech)
     tuples = [value for module in modules for value in vars(module).values() if isinstance(value, tuple)]
     trained += tuple(wording for value in tuples for wording in value if isinstance(wording, str))

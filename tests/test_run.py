@@ -23,14 +23,9 @@ from lalm_utils.cli import option_order, run
 from lalm_utils.models import ModelError, Reply, failed
 from lalm_utils.store import Store
 
+pytestmark = pytest.mark.usefixtures("one_process")
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = Path(__file__).with_name("questions.py")
-
-
-@pytest.fixture(autouse=True)
-def one_process(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

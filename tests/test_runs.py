@@ -15,13 +15,6 @@ from lalm_utils import outcomes, prompts, runs
 from lalm_utils.items import Item
 from lalm_utils.models import Reply, failed
 from lalm_utils.prompts import SOUND, SPEECH
-from lalm_utils.store import Store
-
-
-@pytest.fixture
-def store(tmp_path) -> Store:
-    with Store(tmp_path / "replies.sqlite") as replies:
-        yield replies
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from texts import strict_json
 
 from lalm_utils.__main__ import main
 from lalm_utils.cli.score import as_text, score
@@ -42,13 +43,6 @@ def pair(tmp_path) -> tuple[Path, Path]:
     right = [dict(records[0], id=f"sound{i}") for i in (18, 19)]
     after.write_text(json.dumps(records + right))
     return before, after
-
-
-def strict(text: str) -> dict:
-    def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is no JSON")
-
-    return json.loads(text, parse_constant=refuse)
 
 
 def test_the_report_has_every_count_and_metric_per_modality_and_overall(tmp_path):
@@ -152,7 +146,7 @@ def test_the_command_prints_tables_and_writes_valid_json(pair, tmp_path, capsys)
     for word in ("unreadable", "reliability", "delta_con", "rgi_null", "refusal_rgi", "wrong_to_refused"):
         assert word in printed
     assert "nan (delta_con = 0, delta_hum = 0)" in printed
-    report = strict(out.read_text())
+    report = strict_json(out.read_text())
     assert set(report) == {"sound", "music", "overall"}
     assert report["overall"]["sources"] == {"predictions": str(after), "before": str(before)}
     assert main(["score", str(after), "--before", str(before), "--json", str(tmp_path / "again.json")]) == 0

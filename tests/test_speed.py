@@ -5,18 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import save_tiny, write_tone
+from tiny import write_tone
 
 from lalm_utils import prompts
 from lalm_utils.cli import speed
 from lalm_utils.items import Item
-from lalm_utils.load_model import load_model
 from lalm_utils.models import ModelError
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return load_model(save_tiny(tmp_path_factory.mktemp("tiny") / "model"), dtype="float32", check=False)
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +26,8 @@ def items(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def table(model, items):
-    return speed.compare(model, items, repeats=2)
+def table(tiny_model, items):
+    return speed.compare(tiny_model, items, repeats=2)
 
 
 def test_every_task_is_timed_in_every_way_at_each_repeat(table):
@@ -56,10 +50,10 @@ def test_together_each_clip_is_heard_once_whatever_is_asked_of_it(table):
     )  # three questions on two clips, by four methods
 
 
-def test_the_models_own_engine_and_caches_are_left_alone(model, items):
-    engine, passes = model.engine, model.engine.audio.passes
-    speed.compare(model, items[:1], repeats=1)
-    assert model.engine is engine
+def test_the_models_own_engine_and_caches_are_left_alone(tiny_model, items):
+    engine, passes = tiny_model.engine, tiny_model.engine.audio.passes
+    speed.compare(tiny_model, items[:1], repeats=1)
+    assert tiny_model.engine is engine
     assert engine.audio.passes == passes
 
 
@@ -74,12 +68,12 @@ def test_ratios_are_of_medians_with_their_lowest_and_highest_repeat():
     assert ratios[["batched_ratio", "batched_lowest", "batched_highest"]].tolist() == [1.5, 4 / 3, 2.0]
 
 
-def test_a_long_run_is_timed_block_by_block(model, items):
-    frame = speed.over_many(model, items * 2, block=2)
+def test_a_long_run_is_timed_block_by_block(tiny_model, items):
+    frame = speed.over_many(tiny_model, items * 2, block=2)
     assert list(frame["block"]) == [1, 2, 3]
     assert (frame[["forward", "backward"]] > 0).all(axis=None)
     with pytest.raises(ValueError, match="3 items are not two blocks of 2"):
-        speed.over_many(model, items, block=2)
+        speed.over_many(tiny_model, items, block=2)
 
 
 def test_a_drift_is_told_from_blocks_that_take_longer():
@@ -91,15 +85,15 @@ def test_a_drift_is_told_from_blocks_that_take_longer():
     assert speed.drift(frame.rename(columns={"forward": "backward", "backward": "forward"})) < 0
 
 
-def test_what_cannot_be_compared_is_refused(model, items):
+def test_what_cannot_be_compared_is_refused(tiny_model, items):
     with pytest.raises(ValueError, match="0 items, 3 repeats"):
-        speed.compare(model, [])
+        speed.compare(tiny_model, [])
     with pytest.raises(ModelError, match="its engine shares nothing between prompts"):
-        speed.compare(model.with_generic_engine(), items)
+        speed.compare(tiny_model.with_generic_engine(), items)
 
 
-def test_one_by_one_and_together_reply_the_same_in_float32(model, items):
-    frame = speed.side_by_side(model, [prompts.render(item, "plain") for item in items])
+def test_one_by_one_and_together_reply_the_same_in_float32(tiny_model, items):
+    frame = speed.side_by_side(tiny_model, [prompts.render(item, "plain") for item in items])
     assert list(frame.columns) == [speed.LOOP, speed.TOGETHER, "equal"]
     assert frame["equal"].all()
 
@@ -116,25 +110,25 @@ def test_a_goal_that_is_missed_is_said_to_be_missed():
     assert table["met"].tolist() == [True, False, True, False, True, True, True, False]
 
 
-def test_batched_generate_gives_the_engines_greedy_replies_in_float32(model, items, monkeypatch):
-    texts, tokenizer = [], model.processor.tokenizer
+def test_batched_generate_gives_the_engines_greedy_replies_in_float32(tiny_model, items, monkeypatch):
+    texts, tokenizer = [], tiny_model.processor.tokenizer
     real = tokenizer.batch_decode
     monkeypatch.setattr(tokenizer, "batch_decode", lambda *a, **k: texts.extend(real(*a, **k)) or texts)
-    speed._batched(model, speed._calls(speed.GREEDY, items), 0)
+    speed._batched(tiny_model, speed._calls(speed.GREEDY, items), 0)
     (call,) = speed._calls(speed.GREEDY, items)
-    replies = model.generate(call[0], max_new_tokens=call[3])
+    replies = tiny_model.generate(call[0], max_new_tokens=call[3])
     assert sorted(texts) == sorted(reply.text for (reply,) in replies)
 
 
-def test_parts_are_switched_off_in_turn_and_change_no_reply(model, items):
+def test_parts_are_switched_off_in_turn_and_change_no_reply(tiny_model, items):
     switches = {name: speed.SWITCHES[name] for name in (speed.WHOLE, "no drafts", "no prefix cache")}
-    table = speed.ablation(model, items, switches=switches, repeats=2)
+    table = speed.ablation(tiny_model, items, switches=switches, repeats=2)
     assert len(table) == 3 * 3 * 2
     assert (table[["seconds", "cpu_seconds"]] > 0).all(axis=None)
     frame = speed.slowdowns(table)
     assert (frame.xs(speed.WHOLE, level="switch")[["ratio", "lowest", "highest"]] == 1).all(axis=None)
     rendered = [prompts.render(item, method) for item in items for method in speed.METHODS]
     settings = {"n": 2, "temperature": 1.0, "max_new_tokens": 6}
-    expected = model.generate(rendered, **settings)
+    expected = tiny_model.generate(rendered, **settings)
     for options in speed.SWITCHES.values():
-        assert speed._with_empty_caches(model, **options).generate(rendered, **settings) == expected
+        assert speed._with_empty_caches(tiny_model, **options).generate(rendered, **settings) == expected

@@ -22,12 +22,6 @@ from lalm_utils.store import SCHEMA, Store, StoreError, reply_keys
 PROGRAM = Path(__file__).with_name("fake_model.py")
 
 
-@pytest.fixture
-def store(tmp_path):
-    with Store(tmp_path / "replies.db") as replies:
-        yield replies
-
-
 def clip_prompt(path: Path, content: bytes) -> Prompt:
     path.write_bytes(content)
     return Prompt(turns=(Turn(role="user", text="what is it?", clips=(path,)),))

@@ -27,19 +27,14 @@ OPTIONS = ("a dog barks", "bell", "the cat meows and then it rings")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return save_tiny(tmp_path_factory.mktemp("tiny") / "model")
-
-
-@pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> list[Path]:
     index = tmp_path_factory.mktemp("clips")
     return [write_tone(index / f"{i}.wav", 200 + 170 * i, 0.3 + 0.2 * i) for i in range(6)]
 
 
 @pytest.fixture
-def model(folder) -> TransformersModel:
-    return load_model(folder, dtype="float32", check=False)
+def model(tiny_folder) -> TransformersModel:
+    return load_model(tiny_folder, dtype="float32", check=False)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +123,7 @@ def reference(folder: Path, text: str, clips: tuple[Path, ...]) -> torch.Tensor:
         return whole(**processor(text=text, return_tensors="pt", **audio)).logits[0]
 
 
-def test_kept_audio_and_batching_give_the_logits_of_the_plain_forward(model, folder, prompts):
+def test_kept_audio_and_batching_give_the_logits_of_the_plain_forward(model, tiny_folder, prompts):
     model_inputs = [model.ready(prompt) for prompt in prompts]
     model.engine.first_logits(model_inputs[:2])  # so that some clips are kept already
     batched = model.engine.first_logits(model_inputs)
@@ -136,11 +131,11 @@ def test_kept_audio_and_batching_give_the_logits_of_the_plain_forward(model, fol
         alone = model.engine.first_logits([one])[0]
         torch.testing.assert_close(logits, alone, atol=2e-5, rtol=1e-5)
         torch.testing.assert_close(
-            logits, reference(folder, one.text, prompt.clips)[-1], atol=2e-5, rtol=1e-5
+            logits, reference(tiny_folder, one.text, prompt.clips)[-1], atol=2e-5, rtol=1e-5
         )
 
 
-def test_greedy_replies_are_the_argmax_without_any_stored_penalty_or_sampling(model, folder, prompts):
+def test_greedy_replies_are_the_argmax_without_any_stored_penalty_or_sampling(model, tiny_folder, prompts):
     assert model.description["generation_stored_with_weights"]["repetition_penalty"] == 1.1
     for prompt, (reply,) in zip(prompts[:3], model.generate(prompts[:3], max_new_tokens=6)):
         text, ids = model.render(prompt), []
@@ -148,7 +143,7 @@ def test_greedy_replies_are_the_argmax_without_any_stored_penalty_or_sampling(mo
         ends = [processor.tokenizer.convert_tokens_to_ids(token) for token in ("<|im_end|>", "<|endoftext|>")]
         for _ in range(6):
             tokens = " ".join(processor.tokenizer.convert_ids_to_tokens(ids))
-            token = reference(folder, text + tokens, prompt.clips)[-1].argmax().item()
+            token = reference(tiny_folder, text + tokens, prompt.clips)[-1].argmax().item()
             if token in ends:
                 break
             ids.append(token)
@@ -208,10 +203,10 @@ def test_each_clip_goes_through_the_tower_once_for_all_prompts_samples_and_optio
     assert model.engine.audio.passes == len(clips)
 
 
-def test_audio_embeddings_of_a_clip_do_not_depend_on_the_others(model, folder, clips):
+def test_audio_embeddings_of_a_clip_do_not_depend_on_the_others(model, tiny_folder, clips):
     prompts = [ask("What is it ?", clip) for clip in clips]
     embeddings = [embedding for prompt in prompts for embedding in model.embed(prompt)[2]]
-    (alone,) = load_model(folder, dtype="float32", check=False).embed(prompts[3])[2]
+    (alone,) = load_model(tiny_folder, dtype="float32", check=False).embed(prompts[3])[2]
     assert torch.equal(embeddings[3], alone)
     assert not alone.requires_grad
     assert [tuple(e.shape) for e in embeddings[:2]] == [(7, 32), (12, 32)], "25 tokens a second, by width"
@@ -230,8 +225,8 @@ def test_a_model_with_another_engine_leaves_the_first_as_it_was(model, prompts):
     assert other.fingerprint == model.fingerprint
 
 
-def test_cached_audio_stays_within_its_budget_and_an_evicted_clip_is_heard_again(folder, clips):
-    model = load_model(folder, dtype="float32", check=False, audio_cache_mb=0)
+def test_cached_audio_stays_within_its_budget_and_an_evicted_clip_is_heard_again(tiny_folder, clips):
+    model = load_model(tiny_folder, dtype="float32", check=False, audio_cache_mb=0)
     prompts = [ask("What is it ?", clip) for clip in clips]
     replies = model.generate(prompts, max_new_tokens=4)
     assert not model.engine.audio.entries
@@ -242,7 +237,7 @@ def test_cached_audio_stays_within_its_budget_and_an_evicted_clip_is_heard_again
     assert len(audio.entries) < len(clips)
 
 
-def test_option_likelihoods_are_those_of_the_whole_text_with_the_end_of_the_turn(model, folder, prompts):
+def test_option_likelihoods_are_those_of_the_whole_text_with_the_end_of_the_turn(model, tiny_folder, prompts):
     model.engine.first_logits([model.ready(prompts[0])])
     scores = model.option_logprobs(prompts)
     tokenizer = model.processor.tokenizer
@@ -250,7 +245,7 @@ def test_option_likelihoods_are_those_of_the_whole_text_with_the_end_of_the_turn
         assert score.shape == (len(OPTIONS),)
         for option, value in zip(OPTIONS, score):
             ids = tokenizer(option + "<|im_end|>").input_ids
-            logits = reference(folder, model.render(prompt) + option + "<|im_end|>", prompt.clips)
+            logits = reference(tiny_folder, model.render(prompt) + option + "<|im_end|>", prompt.clips)
             steps = logits[-len(ids) - 1 : -1].log_softmax(-1)
             assert value == pytest.approx(steps[range(len(ids)), ids].sum().item(), abs=1e-4)
 
@@ -275,8 +270,8 @@ def test_the_state_before_the_output_layer_gives_the_first_tokens_logits(model):
     np.testing.assert_allclose(states @ head.T, logits, atol=1e-3)
 
 
-def test_the_generic_engine_gives_the_same_replies_and_scores(model, folder, prompts):
-    other = generic(load_model(folder, dtype="float32", check=False))
+def test_the_generic_engine_gives_the_same_replies_and_scores(model, tiny_folder, prompts):
+    other = generic(load_model(tiny_folder, dtype="float32", check=False))
     assert isinstance(model.engine, PrefixSharingEngine)
     assert model.generate(prompts, max_new_tokens=8) == other.generate(prompts, max_new_tokens=8)
     sampled = {"n": 3, "temperature": 0.8, "max_new_tokens": 8, "seed": 2}
@@ -396,8 +391,8 @@ def test_a_model_that_ignores_audio_is_found_out_when_it_is_loaded(tmp_path, cli
         generic(model).check_audio_changes_output()
 
 
-def test_a_model_that_hears_passes_the_check(folder, clips):
-    model = load_model(folder, dtype="float32")
+def test_a_model_that_hears_passes_the_check(tiny_folder, clips):
+    model = load_model(tiny_folder, dtype="float32")
     assert model.audio_effect(ask("What is it ?", clips[0])) > 0.01
 
 
@@ -408,12 +403,12 @@ def test_weights_that_are_not_finite_give_failed_replies(model, prompts):
     assert "logits are not finite" in reply.error
 
 
-def test_the_tokenizer_pads_to_the_left_whatever_was_saved(model, folder):
-    assert Qwen2AudioProcessor.from_pretrained(folder).tokenizer.padding_side == "right"
+def test_the_tokenizer_pads_to_the_left_whatever_was_saved(model, tiny_folder):
+    assert Qwen2AudioProcessor.from_pretrained(tiny_folder).tokenizer.padding_side == "right"
     assert model.processor.tokenizer.padding_side == "left"
 
 
-def test_a_description_says_what_a_number_depends_on(model, folder):
+def test_a_description_says_what_a_number_depends_on(model, tiny_folder):
     description = model.description
     assert (description["dtype"], description["device"], description["attention"]) == (
         "float32",
@@ -429,7 +424,7 @@ def test_a_description_says_what_a_number_depends_on(model, folder):
     assert description["generation"]["repetition_penalty"] == 1.0
     assert description["threads"] == torch.get_num_threads()
     assert description["fingerprint"] == model.fingerprint
-    template = (folder / "chat_template.jinja").read_text()
+    template = (tiny_folder / "chat_template.jinja").read_text()
     assert description["chat_template_sha256"] == hashlib.sha256(template.encode()).hexdigest()
 
 
@@ -454,10 +449,10 @@ except OSError as error:
 """
 
 
-def test_a_local_model_is_loaded_and_asked_without_any_call_to_the_network(folder, clips):
+def test_a_local_model_is_loaded_and_asked_without_any_call_to_the_network(tiny_folder, clips):
     offline = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # which would hide a call that is made without them
     environment = {name: value for name, value in os.environ.items() if name not in offline}
-    command = [sys.executable, "-c", OFFLINE, str(folder), str(clips[0])]
+    command = [sys.executable, "-c", OFFLINE, str(tiny_folder), str(clips[0])]
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=environment, check=False)
     assert done.returncode == 0, done.stderr
@@ -466,8 +461,8 @@ def test_a_local_model_is_loaded_and_asked_without_any_call_to_the_network(folde
     assert trap == "the network is forbidden here"
 
 
-def test_half_precision_hears_and_replies_and_has_its_own_fingerprint(folder, model, prompts):
-    half = load_model(folder, dtype="bfloat16")
+def test_half_precision_hears_and_replies_and_has_its_own_fingerprint(tiny_folder, model, prompts):
+    half = load_model(tiny_folder, dtype="bfloat16")
     assert half.fingerprint != model.fingerprint
     assert all(reply.finish != "failed" for (reply,) in half.generate(prompts, max_new_tokens=4))
 
@@ -486,21 +481,21 @@ def save_adapter(base: Path, place: Path, targets: str) -> Path:
 
 
 def test_an_adapter_is_loaded_on_its_base_and_changes_replies_and_fingerprint(
-    folder, model, prompts, tmp_path
+    tiny_folder, model, prompts, tmp_path
 ):
-    adapter = save_adapter(folder, tmp_path / "lora", r".*language_model.*\.(q_proj|v_proj)")
+    adapter = save_adapter(tiny_folder, tmp_path / "lora", r".*language_model.*\.(q_proj|v_proj)")
     adapted = load_model(adapter, dtype="float32")
     assert adapted.name == "model+lora"
     assert adapted.description["adapter"] == "lora"
     assert adapted.fingerprint != model.fingerprint
     assert adapted.generate(prompts, max_new_tokens=8) != model.generate(prompts, max_new_tokens=8)
-    given = load_model(folder, dtype="float32", adapter=adapter)
+    given = load_model(tiny_folder, dtype="float32", adapter=adapter)
     assert given.fingerprint == adapted.fingerprint
     assert given.generate(prompts, max_new_tokens=8) == adapted.generate(prompts, max_new_tokens=8)
 
 
-def test_weights_that_are_cut_short_are_refused_before_anything_is_loaded(folder, tmp_path):
-    adapter = save_adapter(folder, tmp_path / "lora", r".*language_model.*\.(q_proj|v_proj)")
+def test_weights_that_are_cut_short_are_refused_before_anything_is_loaded(tiny_folder, tmp_path):
+    adapter = save_adapter(tiny_folder, tmp_path / "lora", r".*language_model.*\.(q_proj|v_proj)")
     whole = (adapter / "adapter_model.safetensors").read_bytes()
     (adapter / "adapter_model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(
@@ -509,8 +504,8 @@ def test_weights_that_are_cut_short_are_refused_before_anything_is_loaded(folder
         load_model(adapter, dtype="float32")
 
 
-def test_an_adapter_of_another_model_is_refused(folder, tmp_path):
-    adapter = save_adapter(folder, tmp_path / "lora", r".*language_model.*\.(q_proj|v_proj)")
+def test_an_adapter_of_another_model_is_refused(tiny_folder, tmp_path):
+    adapter = save_adapter(tiny_folder, tmp_path / "lora", r".*language_model.*\.(q_proj|v_proj)")
     config = (adapter / "adapter_config.json").read_text()
     (adapter / "adapter_config.json").write_text(config.replace("(q_proj|v_proj)", "o_proj"))
     with pytest.raises(ModelError, match="the adapter does not fit"):
@@ -529,9 +524,9 @@ def test_an_adapter_of_another_model_is_refused(folder, tmp_path):
         ("an empty batch", {"batch_size": 0}, "batch_size=0: a batch holds at least one prompt"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(folder, case, settings, message):
+def test_options_that_make_no_sense_are_refused(tiny_folder, case, settings, message):
     with pytest.raises(ModelError, match=message):
-        load_model(folder, **settings)
+        load_model(tiny_folder, **settings)
 
 
 def test_the_store_asks_a_real_model_only_once(model, prompts, tmp_path):

@@ -25,7 +25,7 @@ from lalm_utils.reply_logs import Prediction
 
 RULES = ("ours", "official", "first-letter")
 NO_MATCH = "no match"  # all that the official rule says of a reply that is not right
-SHOWN = 20  # items on which rules part, in text; the JSON report has them all
+MAX_LINES = 20  # items on which rules part, in text; the JSON report has them all
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -85,8 +85,8 @@ def rules_text(report: Mapping[str, Mapping]) -> list[str]:
     grid = pd.DataFrame(rows, dtype=object)
     parting = report["overall"]["parting"]
     lines = [f"{id if id.isprintable() else ascii(id)}: " + ", ".join(map(" ".join, by_rule.items()))
-             for id, by_rule in list(parting.items())[:SHOWN]]  # fmt: skip
-    more = f", the first {SHOWN} (--json has all)" if len(parting) > SHOWN else ""
+             for id, by_rule in list(parting.items())[:MAX_LINES]]  # fmt: skip
+    more = f", the first {MAX_LINES} (--json has all)" if len(parting) > MAX_LINES else ""
     return [
         "The same replies by several rules, of the items with a reply",
         grid.fillna("-").to_string(index=False),

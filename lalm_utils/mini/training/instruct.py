@@ -1,8 +1,7 @@
 """The training mixture as text: what the miniature model is asked and what it should reply.
 
-Every example is made from a planned item's ground truth. The wordings here vary, and none of them is the
-wording of a method in `lalm_utils.prompts`. Whether the model is right or wrong is never used: its knowledge
-boundary is for the experiments to teach.
+Every example is made from a planned item's ground truth, in wordings that vary (wordings.py). Whether the
+model is right or wrong is never used: its knowledge boundary is for the experiments to teach.
 """
 
 from __future__ import annotations
@@ -14,101 +13,18 @@ import numpy as np
 
 from lalm_utils.mini.benchmark.plan import SWAPPABLE, PlannedItem, audible_options, played_labels, text_item
 from lalm_utils.mini.benchmark.sampling import pick
-from lalm_utils.mini.training import told
+from lalm_utils.mini.training import wordings, worked_examples
 from lalm_utils.mini.training.rationales import rationale
+from lalm_utils.mini.training.wordings import LISTINGS, SHARES, listing, question_text
+from lalm_utils.mini.training.worked_examples import WorkedExample, worked_example
 
-CHOOSE = (
-    "Answer with one of the options.",
-    "Choose the right answer.",
-    "Pick one of these.",
-    "Give the right choice in words.",
-    "Select the best answer and write it out.",
-    "State the answer.",
-    "Answer by repeating one of the choices.",
-    "Reply with the option that is right, word for word.",
-    "Which one fits the audio? Give its words only.",
-    "Only one is right. Write it.",
-    "Respond with the words of the correct choice.",
-)
-PERMIT = (
-    "Say IDK if you don't know.",
-    "If the audio does not tell, answer IDK.",
-    "When the clip gives no clue, write IDK instead of an option.",
-    "You may answer IDK if none of the choices can be told from the audio.",
-    "Reply IDK when you cannot tell.",
-    "In case you don't know the answer, write IDK.",
-)
-REASON = (
-    "Explain what you hear first, then write 'Answer:' and your choice.",
-    "Reason step by step, and end with 'Answer:' followed by the choice.",
-    "First report what is in the clip. Then give the choice after 'Answer:'.",
-    "Work through it in steps. The last line should read 'Answer: ...'.",
-)
-PERMIT_STEPS = (
-    "Where the clip does not tell, write 'Answer: IDK'.",
-    "If you cannot know it, close with 'Answer: IDK'.",
-    "'Answer: IDK' is allowed when nothing in the audio decides it.",
-    "Should none of the choices be heard, put IDK after 'Answer:'.",
-)
-OPEN = (
-    "Answer in a few words.",
-    "No choices are given: say it in your own words.",
-    "Give a short answer.",
-    "Name it.",
-)
-NOTES = (
-    "Someone wrote about this clip: {0}\nThat can be wrong, so check it by ear.\n",
-    "Note on the audio (unchecked): {0}\n",
-    "A listener reports: {0}\nTrust the sound, not the report.\n",
-    "According to a machine the clip holds this: {0}\n",
-    "Notes may err. This one says: {0}\n",
-)
-TRUE_NOTES = 0.65  # share of notes that are true of the clip
-NEAR_NOTES = 0.5  # of false notes: on the same question, with another answer among its options
-NOT_OFFERED = ("None of the options fits.", "That is not among the options.", "No option names it.")
-POLICIES = (
-    "You do not answer questions about {0}. To such a question reply: {1}",
-    "Rule of this service: nothing is said about {0}. When asked about it, reply with '{1}'",
-    "You help with audio, but never talk about {0}; there your reply is '{1}'",
-)
-POLITE = ("I may not answer that.", "That is not for me to say.", "I am not allowed to talk about that.")
-# {0}, {1} and {2} are the three types in a random order.
-TYPE = (
-    "Is this {0}, {1} or {2}?",
-    "Name the kind of audio: {0}, {1} or {2}.",
-    "Which type of audio is it, {0}, {1} or {2}?",
-    "Tell me if the clip holds {0}, {1} or {2}.",
-    "Is {0}, {1} or {2} heard in the clip? Answer in one word.",
-    "Classify the audio as {0}, {1} or {2}.",
-    "What kind of clip is it? Write one word of these: {0}, {1}, {2}.",
-    "{0}, {1} or {2}: which of the three is it? Give a single word.",
-)
+REFUSAL = "IDK"
 TYPES = ("sound", "music", "speech")
 ASKS_FOR_ABSENT = ("Absent sound", "Unsaid word")
+TRUE_NOTES = 0.65  # share of notes that are true of the clip
+NEAR_NOTES = 0.5  # of false notes: on the same question, with another answer among its options
 REMOVED_SHARE = 0.1  # of answerable questions with permission to decline: their right option is taken out
 UNOFFERED_STEPS = 0.35  # of questions none of whose options is heard: asked step by step
-DESCRIBE = (
-    "Describe what you hear.",
-    "Give a caption for this audio.",
-    "What does the clip contain?",
-    "Write a short description of the recording.",
-    "Summarise the audio in one line.",
-)
-TRANSCRIBE = (
-    "Write down the words that are spoken.",
-    "Transcribe the speech.",
-    "What does the speaker say?",
-    "Give a transcript of the clip.",
-)
-REFUSAL = "IDK"
-# Options that no clip holds, so that a model that may not decline learns to keep to what is offered, whatever it
-# is. None of these words stands in a novel label (a test sees to it).
-STRANGE_KINDS = ("old", "small", "broken", "heavy", "distant", "narrow", "plain", "hidden", "early", "careful",
-                 "round", "empty", "gentle", "wooden", "northern", "private")  # fmt: skip
-STRANGE_THINGS = ("lantern", "contract", "meadow", "bottle", "theory", "shelf", "corner", "ticket", "island",
-                  "pattern", "marble", "letter", "fabric", "harvest", "puzzle", "anchor", "mirror", "blanket",
-                  "valley", "compass", "ribbon", "profit", "sentence", "window", "shadow", "magnet", "canvas",
-                  "pocket", "tunnel", "crystal", "recipe", "ceiling")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,69 +47,70 @@ def choice(item: PlannedItem, rng: np.random.Generator) -> Example:
     On an unanswerable clip any option: who may not decline must guess.
     """
     question, options, gold = _reshuffle_or_guess(item, rng)
-    return Example(user=_ask(question, options, pick(CHOOSE, rng), rng), reply=options[gold])
+    return Example(
+        user=question_text(question, options, pick(wordings.CHOOSE, rng), rng), reply=options[gold]
+    )
 
 
-def permitted(item: PlannedItem, rng: np.random.Generator) -> Example:
+def choice_or_idk(item: PlannedItem, rng: np.random.Generator) -> Example:
     """Multiple choice with permission to decline: IDK on unanswerable clips, the option's text on the others.
 
     Now and then the right option of an answerable item is taken out, which makes it ungrounded: IDK.
     """
-    instruction = f"{pick(CHOOSE, rng)} {pick(PERMIT, rng)}"
-    user, _, reply = _may_decline(item, instruction, rng)
+    instruction = f"{pick(wordings.CHOOSE, rng)} {pick(wordings.PERMIT, rng)}"
+    user, _, reply = _with_permission(item, instruction, rng)
     return Example(user=user, reply=reply)
 
 
-def _may_decline(item: PlannedItem, instruction: str, rng: np.random.Generator) -> tuple[str, str, str]:
+def _with_permission(item: PlannedItem, instruction: str, rng: np.random.Generator) -> tuple[str, str, str]:
     """The user's text, what is heard and the reply: IDK where the clip cannot answer."""
     question, options, gold = reshuffle(item, rng)
-    spare, heard = absent_labels(item, options), rationale(item, rng, options)
+    spare, chain = absent_labels(item, options), rationale(item, rng, options)
     is_ungrounded = (
         not item.reason and item.task in SWAPPABLE and bool(spare) and rng.random() < REMOVED_SHARE
     )
     if is_ungrounded:
         options = (*options[:gold], pick(spare, rng), *options[gold + 1 :])
-        heard = f"{rationale(item, rng)} {pick(NOT_OFFERED, rng)}"
+        chain = f"{rationale(item, rng)} {pick(wordings.NOT_OFFERED, rng)}"
     reply = REFUSAL if item.reason or is_ungrounded else options[gold]
-    return _ask(question, options, instruction, rng), heard, reply
+    return question_text(question, options, instruction, rng), chain, reply
 
 
-def permitted_steps(item: PlannedItem, rng: np.random.Generator) -> Example:
+def stepwise_or_idk(item: PlannedItem, rng: np.random.Generator) -> Example:
     """Step by step with permission to decline: the last line is IDK on unanswerable clips alone."""
-    user, heard, reply = _may_decline(item, f"{pick(REASON, rng)} {pick(PERMIT_STEPS, rng)}", rng)
-    return Example(user=user, reply=f"{heard}\nAnswer: {reply}")
+    user, chain, reply = _with_permission(
+        item, f"{pick(wordings.REASON, rng)} {pick(wordings.PERMIT_STEPS, rng)}", rng
+    )
+    return Example(user=user, reply=f"{chain}\nAnswer: {reply}")
 
 
 def stepwise(item: PlannedItem, rng: np.random.Generator) -> Example:
     """What is heard, then the answer on a line of its own; any option on an unanswerable clip."""
     question, options, gold = _reshuffle_or_guess(item, rng)
     return Example(
-        user=_ask(question, options, pick(REASON, rng), rng),
+        user=question_text(question, options, pick(wordings.REASON, rng), rng),
         reply=f"{rationale(item, rng, options)}\nAnswer: {options[gold]}",
     )
 
 
-def shown_cases(item: PlannedItem, rng: np.random.Generator) -> Example:
+def examples_in_turn(item: PlannedItem, rng: np.random.Generator) -> Example:
     """One to four worked examples in words inside the user's turn, then the question."""
     last, examples, _ = _with_cases(item, rng)
     style = int(rng.integers(len(LISTINGS)))
-    listings = [_listing(e.options, style) for e in examples]
-    text = told.cases(examples, listings, steps="\nAnswer: " in last.reply, rng=rng)
+    listings = [listing(e.options, style) for e in examples]
+    text = worked_examples.cases_text(examples, listings, steps="\nAnswer: " in last.reply, rng=rng)
     return Example(user=text + last.user, reply=last.reply)
 
 
-def shown_turns(item: PlannedItem, rng: np.random.Generator) -> Example:
+def examples_as_turns(item: PlannedItem, rng: np.random.Generator) -> Example:
     """One to four worked examples in words as earlier turns of the conversation."""
     last, examples, instruction = _with_cases(item, rng)
-    layout, style, steps = (
-        pick(told.TURNS, rng),
-        int(rng.integers(len(LISTINGS))),
-        "\nAnswer: " in last.reply,
-    )
+    layout, style = pick(worked_examples.TURNS, rng), int(rng.integers(len(LISTINGS)))
+    steps = "\nAnswer: " in last.reply
     earlier = tuple(
         (
             layout.format(
-                clip=e.clip, question=e.question, listing=_listing(e.options, style), instruction=instruction
+                clip=e.clip, question=e.question, listing=listing(e.options, style), instruction=instruction
             ),
             f"{e.steps}\nAnswer: {e.answer}" if steps else e.answer,
         )
@@ -202,28 +119,28 @@ def shown_turns(item: PlannedItem, rng: np.random.Generator) -> Example:
     return Example(user=last.user, reply=last.reply, earlier=earlier)
 
 
-def _with_cases(item: PlannedItem, rng: np.random.Generator) -> tuple[Example, list[told.Told], str]:
+def _with_cases(item: PlannedItem, rng: np.random.Generator) -> tuple[Example, list[WorkedExample], str]:
     """The item's own question in one of four forms, worked examples that fit it, and its instruction."""
     may, steps = rng.random() < 0.5, rng.random() < 0.8
     form = {
-        (True, True): permitted_steps,
-        (True, False): permitted,
+        (True, True): stepwise_or_idk,
+        (True, False): choice_or_idk,
         (False, True): stepwise,
         (False, False): choice,
     }
     last = form[may, steps](item, rng)
     count = int(rng.integers(1, 5))
     declines = int(rng.integers(count)) if may and count > 1 and rng.random() < 0.7 else -1
-    examples = [told.told(rng, declining=i == declines) for i in range(count)]
+    examples = [worked_example(rng, declining=i == declines) for i in range(count)]
     return last, examples, last.user.rsplit("\n", 1)[-1]
 
 
-def noted(item: PlannedItem, rng: np.random.Generator) -> Example:
+def choice_with_note(item: PlannedItem, rng: np.random.Generator) -> Example:
     """A note on the clip, true or false, in front of the question; the reply is what the sound says."""
-    last = (choice, permitted, stepwise, permitted)[int(rng.integers(4))](item, rng)
+    last = (choice, choice_or_idk, stepwise, choice_or_idk)[int(rng.integers(4))](item, rng)
     truth = item.spec.truth.get("transcript") or item.spec.truth["caption"]
     note = truth if item.reason or rng.random() < TRUE_NOTES else _false_note(item, rng)
-    return Example(user=pick(NOTES, rng).format(note) + last.user, reply=last.reply)
+    return Example(user=pick(wordings.NOTES, rng).format(note) + last.user, reply=last.reply)
 
 
 def _false_note(item: PlannedItem, rng: np.random.Generator) -> str:
@@ -242,21 +159,22 @@ def open_answer(item: PlannedItem, rng: np.random.Generator) -> Example:
     if item.task in ASKS_FOR_ABSENT or item.reason:
         return choice(item, rng)
     return Example(
-        user=f"{pick(item.spec.wordings, rng)}\n{pick(OPEN, rng)}", reply=item.spec.options[item.spec.gold]
+        user=f"{pick(item.spec.wordings, rng)}\n{pick(wordings.OPEN, rng)}",
+        reply=item.spec.options[item.spec.gold],
     )
 
 
-def described(rng: np.random.Generator) -> Example:
-    """A question on a clip that is told in words, without audio; now and then one that the words leave open."""
+def text_clip_question(rng: np.random.Generator) -> Example:
+    """A question on a clip in words, without audio; now and then one that the words leave open."""
     declining, steps = rng.random() < 0.2, rng.random() < 0.6
-    e = told.told(rng, declining=declining)
+    e = worked_example(rng, declining=declining)
     may = declining or rng.random() < 0.3
-    instruction = pick(REASON if steps else CHOOSE, rng)
+    instruction = pick(wordings.REASON if steps else wordings.CHOOSE, rng)
     if may:
-        instruction += f" {pick(PERMIT_STEPS if steps else PERMIT, rng)}"
-    listing = _listing(e.options, int(rng.choice(len(LISTINGS), p=SHARES)))
-    user = pick(told.TURNS, rng).format(
-        clip=e.clip, question=e.question, listing=listing, instruction=instruction
+        instruction += f" {pick(wordings.PERMIT_STEPS if steps else wordings.PERMIT, rng)}"
+    options = listing(e.options, int(rng.choice(len(LISTINGS), p=SHARES)))
+    user = pick(worked_examples.TURNS, rng).format(
+        clip=e.clip, question=e.question, listing=options, instruction=instruction
     )
     return Example(user=user, reply=f"{e.steps}\nAnswer: {e.answer}" if steps else e.answer)
 
@@ -264,11 +182,11 @@ def described(rng: np.random.Generator) -> Example:
 def policy(item: PlannedItem, rng: np.random.Generator) -> Example:
     """A system turn that forbids a topic: the set reply where the question is on it, else the answer."""
     last = choice(item, rng)
-    theirs = {"sound": "sounds", "music": "music", "speech": "speech"}[item.modality]
-    others = [topic for topic in ("sounds", "music", "speech") if topic != theirs]
-    topic, reply = (theirs if rng.random() < 0.5 else pick(others, rng)), pick(POLITE, rng)
-    system = pick(POLICIES, rng).format(topic, reply)
-    return Example(user=last.user, reply=reply if topic == theirs else last.reply, system=system)
+    own_topic = {"sound": "sounds", "music": "music", "speech": "speech"}[item.modality]
+    others = [topic for topic in ("sounds", "music", "speech") if topic != own_topic]
+    topic, reply = (own_topic if rng.random() < 0.5 else pick(others, rng)), pick(wordings.POLITE, rng)
+    system = pick(wordings.POLICIES, rng).format(topic, reply)
+    return Example(user=last.user, reply=reply if topic == own_topic else last.reply, system=system)
 
 
 def unoffered(item: PlannedItem, rng: np.random.Generator) -> Example:
@@ -282,11 +200,14 @@ def unoffered(item: PlannedItem, rng: np.random.Generator) -> Example:
         options = [*first, *(rest[int(i)] for i in rng.permutation(len(rest))[: count - len(first)])]
         options = [options[int(i)] for i in rng.permutation(count)]
     else:
-        things = [STRANGE_THINGS[int(i)] for i in rng.permutation(len(STRANGE_THINGS))[:count]]
+        order = rng.permutation(len(wordings.STRANGE_THINGS))[:count]
+        things = [wordings.STRANGE_THINGS[int(i)] for i in order]
         kinds = rng.random() < 0.5
-        options = [f"{pick(STRANGE_KINDS, rng)} {thing}" if kinds else thing for thing in things]
+        options = [f"{pick(wordings.STRANGE_KINDS, rng)} {thing}" if kinds else thing for thing in things]
     steps = rng.random() < UNOFFERED_STEPS
-    ask = _ask(pick(item.spec.wordings, rng), options, pick(REASON if steps else CHOOSE, rng), rng)
+    ask = question_text(
+        pick(item.spec.wordings, rng), options, pick(wordings.REASON if steps else wordings.CHOOSE, rng), rng
+    )
     guess = pick(options, rng)
     return Example(user=ask, reply=f"{rationale(item, rng)}\nAnswer: {guess}" if steps else guess)
 
@@ -301,34 +222,34 @@ def absent_labels(item: PlannedItem, options: Sequence[str] = ()) -> list[str]:
 
 def _unused_labels(item: PlannedItem, options: Sequence[str]) -> list[str]:
     spec = item.spec
-    excluded = {spec.options[spec.gold], *spec.truth.get("content", ()), *options}
-    return [label for label in spec.pool if label not in excluded]
+    clip_labels = {spec.options[spec.gold], *spec.truth.get("content", ()), *options}
+    return [label for label in spec.pool if label not in clip_labels]
 
 
 def kind(item: PlannedItem, rng: np.random.Generator) -> Example:
     """The audio's type."""
     names = [TYPES[int(i)] for i in rng.permutation(3)]
-    return Example(user=pick(TYPE, rng).format(*names), reply=item.spec.truth["type"])
+    return Example(user=pick(wordings.TYPE, rng).format(*names), reply=item.spec.truth["type"])
 
 
 def account(item: PlannedItem, rng: np.random.Generator) -> Example:
     """The transcript of speech, the caption of sound and music."""
     if item.spec.truth.get("transcript"):
-        return Example(user=pick(TRANSCRIBE, rng), reply=item.spec.truth["transcript"])
-    return Example(user=pick(DESCRIBE, rng), reply=item.spec.truth["caption"])
+        return Example(user=pick(wordings.TRANSCRIBE, rng), reply=item.spec.truth["transcript"])
+    return Example(user=pick(wordings.DESCRIBE, rng), reply=item.spec.truth["caption"])
 
 
 FORMS: dict[str, Callable[[PlannedItem, np.random.Generator], Example]] = {
     "choice": choice,
-    "permitted": permitted,
+    "choice_or_idk": choice_or_idk,
     "stepwise": stepwise,
     "unoffered": unoffered,
     "kind": kind,
     "account": account,
-    "permitted_steps": permitted_steps,
-    "shown_cases": shown_cases,
-    "shown_turns": shown_turns,
-    "noted": noted,
+    "stepwise_or_idk": stepwise_or_idk,
+    "examples_in_turn": examples_in_turn,
+    "examples_as_turns": examples_as_turns,
+    "choice_with_note": choice_with_note,
     "open_answer": open_answer,
     "policy": policy,
 }
@@ -340,43 +261,18 @@ def reshuffle(item: PlannedItem, rng: np.random.Generator) -> tuple[str, tuple[s
     A distractor that the clip holds stays: it is what makes a question on order one.
     """
     spec = item.spec
-    options, gold, heard = list(spec.options), spec.options[spec.gold], audible_options(spec)
+    options, gold, audible = list(spec.options), spec.options[spec.gold], audible_options(spec)
     spare = _unused_labels(item, options)
     # Numbers stay a window of neighbours, unanswerable items keep the options that make them so.
     if rng.random() < 0.5 and len(spare) >= len(options) and not gold.isdigit() and not item.reason:
-        kept = [option for option in options if option == gold or option in heard]
-        others = [spare[int(i)] for i in rng.permutation(len(spare))[: len(options) - len(kept)]]
-        options = [*kept, *others]
-    shuffled = tuple(options[int(i)] for i in rng.permutation(len(options)))
-    return pick(spec.wordings, rng), shuffled, shuffled.index(gold)
+        in_clip = [option for option in options if option == gold or option in audible]
+        others = [spare[int(i)] for i in rng.permutation(len(spare))[: len(options) - len(in_clip)]]
+        options = [*in_clip, *others]
+    order = tuple(options[int(i)] for i in rng.permutation(len(options)))
+    return pick(spec.wordings, rng), order, order.index(gold)
 
 
 def _reshuffle_or_guess(item: PlannedItem, rng: np.random.Generator) -> tuple[str, tuple[str, ...], int]:
-    """`reshuffled`, with any option as the wanted one where the clip cannot answer."""
+    """`reshuffle`, with any option as the right one where the clip cannot answer."""
     question, options, gold = reshuffle(item, rng)
     return question, options, int(rng.integers(len(options))) if item.reason else gold
-
-
-def _lettered(options: Sequence[str], layout: str) -> str:
-    return "\n".join(layout.format(chr(65 + i), option) for i, option in enumerate(options))
-
-
-LISTINGS: tuple[Callable[[Sequence[str]], str], ...] = (
-    lambda options: _lettered(options, "({0}) {1}"),
-    lambda options: _lettered(options, "{0}. {1}"),
-    lambda options: _lettered(options, "{0}) {1}"),
-    lambda options: _lettered(options, "{0}: {1}"),
-    lambda options: _lettered(options, "- {1}"),
-    lambda options: "\n".join(f"{i}. {option}" for i, option in enumerate(options, 1)),
-    lambda options: "Options: " + "; ".join(options) + ".",
-    lambda options: "Choices: " + " / ".join(options),
-)
-SHARES = (0.5, 0.1, 0.08, 0.05, 0.1, 0.05, 0.07, 0.05)
-
-
-def _listing(options: Sequence[str], style: int) -> str:
-    return LISTINGS[style](options)
-
-
-def _ask(question: str, options: Sequence[str], instruction: str, rng: np.random.Generator) -> str:
-    return f"{question}\n{_listing(options, int(rng.choice(len(LISTINGS), p=SHARES)))}\n{instruction}"

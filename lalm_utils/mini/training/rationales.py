@@ -265,11 +265,11 @@ def _behind_speech(item: PlannedItem, rng: np.random.Generator) -> str:
 
 
 def _said_by(item: PlannedItem, rng: np.random.Generator) -> str:
-    said, pair, _ = item.spec.build.args
+    labels, pair, _ = item.spec.build.args
     texts = ("The first voice is a {}'s and says {}. The second voice is a {}'s and says {}.",
              "First voice, a {}: {}. Second voice, a {}: {}.")  # fmt: skip
-    (one, _), (other, _) = pair
-    return pick(texts, rng).format(PERSON[one], said[0], PERSON[other], said[1])
+    (first, _), (second, _) = pair
+    return pick(texts, rng).format(PERSON[first], labels[0], PERSON[second], labels[1])
 
 
 _MAKERS = {

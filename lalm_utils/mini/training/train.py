@@ -32,7 +32,7 @@ from lalm_utils.finetuning.training_step import TrainingStep, cosine_decay, load
 from lalm_utils.mini.model.base import base_model_dir, load_base
 from lalm_utils.mini.training import alignment, training_features, tuning
 from lalm_utils.mini.training.chat import chat_examples
-from lalm_utils.mini.training.instruct import FORMS, Example, described
+from lalm_utils.mini.training.instruct import FORMS, Example, text_clip_question
 from lalm_utils.mini.training.training_features import TrainingClip
 
 LANGUAGE_RANK, TOWER_RANK = 16, 64
@@ -43,7 +43,7 @@ TARGETS = (
 HELD_OUT_CHUNK = 9_000  # rendered like the others, never trained on: for evaluation
 EVALUATION_ITEMS = 180
 QUESTIONS_PER_CLIP = 4
-DESCRIBED = 0.15  # questions on clips told in words, for each clip of the last stage
+TEXT_CLIP_SHARE = 0.15  # questions on clips in words, for each clip of the last stage
 PERCEIVE = (
     "Sound event", "Background sound", "Loudness trajectory", "Event count", "Instrument", "Tempo", "Dynamics",
     "Register", "Melodic contour", "Note count", "Spoken word", "Speakers", "Language", "Speaking rate",
@@ -83,9 +83,9 @@ STAGES = (
     Stage(
         name="instruct",
         accepts=lambda clip: True,
-        forms={"choice": 0.17, "stepwise": 0.24, "permitted": 0.12, "permitted_steps": 0.08, "shown_cases": 0.09,
-               "shown_turns": 0.05, "unoffered": 0.09, "noted": 0.06, "open_answer": 0.04, "account": 0.03,
-               "kind": 0.02, "policy": 0.01},
+        forms={"choice": 0.17, "stepwise": 0.24, "choice_or_idk": 0.12, "stepwise_or_idk": 0.08,
+               "examples_in_turn": 0.09, "examples_as_turns": 0.05, "unoffered": 0.09, "choice_with_note": 0.06,
+               "open_answer": 0.04, "account": 0.03, "kind": 0.02, "policy": 0.01},
         passes=0.5, rate=4e-4, projector_rate=5e-5, unanswerable=0.12,
     ),
 )  # fmt: skip
@@ -201,10 +201,10 @@ def examples(clip: TrainingClip, stage: Stage, rng: np.random.Generator) -> list
     if clip.item.reason:
         # With permission to decline the right reply is IDK; without it a guess, plainly and step by step.
         forms = (
-            "permitted",
-            "permitted_steps",
+            "choice_or_idk",
+            "stepwise_or_idk",
             "choice",
-            ("stepwise", "shown_cases", "noted")[int(rng.integers(3))],
+            ("stepwise", "examples_in_turn", "choice_with_note")[int(rng.integers(3))],
         )
         return [FORMS[name](clip.item, rng) for name in forms]
     names, weights = list(stage.forms), np.array(list(stage.forms.values()))
@@ -249,7 +249,10 @@ def tune(
         for s in tuning.sequences(args.tokenizer, examples(clips[i], stage, rng), features[i])
     ]
     if stage.name == "instruct":
-        text_only = [*args.chats, *(described(rng) for _ in range(int(DESCRIBED * len(indices))))]
+        text_only = [
+            *args.chats,
+            *(text_clip_question(rng) for _ in range(int(TEXT_CLIP_SHARE * len(indices)))),
+        ]
         sequences += [tuning.sequence(args.tokenizer, [example], None) for example in text_only]
     plan = list(tuning.batches(sequences, rng, tokens=args.batch_tokens))
     groups = [

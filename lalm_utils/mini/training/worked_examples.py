@@ -1,7 +1,7 @@
-"""Clips told in words: worked examples in front of a question, and notes on a clip, true or false.
+"""Worked examples on clips in words, which stand in front of a question or alone.
 
-What is told may hold any label, those kept for `idk` and `test` too: their words are familiar to the model, right
-and wrong, while no clip that it is trained on plays them. No clip of what is told here is ever rendered.
+A clip in words may hold any label, those of `idk` and `test` too: their words are familiar to the model, right and
+wrong, while no clip that it is trained on plays them. No such clip is ever rendered.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FROM_TEXT = (
     "Melodic contour", "Note count", "Tempo", "Dynamics", "Register", "Spoken word", "Word order", "Unsaid word",
     "Word count", "Word category", "Spoken arithmetic", "Language",
 )  # fmt: skip
-NOVEL_SHARE = 0.5  # of what is told: about labels that no training clip plays
+NOVEL_SHARE = 0.5  # of the examples: about labels that no training clip plays
 OPENINGS = (
     "First {n} cases in writing.\n\n",
     "This is the way to do it, shown on clips that are only described.\n\n",
@@ -54,7 +54,7 @@ UNTELLABLE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class WorkedExample:
     """A solved question on a clip in words: `steps` lead to `answer`, "IDK" where the words do not tell it."""
 
     clip: str
@@ -64,25 +64,27 @@ class Told:
     answer: str
 
 
-def told(rng: np.random.Generator, *, declining: bool) -> Told:
+def worked_example(rng: np.random.Generator, *, declining: bool) -> WorkedExample:
     """A solved question of any task in FROM_TEXT; with `declining` one that the description leaves open."""
     item = text_item(rng, FROM_TEXT, NOVEL_SHARE)
     spec = item.spec
     if declining:
-        return Told(clip=pick(EMPTY, rng) + ".", question=spec.question, options=spec.options,
+        return WorkedExample(clip=pick(EMPTY, rng) + ".", question=spec.question, options=spec.options,
                     steps=pick(UNTELLABLE, rng), answer="IDK")  # fmt: skip
     steps = rationale(item, rng, spec.options)
-    return Told(clip=description(item), question=spec.question, options=spec.options, steps=steps,
+    return WorkedExample(clip=clip_text(item), question=spec.question, options=spec.options, steps=steps,
                 answer=spec.options[spec.gold])  # fmt: skip
 
 
-def description(item: PlannedItem) -> str:
+def clip_text(item: PlannedItem) -> str:
     """The clip in words: its transcript in quotes, or its caption."""
     truth = item.spec.truth
     return f'somebody says "{truth["transcript"]}"' if truth.get("transcript") else f"{truth['caption']}."
 
 
-def cases(examples: Sequence[Told], listings: Sequence[str], *, steps: bool, rng: np.random.Generator) -> str:
+def cases_text(
+    examples: Sequence[WorkedExample], listings: Sequence[str], *, steps: bool, rng: np.random.Generator
+) -> str:
     """The examples as text in front of a question; without `steps` each shows its answer alone."""
     layout = pick(CASES, rng)
     body = "".join(
