@@ -6,7 +6,7 @@ for `risk_coverage` as any others. The paper's own limit is that it asks multipl
 Judging is normalised matching: case, articles, punctuation do not count, and "three" is "3" (wording.words). A reply is
 right if all of it is an accepted answer, or if it names the right option and no other label: neither another option of
 the questions of its task, nor another sound of the clip. A synonym that the benchmark does not list is wrong, so shares
-of right answers are lower bounds.
+of right answers are lower bounds; `judged_by` has a model judge instead.
 
 | score | range | forward passes a question |
 |---|---|---|
@@ -33,9 +33,11 @@ from lalm_utils.outcomes import Outcome
 from lalm_utils.store import Store
 from lalm_utils.wording import tidy, words
 
-__all__ = ["SCORES", "accepted", "ask", "grade", "needs_options", "prompt", "vocabulary"]
+__all__ = ["SCORES", "accepted", "ask", "grade", "judged_by", "needs_options", "prompt", "vocabulary"]
 OPEN = "{question}\nGive the answer alone, in a few words."
 P_TRUE = "{question}\nProposed answer: {answer}\nIs the proposed answer right? Reply with yes or no."
+JUDGE = "Question: {question}\nRight answer: {right}\nReply: {reply}\nDoes the reply say the same as the right answer? "
+JUDGE += "Reply with yes or no."
 MAX_NEW_TOKENS = 16
 SCORES = ("likelihood a token", "likelihood", "agreement", "semantic entropy", "P(True)")
 ASKS_FOR_ABSENT = ("Absent sound", "Unsaid word")  # mini's tasks: what is not in a clip is endless
@@ -124,18 +126,30 @@ def ask(
             "likelihood a token": total / np.array([reply.n_tokens + 1 for reply in greedy]), "likelihood": total,
             "agreement": confidence.agreement(meanings, np.zeros(len(items))),
             "semantic entropy": confidence.semantic_entropy(meanings),
-            "P(True)": _p_true(model, items, texts, store),
+            "P(True)": _yes(model, items, [P_TRUE.format(question=i.question, answer=t) for i, t in zip(items, texts)],
+                            store),
         },
     )  # fmt: skip
 
 
-def _p_true(model: Model, items: Sequence[Item], answers: Sequence[str], store: Store) -> np.ndarray:
-    """P(yes) against no, when the model is asked whether each free answer is right, (n,) in [0, 1]."""
-    requests = []
-    for item, answer in zip(items, answers, strict=True):
-        text = P_TRUE.format(question=item.question, answer=answer)
-        turn = Turn(role="user", text=text, clips=(item.clip,))
-        requests.append(Prompt(turns=(turn,), options=("yes", "no")))
+def judged_by(model: Model, items: Sequence[Item], replies: Sequence[str], *, store: Store) -> np.ndarray:
+    """P(yes), when any model is asked in text whether each reply says the same as the right option, (n,) in [0, 1]."""
+    texts = [
+        JUDGE.format(question=item.question, right=item.options[item.gold], reply=reply)
+        for item, reply in zip(items, replies, strict=True)
+    ]
+    return _yes(model, items, texts, store, audio=False)
+
+
+def _yes(
+    model: Model, items: Sequence[Item], texts: Sequence[str], store: Store, audio: bool = True
+) -> np.ndarray:
+    requests = [
+        Prompt(
+            turns=(Turn(role="user", text=text, clips=(item.clip,) if audio else ()),), options=("yes", "no")
+        )
+        for item, text in zip(items, texts)
+    ]
     return np.array(
         [special.softmax(each)[0] for each in confidence.score_prompts(model, requests, items, store)]
     )

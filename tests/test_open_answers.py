@@ -140,6 +140,16 @@ def test_replies_are_judged_and_scored_by_hand(store):
         assert risk_coverage.measures(result[name].to_numpy(), result["right"].to_numpy())["aurc"] >= 0
 
 
+def test_any_model_may_judge_in_text(store):
+    model = TrumpetModel()
+    p = open_answers.judged_by(
+        model, [item(0, options=("muted", "x"), gold=0), item(1, gold=0)], ["a", "b"], store=store
+    )
+    assert p == pytest.approx([1 / (1 + math.exp(-1)), 1 / (1 + math.exp(6))])
+    assert all(not prompt.clips for prompt in model.scored)
+    assert "Right answer: dog bark\nReply: b\n" in model.scored[1].turns[0].text
+
+
 def test_a_failed_reply_is_named(store):
     model = TrumpetModel()
     model.generate = lambda prompts, **_: [[failed("gone")] * _.get("n", 1)] * len(prompts)
