@@ -97,8 +97,8 @@ def trust_det(table: pd.DataFrame) -> Figure:
     most = table.groupby("form")["n"].max()
     fig, (axes,) = drawing.sheet(
         "Can a model tell the genuine from the impostor?",
-        "DET curves, lower left is better, with the trials n and the equal error rate (EER) of each panel · "
-        f"{drawing.count_items(table, 'form')} trials in all{drawing.run_label(table)}",
+        "DET curves, lower left is better, with the questions n and the equal error rate (EER) of each panel · "
+        f"{drawing.count_items(table, 'form')} questions{drawing.run_label(table)}",
         height=3.7, columns=len(forms), sharey=True,
     )  # fmt: skip
     for ax, form in zip(axes, forms):
