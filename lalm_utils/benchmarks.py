@@ -301,14 +301,20 @@ def json_object(text: str, file: str | Path) -> Record:
     return record
 
 
+_JSON_KINDS = {
+    list: "an array", str: "a text", int: "a number", float: "a number", bool: "a truth value", type(None): "null",
+}  # fmt: skip
+
+
 def _check_records(records: list[tuple[str, Any]], text: str, file: str | Path) -> Iterator[Entry]:
     if not records:
         raise BenchmarkError(f"{file}: empty, an array without items; give the whole question file")
     escaped = _SURROGATE.search(text) is not None  # only an escape can bring one in
     for position, record in records:
         if not isinstance(record, dict):
-            kind = type(record).__name__
-            raise BenchmarkError(f"{position}: a {kind}, but an item is a JSON object; mend the file")
+            raise BenchmarkError(
+                f"{position}: {_JSON_KINDS[type(record)]}, but an item is a JSON object; mend the file"
+            )
         if escaped:
             _refuse_surrogates(position, record)
         yield position, record

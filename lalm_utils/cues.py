@@ -57,10 +57,19 @@ _TABLE = parts(
         's) there anything)\b[^.!?\n]*\?|\bi(?:'m| am)\s+(?:\w+\s+)?(?:sorry|afraid)\b(?=[\s,]*(?:but|that|i|the|it|
         this|we|to|for|about|there|$|[.!])\b)|\byou(?:'re| are) welcome\b|\b(?:good|great|excellent|
         interesting) question\b|\bhave a (?:\w+ )?(?:nice|great|good|happy|wonderful|lovely) \w+|\b(?:best|kind|
-        warm) regards\b|\b(?:with|my) pleasure\b|\bno problem\b
+        warm) regards\b|\b(?:with|my) pleasure\b|\bno problem\b|\b(?:that|this|you)(?:'s|'re| is| are| sounds| seems)\s+
+        (?:\w+ly\s+|quite\s+|all\s+)?(?:right|correct)(?=[\s\"'*]*(?:$|[.,!;:\n]))|\ball right\b|\bright (?:now|away|
+        after|before|at the|from the)\b
+    STRUCK = ~~[^~\n]+~~|<(?P<struck>s|del|strike)>(?:.|\n)*?</(?P=struck)>
     SUM =
         (?<![\w.]){NUMBER}(?:\s+[a-z]+)?(?:\s*(?:[-+*/x×÷]|\bplus\b|\bminus\b|\btimes\b|
         \band\b)\s*{NUMBER}(?:\s+[a-z]+)?){1,20}?\s*(?:=|\b(?:equals?|makes?|gives?|is|are)\b)\s*(?={NUMBER}\b)
+
+    # Not an option's number but a bound on it, before and after the number.
+    BOUND =
+        \b(?:at (?:least|most)|(?<!adds )(?<!add )(?<!comes )(?<!sums )up to|over|under|above|below|
+        a (?:minimum|maximum) of|no (?:more|fewer|less) than)\s+$
+    OR_MORE = (?:\s+\w+){0,2}?\s+or\s+(?:more|fewer|less|above|over|under)\b
 
     # Letters. A letter is bare where only what follows it tells it from an article or a pronoun.
     BARE =
@@ -142,7 +151,7 @@ _TABLE = parts(
         {ANSWER_WORD}[\s*_\"'`)\]}]*(?:[:=]|[-=]>)|{VERB}{ANSWER_WORD}{ASKED_WORD}(?:\s+[\w'\"(),-]+){0,8}?{IS}|
         \bfinal[\s*_]*:|(?:^|\n)[*_#\s]*(?:final )?answer\s+-\s|(?:^|[\n.!?]\s*)[*_#\s]*(?:ans|selection|selected|
         chosen|pick|verdict|decision|
-        prediction)[\s*_]*[:=]|\"(?:choice|option|answer|response|prediction|label|result|letter|selected\w*|
+        prediction)[\s*_]*[:=]|(?:^|[\n.!?;,]\s*)[*_#\s]*correct[\s*_]*:|\"(?:choice|option|answer|response|prediction|label|result|letter|selected\w*|
         final_\w+|correct_\w+)\"\s*:|\bfinal answer\b[\s*_#]*\n|\bconclusion[\s*_]*[:\n]|\\boxed\s*\{(?:\\\w+\{)?|
         答案\s*[是为:]
     ASKED_FOR = (?<!\bi )\b(?:choose|select|pick|find|give)\s+(?:(?:the|your|correct|right|best|most)\s+)*$
@@ -150,7 +159,7 @@ _TABLE = parts(
         \s+(?:based|clear|clearly|obvious|evident|correct|right|supported|because|derived|determined|in|on|from|
         impossible|not possible|unavailable)\b
     CORRECT =
-        {IS}\s+(?:(?:the|most|very|likely|probably|clearly|definitely|therefore|thus|only|an?)\s+){0,4}(?:correct|
+        {IS}\s+(?:(?:the|my|final|most|very|likely|probably|clearly|definitely|therefore|thus|only|an?)\s+){0,4}(?:correct|
         answer|right\s+(?:answer|option|choice|one)|(?:best|appropriate|accurate|plausible|suitable|likely|probable|
         fitting|reasonable|only)\s+(?:answer|option|choice|match|fit|one|candidate|description))\b|\s*(?:を選|が正解|
         が答え|是正确|是正確|(?:이|가) (?:정답|맞)|번(?:입니다|이)|ist (?:richtig|korrekt|die richtige)|
@@ -167,6 +176,10 @@ _TABLE = parts(
         instead))?\b|[;,]\s*(?:it|that|this)(?:'s| is)\b)|
         \b(?:the|its?|his|her|their)\s+(?:most|best)\s+(?:[\w'-]+\s+){1,8}?(?:is|would be|must be)\b(?:\s+option\b)?|
         {FOREIGN}
+    AFFIRMED =
+        (?:^|(?<=[.!?\n]\s)|(?<=\n))(?:so,?\s+)?(?:is|was|are)(?:n't)?\s+(?:it|this|that|he|she|the\s+\w+(?:\s+\w+)?)\s+
+        (?P<asked>[^.?!\n]{1,200})\?[\"')*]*\s+(?:yes|yeah|yep|correct|indeed|exactly)\b(?=\s*(?:$|[.!\n]|,\s*(?:it|
+        that|this|he|she)(?:'s|\s+(?:is|was))\b))
     CONCLUSION =
         (?:^|[.!?,;\n]\s*|\band\s+)(?:so|therefore|thus|hence|in conclusion|to conclude|所以|因此|also|donc|daher)\b
     TOTAL =
@@ -180,6 +193,9 @@ _TABLE = parts(
         \bit(?:'s| is)(?=\s+\(?(?-i:[A-Z])\b)|\b(?:this|that|which|description|sound)\s+(?:best |most closely |
         clearly |strongly )?(?:corresponds? to|matches|points? to|aligns? with|suggests|indicates|
         is consistent with)\b
+    CANNOT_ANSWER = \b(?:answer|respond|reply|help|assist|comply|choose|select|pick|give|provide|make|listen|process)\b
+    GUESS = [^.!?\n]*\b(?:if (?:i|we|you|one)(?:\s+\w+){0,2}\s+(?:to|must|choose|guess|pick)|guess(?:es|ing)?)\b
+    CONCEDES = \b(?:although|though|yet|still)\s*$
     BUT = [^.!?\n]{0,200}?[.!?]?\s*\b(?:but|however|although|though|yet|still)\b
     """
 )

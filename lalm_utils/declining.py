@@ -33,8 +33,8 @@ def mark(items: Sequence[Item], option: str = "", *, by_wording: bool = True) ->
             if item.gold is not None and _plain(option) == _plain(item.options[item.gold])
         )
         raise BenchmarkError(
-            f"item {item.id!r}: its answer is {option!r}, which is named as the option that declines; such an item is "
-            "unanswerable: set answerable to false and answer to null"
+            f"item {item.id!r}: its answer is {option!r}, which is named as the option that declines; name another, "
+            "or, if nobody can know the answer, set answerable to false and answer to null"
         )
     if not (option or by_wording):
         return list(items)
@@ -68,8 +68,13 @@ def _offered(item: Item, text: str, index: int | None) -> Item:
     return replace(item, options=options, gold=gold, declining=position)
 
 
+def same_option(first: str, second: str) -> bool:
+    """Whether two texts are one option but for case, punctuation at the ends, and spaces."""
+    return _plain(first) == _plain(second)
+
+
 def _first_like(item: Item, text: str) -> int | None:
-    return next((i for i, option in enumerate(item.options) if _plain(option) == _plain(text)), None)
+    return next((i for i, option in enumerate(item.options) if same_option(option, text)), None)
 
 
 def _marked(item: Item, option: str, right_answers: set[str]) -> Item:

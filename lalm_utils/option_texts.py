@@ -16,7 +16,20 @@ from lalm_utils.wording import holds_number, tidy, words
 
 CLASH = -1  # stands where there is no option's index: two options, or none on offer
 _LONGEST_MENTION = 200  # words
-_LONE = frozenset("yes no none both neither either maybe all other same".split())
+_SPOKEN = {"yes": ("yeah", "yep", "yup"), "no": ("nope", "nah")}
+_LONE = frozenset(
+    (*"none both neither either maybe all other same".split(), *_SPOKEN, *sum(_SPOKEN.values(), ()))
+)
+_OPPOSITES = {
+    "true": "false", "right": "wrong", "present": "absent", "correct": "incorrect", "audible": "inaudible",
+    "accurate": "inaccurate", "consistent": "inconsistent", "valid": "invalid",
+}  # fmt: skip
+_PREFIXES = ("un", "im", "dis", "non")  # "intense" does not deny "tense"
+_IS_NOT = ("not", "isnt", "wasnt", "arent")
+_CHANGES = frozenset(  # verbs of questions on how something goes: it increases, it is increasing
+    "increase decrease rise fall ascend descend accelerate decelerate slow speed fade grow drop stay remain vary "
+    "fluctuate alternate change".split()
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,7 @@ def prepare(option_texts: tuple[str, ...]) -> Options:
         entries += [(key[:1], "value", i) for i, key in enumerate(keys)]
     aliases = _aliases(texts, keys, numeric)
     aliases |= {_key(text, numeric): i for i, text in enumerate(raw) if text != texts[i]}
-    entries += [(key, "text", choice) for key, choice in aliases.items()]
+    entries += [(key, _mention_kind(key), choice) for key, choice in aliases.items()]
     options = Options(raw, texts, keys, aliases, {}, numeric)
     for key, kind, _ in sorted(entries, key=lambda entry: -len(entry[0])):
         if len(key) > _LONGEST_MENTION:
@@ -128,14 +141,22 @@ def _aliases(
     forms: dict[tuple[str, ...], set[int]] = {}
     for text, key in zip(texts, keys):
         if len(key) <= 12:
-            for form in {*_derived_forms(key), *_key_forms(text), *_pair_forms(text, numeric)}:
+            for form in {
+                *_derived_forms(key),
+                *_verb_forms(key),
+                *_key_forms(text),
+                *_pair_forms(text, numeric),
+            }:
                 forms.setdefault(form, set()).add(texts.index(text))
+    for choice, form in _denials_of_the_other(keys):
+        forms.setdefault(form, set()).add(choice)
     return {form: choices.pop() for form, choices in forms.items() if len(choices) == 1 and form not in keys}
 
 
 def _derived_forms(key: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """sad: sadness; disgust: disgusted; lawn mower: lawnmower; it plays softly: plays softly."""
+    """sad: sadness; disgust: disgusted; lawn mower: lawnmower; it plays softly: plays softly; yes: yeah."""
     word = key[0] if len(key) == 1 else ""
+    yield from ((form,) for form in _SPOKEN.get(word, ()))
     if word.isalpha() and word.isascii() and len(word) > 2 and word not in _LONE:
         yield ((word[:-1] + "i" if word[-1] == "y" else word) + "ness",)
         yield from [(word + ("d" if word[-1] == "e" else "ed"),)] if len(word) > 3 else []
@@ -150,6 +171,36 @@ def _derived_forms(key: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield (*key[:-1], key[-1] + "'s")
     if len(key) > 2 and key[0] in ("it", "they", "he", "she"):
         yield key[1:]
+
+
+def _denials_of_the_other(keys: Sequence[tuple[str, ...]]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Of two options that exclude each other, what denies the other: false: not true; correct: not incorrect."""
+    names = [key[0] if len(key) == 1 else "" for key in keys]
+    for i, name in enumerate(names if len(names) == 2 else ()):
+        other = names[1 - i]
+        opposite = _OPPOSITES.get(name) == other or _OPPOSITES.get(other) == name
+        prefixed = any(
+            long == prefix + short for prefix in _PREFIXES for long, short in ((name, other), (other, name))
+        )
+        if name and other and (opposite or prefixed):
+            yield from ((i, (word, other)) for word in _IS_NOT)
+
+
+def _verb_forms(key: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """increase then fall: increases then falls, increasing then falling; each of these from any other."""
+    stems = [_STEMS.get(word) for word in key]
+    if any(stems):
+        for form in range(3):
+            yield tuple(_inflected(stem)[form] if stem else word for stem, word in zip(stems, key))
+
+
+def _inflected(verb: str) -> tuple[str, str, str]:
+    """increase, increases, increasing; of the verbs of _CHANGES."""
+    third = verb[:-1] + "ies" if verb == "vary" else verb + "s"
+    return verb, third, verb.removesuffix("e") + ("ping" if verb == "drop" else "ing")
+
+
+_STEMS = {form: verb for verb in _CHANGES for form in _inflected(verb)}
 
 
 def _key_forms(text: str) -> Iterator[tuple[str, ...]]:

@@ -20,7 +20,8 @@ has no start; all after a start that has no end), what stands outside response t
   in two words, a noun in -ness or a participle in -ed, a list joined by "and". Where every option holds a number,
   "three" is "3", "twice" is "2 times", and a unit that all share may be left out, except in a mere mention.
 * The last commitment wins, also over a refusal before it; a refusal overturns what was committed before it ("B. I
-  don't know"). But who will not say what is said already has said it: that refusal overturns no answer.
+  don't know"). But who will not say what is said already has said it, and who cannot tell a detail ("B. I can't
+  identify the breed") has answered: such refusals overturn no answer.
 * Commitments are sought among the last 200 phrases of each kind in the last 20,000 characters, options of over 200
   words only where they are all that is said, and a reply of over 500,000 characters is unreadable, which bounds the
   time that a reply can take.
@@ -34,6 +35,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from numbers import Integral
 from typing import Literal, NamedTuple
 
 from lalm_utils.cues import CUES
@@ -96,8 +98,8 @@ def read(reply: str, options: Sequence[str], *, declining: int | None = None, cu
 
     declining: the index of an option that declines ("I do not have an answer"): choosing it is a refusal.
     cut: the reply ended at the token limit, so a mere leaning or mention on the way is no answer.
-    Raises TypeError if the reply or an option is no text, ValueError if there are no options or over 1,000, or if
-    declining is no option's index.
+    Raises TypeError if the reply or an option is no text or declining no whole number, ValueError if there are no
+    options, over 1,000 or none but blank ones, or if declining is no option's index.
     """
     _check(reply, options, declining)
     text = tidy(reply).strip() if len(reply) <= MAX_REPLY else reply
@@ -114,7 +116,7 @@ def read(reply: str, options: Sequence[str], *, declining: int | None = None, cu
             if known_options.folded[declining].startswith(("none", "no correct", "no right"))
             else CANNOT_TELL
         )
-        return Reading(choice=declining, kind=REFUSED, evidence=evidence, refusal=kind, rule=claim.rule)
+        return Reading(choice=int(declining), kind=REFUSED, evidence=evidence, refusal=kind, rule=claim.rule)
     if claim.choice >= 0:
         return Reading(choice=claim.choice, kind=OPTION, evidence=evidence, rule=claim.rule)
     if claim.choice == _REFUSAL:
@@ -163,7 +165,17 @@ def _check(reply: str, options: Sequence[str], declining: int | None) -> None:
         raise ValueError(
             f"{len(options):,} options: a reply is read against at most {MAX_OPTIONS:,}; give fewer"
         )
-    if declining is not None and declining not in range(len(options)):
+    if not any(option.strip() for option in options):
+        raise ValueError(
+            f"options are {short_repr(list(options))}: none has a text; give the texts that the reply could choose from"
+        )
+    if declining is None:
+        return
+    if isinstance(declining, bool) or not isinstance(declining, Integral):
+        raise TypeError(
+            f"declining is {short_repr(declining)}: give a whole number, the index of one of {len(options)} options"
+        )
+    if declining not in range(len(options)):
         raise ValueError(
             f"declining is {short_repr(declining)}: give the index of one of {len(options)} options"
         )
@@ -197,7 +209,8 @@ def _addressed(text: str, options: Options) -> str:
         return text
     text = _without(text, _thoughts(text), "\n")
     text = _without(text, _outside_response(text), "\n")
-    text = _without(text, [match.span() for match in CUES.MARKUP.finditer(text)], " ")
+    spans = [match.span() for pattern in (CUES.STRUCK, CUES.MARKUP) for match in pattern.finditer(text)]
+    text = _without(text, spans, " ")
     text = (
         _without(text, [match.span() for match in CUES.SUM.finditer(text)], " ") if options.numeric else text
     )
@@ -448,7 +461,12 @@ def _is_affirmed(page: _Page, mention: _Mention) -> bool:
 
 
 def _is_denied(page: _Page, mention: _Mention) -> bool:
-    """Negated, conditional, or asked."""
+    """Negated, conditional, asked, or no more than a number's bound ("at least 3")."""
+    if page.options.numeric and mention.kind != "letter":
+        if CUES.BOUND.search(page.text, max(0, mention.start - 20), mention.start):
+            return True
+        if CUES.OR_MORE.match(page.text, mention.end):
+            return True
     end = page.stop(mention.end)
     last = bisect_left(page.denials, (mention.start, 2)) - 1
     question = page.text[end : end + 1] == "?" and "?" not in page.text[mention.start : mention.end]
@@ -487,7 +505,8 @@ def _decide(page: _Page) -> _Claim:
         if refusal.kind == NONE_FITS and mention:
             return mention._replace(choice=CLASH)
         if refusal.strength > ABSENCE or not mention:
-            return _behind_but(page, refusal) or _Claim(refusal.start, refusal.end, _REFUSAL, "refusal")
+            claim = _behind_but(page, refusal) or _stated(page, refusal)
+            return claim or _Claim(refusal.start, refusal.end, _REFUSAL, "refusal")
     return mention._replace(rule="mention") if mention and not page.cut else everything._replace(end=0)
 
 
@@ -496,7 +515,7 @@ def _overturning(page: _Page, explicit: list[_Claim]) -> list[Refusal]:
 
     Who will not say what is said already has said it, and a reason for choosing an option that declines is none.
     """
-    firm = [refusal for refusal in page.refusals if refusal.firm]
+    firm = [refusal for refusal in page.refusals if refusal.overturns]
     first = min((claim.start for claim in explicit if claim.choice >= 0), default=len(page.text))
     firm = [refusal for refusal in firm if refusal.kind != WILL_NOT_SAY or refusal.start < first]
     before = [claim for claim in explicit if firm and claim.start < firm[-1].start]
@@ -510,10 +529,34 @@ def _within_refusal(page: _Page, start: int) -> bool:
 
 
 def _behind_but(page: _Page, refusal: Refusal) -> _Claim | None:
-    """The only option behind "but" in the refusal's sentence or at the head of the next."""
+    """The only option behind "but" in the refusal's sentence or at the head of the next.
+
+    Who cannot answer, and who merely concedes ("though"), must name it outright ("though it is rain") or say that it
+    is a guess ("but if I had to pick").
+    """
     but = CUES.BUT.match(page.text, refusal.end)
-    claim = but and (_outright(page, but.end()) or _sole(page, but.end(), page.stop(but.end())))
+    if not but:
+        return None
+    clause = page.text[refusal.start : refusal.end]
+    strict = refusal.overturns and (CUES.CANNOT_ANSWER.search(clause) or CUES.CONCEDES.search(but[0]))
+    claim = _outright(page, but.end())
+    if not claim and (not strict or CUES.GUESS.match(page.text, but.end())):
+        claim = _sole(page, but.end(), page.stop(but.end()))
     return claim._replace(rule="but") if claim and claim.choice >= 0 and not page.cut else None
+
+
+def _stated(page: _Page, refusal: Refusal) -> _Claim | None:
+    """The only option that stands outright before the refusal of a detail: "It is a cat. I can't tell its breed"."""
+    if not refusal.detail or page.cut:
+        return None
+    starts = [0, *(end for _, end in page.ends if end <= refusal.start)][-8:]
+    head = page.text[starts[-1] : refusal.start].rstrip(" (,;:-")
+    whole = _whole(page.options, head)
+    claims = [_Claim(starts[-1], starts[-1] + len(head), whole)] if whole is not None else []
+    claims += filter(None, (_outright(page, start) for start in starts))
+    claims = [claim for claim in claims if claim.start < refusal.start]
+    choice = page.options.first(claim.choice for claim in claims)
+    return claims[-1]._replace(rule="mention") if choice is not None and choice >= 0 else None
 
 
 def _whole(options: Options, text: str) -> int | None:
@@ -646,6 +689,7 @@ def _explicit(page: _Page) -> Iterator[_Claim]:
     yield from _choices(page)
     yield from _alone(page)
     yield from _opening(page)
+    yield from _affirmations(page)
 
 
 def _answers(page: _Page) -> Iterator[_Claim]:
@@ -730,6 +774,18 @@ def _opening(page: _Page) -> Iterator[_Claim]:
         yield _headed(page, start)
 
 
+def _affirmations(page: _Page) -> Iterator[_Claim]:
+    """Of "Is it rain? Yes.", where "Yes" is no option; CLASH if several options are affirmed."""
+    if page.options.equal("yes") is not None:
+        return
+    claims = []
+    for cue in _recent(CUES.AFFIRMED, page.text):
+        choice = _whole(page.options, cue["asked"])
+        claims += [_Claim(cue.start(), cue.end(), choice)] if choice is not None else []
+    if claims:
+        yield claims[-1]._replace(choice=page.options.first(claim.choice for claim in claims))
+
+
 def _concluding(page: _Page) -> Iterator[_Claim]:
     for cue in _recent(CUES.CONCLUSION, page.around):
         claim = _outright(page, cue.end())
@@ -744,7 +800,7 @@ def _concluding(page: _Page) -> Iterator[_Claim]:
 
 def _leaning(page: _Page) -> Iterator[_Claim]:
     """One commitment for all leanings since the last firm refusal, CLASH if they differ."""
-    after = max((refusal.end for refusal in page.refusals if refusal.firm), default=0)
+    after = max((refusal.end for refusal in page.refusals if refusal.overturns), default=0)
     claims = [
         (cue, _outright(page, cue.end()))
         for cue in _recent(CUES.LEANING, page.around)

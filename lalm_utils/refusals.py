@@ -33,16 +33,22 @@ ABSENCE, DOUBT, FIRM = range(3)
 
 
 class Refusal(NamedTuple):
-    """A clause that declines, text[start:end], with its kind and strength."""
+    """A clause that declines, text[start:end], with its kind and strength; detail: it concerns no more than one."""
 
     start: int
     end: int
     kind: RefusalKind
     strength: int
+    detail: bool = False
 
     @property
     def firm(self) -> bool:
         return self.strength == FIRM
+
+    @property
+    def overturns(self) -> bool:
+        """Whether it takes back an answer before it."""
+        return self.firm and not self.detail
 
 
 # Building blocks of the phrases, in braces where they are used. Replies are lower-cased before.
@@ -127,6 +133,13 @@ _PARTS = parts(
         (?:(?:the|these|those|your|my|all)\s+)*(?:(?:given|listed|provided|available|offered|above|four|five|three|
         two|other|answer|possible|presented|suggested|multiple[ -]choice)\s+)*(?:options?|choices?|answers?|
         alternatives|possibilities)
+    GENERIC =
+        (?:audio|sounds?|clip|recording|file|sample|noise|input|content|material|track|one|thing|case|request|task)
+    # How, from what or why it cannot be told, which names no object.
+    WAY =
+        (?:from|in|within|based on|by|with|without|for|through|given|at|because|since|as|due to|here|yet|anyway|though|
+        exactly|precisely|definitively|reliably|only|just|alone|now|right|on|using|unless|until|before|well|properly|
+        clearly|enough)\b[\s\S]*
     """
 )
 
@@ -247,6 +260,12 @@ PHRASES = _phrases(
         \bidk\b|\bi\.d\.k\b
     cannot_tell, firm: ignorance
         {WE}\s+{ADVERBS}{DO_NOT}\s+{ADVERBS}know\b|\b(?:i\s+)?dunno\b
+    cannot_tell, firm: counterfactual
+        \b(?:if|i wish)\s+(?:only\s+)?(?:i|we)\s+(?:{ADVERBS}knew|could\s+{ADVERBS}(?:hear|tell|know|determine|
+        identify|recogni[sz]e|be (?:sure|certain)|say for (?:sure|certain)))\b[^.!?;\n]*
+    cannot_tell, firm: but I do not
+        \b(?:but|however,?|only)\s+(?:i|we)\s+(?:{DO_NOT}|cannot|can not|can't|cant|am not|was not|wasn't)
+        (?=\s*(?:$|[.!;\n]))
     cannot_tell, firm: ignorance, no subject
         {OPENING}(?:{DO_NOT}\s+know|no (?:idea|clue)|who knows|beats me)\b
     cannot_tell, firm: disbelief
@@ -379,8 +398,9 @@ _KIND_STEMS = {
 _SIGN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _STEM = _pattern(
     r"""
-    idk|i\.d\.k|know|dunno|n't|cant|dont|not|unable|beats me|n\s?/\s?a\b|impossible|none|insuff|no \w+ |no (?:idea|
-    clue|way|answer|info|option|choice|match)|un(?:know|clear|cert|deter|answ|sure|spec|stat|ment)|indeter|inconcl|
+    idk|i\.d\.k|know|knew|could|dunno|n't|cant|dont|not|unable|beats me|n\s?/\s?a\b|impossible|none|insuff|no \w+ |
+    no (?:idea|clue|way|answer|info|option|choice|match)|un(?:know|clear|cert|deter|answ|sure|spec|stat|ment)|indeter|
+    inconcl|
     decline|refuse|abstain|give up|pass|hard|diffic|tricky|tough|too |fail|never|without|beyond|outside|exceed|surpass|
     privacy|confident|missing|forgot|all |every |each |against|appropriate|improper|unethical|require|need|private|
     personal|sensitive|no lo s|no s[eé]|no (?:puedo|hay|tengo|debo|voy|se)|descono|imposible|privacidad|ningun|je ne|
@@ -402,12 +422,53 @@ _SUBJECT = _pattern(
     sample)\b(?:\s+\w+){0,4}?\s*$
     """
 )
-_CONDITION = _pattern(r"\W{0,3}(?:if|when|unless)\b")
+_CONDITION = _pattern(r"\W{0,3}(?:if|when|unless)\b|\s+(?:is|was|would be)(?:n't|\s+(?:not|un\w+))\b")
+_NO_IDK = _pattern(
+    r"""
+    (?:\b(?:not?|never|without|rather than|instead of|unlike|cannot)|n't)\s+(?:(?:need(?:ed|ing)?|to|for|an?|the|
+    say(?:ing)?|answer(?:ing)?|us(?:e|ing)|reply(?:ing)?|respond|output|with|go)\s+){0,4}$
+    """
+)
 _CLAUSE_END = _pattern(r"[.,;!?\n]|\s-\s|\b(?:but|however|although|though|yet)\b")
 _ABSENCE_END = _pattern(
     r"""
     [.;!?\n]|\s-\s|\b(?:but|however|although|though|and (?:is|was|sounds|seems|are))\b|
     ,\s+(?:so|and so|which|therefore|it|i|we|he|she|they|the\s+\w+\s+(?:is|was))\b
+    """
+)
+# What a refusal is about. Where nobody declines, the subject says so: "the location cannot be determined".
+_OBJECTLESS = frozenset(
+    (
+        "disbelief",
+        "but I do not",
+        "counterfactual",
+        "beyond",
+        "giving up",
+        "not applicable",
+        "cannot tell, other languages",
+    )
+)
+_PASSIVE = frozenset(("passive", "unknowable", "too faint", "no way"))
+_BEFORE_OBJECT = _pattern(
+    r"""
+    [\s\"'*(:]*(?:(?:(?:in order\s+)?to\s+{ADVERBS}(?:be\s+)?(?:{DECIDE}|{SETTLED})|of (?:knowing|telling|determining)|
+    (?:about|on|regarding|concerning|as to|of|for|to|with)(?!\s+(?:\w+\s+)?(?:sure|certain|certainty|
+    confidence)\b))\s+)?
+    (?:(?:for (?:sure|certain)|with (?:\w+ ){0,2}(?:certainty|confidence|accuracy|precision)|(?:from|in|by|based on|
+    with|given) (?:the|this|that|your) (?:\w+ ){0,2}?{GENERIC}(?: (?:alone|only|itself))?|exactly|precisely|
+    reliably|alone|definitively)\b\s*)*
+    """
+)
+_ANSWER_ITSELF = _pattern(
+    r"""
+    (?:|[\s\S]*(?:_|\b(?:which|answers?|questions?|options?|choices?|choose|correct|wrong|truth|true|either|both|any of|
+    guess)\b|(?:^|\s)\(?(?:[b-h]|a(?=\s*(?:\)|or\b|and\b|$)))(?=\W|$))[\s\S]*|
+    (?:who|where|when|what|whose|whom|how (?:many|much|long|often)|whether|if)\s*|how to\b[\s\S]*|
+    (?:what|who|whether|if)\s+(?:it|this|that|these|those|to)\b[\s\S]*|what (?:\w+\s+){0,3}(?:it|this|that) is\b[\s\S]*|
+    what (?!else|other|further)[\s\S]*\b(?:the|this|that)\s+{GENERIC}\b[\s\S]*|
+    (?:it|this|that|these|those|them|so|me|you|anything|much)(?:\s+{WAY}|\W*)|
+    {WAY}|(?:(?:the|this|that|any|your|an?|these)\s+)?(?:(?:exact|specific|precise|actual|main|only|given|provided|
+    single|same|audio|sound)\s+)*{GENERIC}\b(?:\s+{WAY}|\W*))
     """
 )
 _DECLINER = _pattern(
@@ -466,11 +527,30 @@ def _clauses(visible: str) -> Iterator[Refusal]:
         for phrase in _matches(kinds, visible, start, end):
             name, kind, strength, _ = PHRASES[int(phrase.lastgroup[1:])]
             before = visible[max(start, phrase.start() - 60) : phrase.start()]
-            instruction = "idk" in phrase[0] and _CONDITION.match(visible, phrase.end())
+            instruction = "idk" in phrase[0] and (
+                _CONDITION.match(visible, phrase.end()) or _NO_IDK.search(before)
+            )
             unrelated = name == "does not mention" and not _SUBJECT.search(before)
             if _OTHERS_WORDS.search(before) or instruction or unrelated:
                 continue
             limit = min(end, phrase.end() + 300)
             ending = _ABSENCE_END if strength == ABSENCE else _CLAUSE_END
             stop = ending.search(visible, phrase.end(), limit)
-            yield Refusal(phrase.start(), stop.start() if stop else limit, kind, strength)
+            last = stop.start() if stop else limit
+            detail = kind == CANNOT_TELL and _of_detail(name, before, visible[phrase.end() : last])
+            yield Refusal(phrase.start(), last, kind, strength, detail)
+
+
+def _of_detail(name: str, before: str, after: str) -> bool:
+    """Whether a refusal concerns a detail, by its object (or its subject), and not the answer itself.
+
+    What the parser cannot tell from the answer counts as the answer: an option's name, "the sound", a bare "where".
+    """
+    if name in _OBJECTLESS:
+        return False
+    subject = re.split(r"[,;:(\n-]|\b(?:but|however|though|although|and|so|that)\b", before)[-1]
+    subject = re.sub(r"(?:\b(?:is|was|are|were|be|seems?)|'s)?\s*$", "", subject).strip(" \"'*")
+    if name in _PASSIVE and subject and not _ANSWER_ITSELF.fullmatch(subject):
+        return True
+    rest = after[_BEFORE_OBJECT.match(after).end() :].strip(" \"'*)_]")
+    return not _ANSWER_ITSELF.fullmatch(rest)

@@ -120,10 +120,7 @@ def read(
             probabilities=record.get("probabilities"),
         )
     if all(each.reply.finish == "failed" for each in predictions.values()):
-        raise BenchmarkError(
-            f"{path}: no reply in any of its {len(predictions)} items; a reply stands under "
-            f"{', '.join(REPLY_KEYS)}; rename your key"
-        )
+        raise BenchmarkError(f"{path}: {_why_no_reply(list(predictions.values()))}")
     return ReplyLog(layout=layout, predictions=list(predictions.values()), notes=notes)
 
 
@@ -230,8 +227,9 @@ def _item(position: str, record: Record) -> Item:
             "questions too, to be joined by id: --questions FILE"
         )
     if modality is None:
+        name = f", item {short_repr(record['id'])}" if record.get("id") is not None else ""
         raise BenchmarkError(
-            f"{position}, item {short_repr(record.get('id'))}: no modality; MMAU has it under task, MMAR under "
+            f"{position}{name}: no modality; MMAU has it under task, MMAR under "
             f"modality; add it. Of no other layout that is known ({', '.join(LAYOUTS)}) are the keys found: "
             f"{join(record) or 'none'}"
         )
@@ -272,6 +270,14 @@ def _reply(position: str, record: Record) -> models.Reply:
         finish="length" if record.get("cut") is True or record.get(FINISH_KEY) == "length" else "stop",
         truncated=record.get(CUT_KEY) is True,  # as `run` writes it
     )
+
+
+def _why_no_reply(predictions: Sequence[Prediction]) -> str:
+    """Of a file without any reply: whether its replies are empty or stand under no known key."""
+    n, present = len(predictions), set().union(*(each.record for each in predictions))
+    if present & set(REPLY_KEYS):
+        return f"all {n} replies are empty or null; see why the model said nothing, and ask it again"
+    return f"no reply in any of its {n} items; a reply stands under {', '.join(REPLY_KEYS)}; rename your key"
 
 
 def _missing(reply: Any) -> bool:

@@ -55,6 +55,7 @@ _UNITS = {
 _QUOTE = re.compile(r"\"|(?P<opening>(?<!\w)'(?=\w))|(?P<closing>(?<=[\w.,!?])'(?!\w))|\n")
 _GLUED = re.compile(r"(\d[\d.,:]*)([a-z]+)")
 _ZEROS = re.compile(r"(-?\d+)(?:\.0+|(\.\d*[1-9])0+)")
+_ACCIDENTALS = {"♯": "#", "♭": "b"}
 _LITTLE = frozenset(("a", "an", "and", "the"))  # the only words that _article looks at
 _KEYS = frozenset("major minor maj min flat sharp dorian phrygian lydian mixolydian".split())
 
@@ -84,6 +85,8 @@ def words(text: str, numbers: bool) -> list[Word]:
         raw = match[0]
         plain = raw.casefold()
         if not raw.isalpha():
+            if plain[-1] in _ACCIDENTALS:  # F♯ is F#, and B♭ is Bb
+                plain = plain[:-1] + _ACCIDENTALS[plain[-1]]
             if "'" in plain or "," in plain:
                 plain = re.sub(r"'(?!s$)|(?<=\d),(?=\d{3})", "", plain)
             glued = _GLUED.fullmatch(plain) if numbers and len(plain) == end - start else None

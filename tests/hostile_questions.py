@@ -521,16 +521,16 @@ FILES = [
         "broken question files",
         "an array of arrays",
         file([[MMAU]]),
-        "element 1: a list, but an item is a JSON object",
+        "element 1: an array, but an item is a JSON object",
     ),
     (
         "broken question files",
         "an array of texts",
         file(["A dog"]),
-        "element 1: a str, but an item is a JSON object",
+        "element 1: a text, but an item is a JSON object",
     ),
     ("broken question files", "a null among items", file([MMAU, None]), "element 2: a NoneType, but an item"),
-    ("broken question files", "a number", file("7"), "line 1: a int, but an item is a JSON object"),
+    ("broken question files", "a number", file("7"), "line 1: a number, but an item is a JSON object"),
     (
         "broken question files",
         "infinity where a text is due",
@@ -729,7 +729,7 @@ PREDICTIONS = [
     ("broken predictions", "nothing", file(""), "empty file"),
     ("broken predictions", "bytes", file(bytes(range(256))), NOT_UTF8),
     ("broken predictions", "a pickle", file(b"\x80\x04N."), NOT_UTF8),
-    ("broken predictions", "arrays in arrays", file([[[MMAU]]]), "element 1: a list, but an item"),
+    ("broken predictions", "arrays in arrays", file([[[MMAU]]]), "element 1: an array, but an item"),
     ("broken predictions", "100,000 open brackets", file("[" * 100_000), REFUSED),
     (
         "broken predictions",

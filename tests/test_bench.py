@@ -177,7 +177,6 @@ FAULTS = [
     ),
     ("an unknown device", ["--device", "abacus"], "device 'abacus'"),
     ("an unknown dtype", ["--dtype", "int3"], "dtype 'int3'"),
-    ("an empty batch", ["--batch-sizes", "0"], "all are at least 1"),
     ("a reply of one token", ["--new-tokens", "1"], "a reply at least 2 tokens"),
 ]
 

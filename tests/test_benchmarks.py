@@ -338,9 +338,9 @@ REFUSED = [
     ("brackets without end", DEEP, "JSON from line 1 on is refused"),
     ("a number without end", '[{"id": ' + "9" * 5000 + "}]", "JSON from line 1 on is refused"),
     ("a key that stands twice", '[{"id": "1", "id": "2"}]', r"a key stands twice among id, id"),
-    ("an array of texts", '["A dog"]', "element 1: a str, but an item is a JSON object"),
-    ("a null among items", json.dumps([MMAU, None]), "element 2: a NoneType, but an item is a JSON object"),
-    ("a line that is an array", lines(MMAR) + "[1]", "line 2: a list, but an item is a JSON object"),
+    ("an array of texts", '["A dog"]', "element 1: a text, but an item is a JSON object"),
+    ("a null among items", json.dumps([MMAU, None]), "element 2: null, but an item is a JSON object"),
+    ("a line that is an array", lines(MMAR) + "[1]", "line 2: an array, but an item is a JSON object"),
     ("not UTF-8", '[{"id": "é"}]'.encode("latin-1"), "not UTF-8 at byte 9; save it as UTF-8"),
     ("UTF-16", json.dumps([MMAU]).encode("utf-16"), "not UTF-8 at byte 0"),
     (

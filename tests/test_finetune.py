@@ -212,7 +212,6 @@ FAULTS = [
     ("no such model", ["--model", "nothing", "--k", "1"], "there is no model 'nothing'"),
     ("k beyond N", ["--k", "4", "--samples", "2"], "k=4: it counts right samples, so it is from 1 to 2"),
     ("an unknown modality", ["--k", "1", "--modality", "smell"], "no item of modality 'smell' among the"),
-    ("a rank of zero", ["--k", "1", "--rank", "0"], "rank=0: it must be at least 1"),
     ("no such dataset", ["--dataset", "nowhere.jsonl"], "nowhere.jsonl"),
     ("greedy samples", ["--k", "1", "--temperature", "0"], "temperature above 0"),
     ("half precision", ["--k", "1", "--dtype", "float16"], "float16 loses small gradients"),

@@ -464,7 +464,9 @@ def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
 # --- any reply ---
 
 
-@given(reply=st.text(), options=st.lists(st.text(), min_size=1, max_size=30))
+@given(
+    reply=st.text(), options=st.lists(st.text(), min_size=1, max_size=30).filter(lambda o: "".join(o).strip())
+)
 @settings(max_examples=150, deadline=None)
 def test_any_text_is_read_without_an_error(reply, options):
     reading = read(reply, options)
@@ -473,7 +475,10 @@ def test_any_text_is_read_without_an_error(reply, options):
     assert reading.choice is None or 0 <= reading.choice < len(options)
 
 
-@given(options=st.lists(st.text(min_size=1), min_size=1, max_size=8), data=st.data())
+@given(
+    options=st.lists(st.text(min_size=1), min_size=1, max_size=8).filter(lambda o: "".join(o).strip()),
+    data=st.data(),
+)
 @settings(max_examples=150, deadline=None)
 def test_any_option_s_exact_text_is_read_as_itself(options, data):
     option = data.draw(st.sampled_from(options))
@@ -577,6 +582,26 @@ def test_many_thoughts_and_turns_are_left_out_in_time(phrase):
 def test_what_cannot_be_read_is_refused_with_the_rule(case, reply, options, error, message):
     with pytest.raises(error, match=message):
         read(reply, options)
+
+
+@pytest.mark.parametrize(
+    "case, declining, options, error, message",
+    [
+        (
+            "a fraction",
+            1.0,
+            ANIMALS,
+            TypeError,
+            "declining is 1.0: give a whole number, the index of one of 4",
+        ),
+        ("a truth value", True, ANIMALS, TypeError, "declining is True: give a whole number"),
+        ("too high", 4, ANIMALS, ValueError, "declining is 4: give the index of one of 4 options"),
+        ("blank options", None, ["", " "], ValueError, r"options are \['', ' '\]: none has a text; give"),
+    ],
+)
+def test_an_index_or_options_that_mean_nothing_are_refused(case, declining, options, error, message):
+    with pytest.raises(error, match=message):
+        read("dog", options, declining=declining)
 
 
 # --- refusals and words by themselves ---

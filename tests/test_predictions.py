@@ -110,11 +110,17 @@ BROKEN = [
         [mmar(1), mmar(2)],
         "no reply in any of its 2 items; a reply stands under model_output",
     ),
+    (
+        "replies without words",
+        [mmau(1, model_output=" "), mmau(2, model_output=None)],
+        "all 2 replies are empty or null; see why the model said nothing",
+    ),
+    ("nothing in the item", [{}], "element 1: no modality; MMAU has it under task"),
     ("no modality", [{"id": "x"}], "item 'x': no modality; MMAU has it under task"),
     ("no id", [{"task": "sound", "choices": ["a", "b"], "answer": "a"}], "missing field id"),
     ("no choices", [{"id": "x", "task": "sound", "answer": "a"}], "item 'x': missing field choices"),
     ("choices that are a text", [mmau(choices="cat")], "item 'u1': choices 'cat' are no list"),
-    ("an item that is a number", [3], "element 1: a int, but an item is a JSON object"),
+    ("an item that is a number", [3], "element 1: a number, but an item is a JSON object"),
     ("an empty array", [], "empty, an array without items"),
 ]
 

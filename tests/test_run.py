@@ -384,7 +384,6 @@ def test_bad_input_ends_with_exit_code_2_and_a_reason(tmp_path, use, capsys, mon
     loaded = use(model)
     good = words(tmp_path, file)
     assert "no such file or folder" in refused(capsys, words(tmp_path, tmp_path / "nowhere.json"))
-    assert "a sample has at least 1 item" in refused(capsys, [*good, "--n", "0"])
     notes = tmp_path / "notes.txt"
     notes.write_text("do not lose")
     assert "cannot be written to" in refused(capsys, [*good, "--out", str(notes / "out")])

@@ -189,6 +189,54 @@ def test_usage_errors_end_with_exit_code_2_too(capsys):
     assert "usage: python -m lalm_utils" in capsys.readouterr().err
 
 
+FINETUNE = ("finetune", "--model", "mini", "--benchmark", "mini", "--out", "x", "--k", "1")
+RUN = ("run", "--model", "mini", "--benchmark", "mini")
+
+
+@pytest.mark.parametrize(
+    "words, option, value, least",
+    [
+        (("score", "p.json"), "--seed", "-1", 0),
+        (("score", "p.json"), "--seed", "1.5", 0),
+        (("score", "p.json"), "--seed", str(2**32), 0),
+        (RUN, "--seed", "-1", 0),
+        (RUN, "--option-order", "-1", 0),
+        (RUN, "--n", "0", 1),
+        (RUN, "--batch-size", "0", 1),
+        (FINETUNE, "--sample-seed", "-1", 0),
+        (FINETUNE, "--seed", "-1", 0),
+        (FINETUNE, "--samples", "0", 1),
+        (FINETUNE, "--rank", "0", 1),
+        (FINETUNE, "--save-every", "0", 1),
+        (("bench",), "--batch-sizes", "0", 1),
+        (("bench",), "--repeats", "-2", 1),
+    ],
+)
+def test_a_seed_or_a_count_that_is_none_is_refused_with_the_rule(words, option, value, least, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, option, value])
+    assert stopped.value.code == 2
+    reason = f"argument {option}: {value!r} is no whole number of at least {least} and at most "
+    assert reason in capsys.readouterr().err
+
+
+def test_options_of_a_promise_need_a_confidence(pair, capsys):
+    for words in (["--alpha", "0.2"], ["--delta", "0.2"], ["--calibrate", "dev"]):
+        reason = refused(capsys, str(pair[0]), *words)
+        assert f"{' '.join(words)}: of a promise on a confidence, and --confidence is not given" in reason
+
+
+def test_an_option_is_named_as_declining_only_where_that_can_be(pair, capsys):
+    path = str(pair[0])
+    assert "no item has the option 'horse'; give its text" in refused(capsys, path, "--declining", "horse")
+    assert "its answer is 'dog', which is named as the option that declines" in refused(
+        capsys, path, "--declining", "dog"
+    )
+    assert main(["score", path, "--declining", "cat"]) == 0
+    note = "'cat' does not sound like declining; its choice counts as a refusal in 24 of 24 items"
+    assert note in capsys.readouterr().out
+
+
 def test_the_module_runs_as_a_command_without_a_model_or_a_traceback(tmp_path):
     path = file(tmp_path / "p.json", sound={"correct": 1})
     program = (

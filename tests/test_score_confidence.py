@@ -128,6 +128,13 @@ def test_bad_input_is_refused(tmp_path, change, options, message):
         score(path, **{"confidence_column": "p"} | options, n_boot=20)
 
 
+def test_a_split_to_calibrate_on_must_be_in_the_file(tmp_path):
+    rows = [{key: value for key, value in row.items() if key != "split"} for row in records()]
+    path = write(tmp_path / "p.json", rows)
+    with pytest.raises(PredictionError, match="none of 400 answers has a split, so none is of 'dev'; leave"):
+        score(path, confidence_column="p", calibrate="dev", n_boot=20)
+
+
 def test_the_fewest_answers_could_just_show_it():
     n = risk_coverage.fewest(0.1, 0.1)
     assert 0.9**n <= 0.1 < 0.9 ** (n - 1)

@@ -9,12 +9,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
+LARGEST_SEED = 2**32 - 1  # of numpy and torch alike
+
 
 def positive(text: str) -> int:
     """A whole number of at least 1, as a type of argparse."""
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
-    return int(text)
+    return _whole(text, 1, 10**9)
+
+
+def seed_number(text: str) -> int:
+    """A whole number that numpy and torch take as a seed, as a type of argparse."""
+    return _whole(text, 0, LARGEST_SEED)
+
+
+def _whole(text: str, low: int, high: int) -> int:
+    plain = text.strip()
+    value = int(plain) if plain.isascii() and plain.isdecimal() and len(plain) < 20 else -1
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no whole number of at least {low} and at most {high:,}; give another, such as 8"
+        )
+    return value
 
 
 def server_option(text: str) -> tuple[str, Any]:
@@ -33,7 +48,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {  # that several commands have
     "--server-option": {"type": server_option, "action": "append", "default": [], "metavar": "NAME=JSON",
                         "help": "an option of ApiModel, for a server's model: revision=v2, audio_part=audio_url, "
                                 "extra={\"top_k\": -1}, ...; may be repeated"},
-    "--benchmark": {"required": True, "metavar": "PATH", "help": "mini, or the path of MMAU, MMAR or SAKURA"},
+    "--benchmark": {"required": True, "metavar": "PATH",
+                    "help": "mini, or the path of MMAU, MMAR, MMAU-Pro, SAKURA, SH-Bench, AQUA-Bench or DCASE 2026 "
+                            "task 5"},
     "--split": {"help": "a split of the benchmark, as benchmarks.load knows them"},
     "--store": {"type": Path, "metavar": "FILE", "help": "where replies are kept (default: the notebooks')"},
     "--max-new-tokens": {"type": positive, "metavar": "TOKENS",

@@ -22,7 +22,7 @@ from scipy import stats
 
 from lalm_utils import benchmarks, outcomes, releases
 from lalm_utils.audio import AudioError, MissingClip, ShortClip, check_clip, is_silent
-from lalm_utils.cli import add_arguments, finite, write_json
+from lalm_utils.cli import ARGUMENTS, add_arguments, finite, write_json
 from lalm_utils.items import BenchmarkError, Item
 from lalm_utils.messages import join
 from lalm_utils.outcomes import Outcome, OutcomeError
@@ -53,7 +53,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     )
     add_arguments(parser, "--split", "--json")
     add = parser.add_argument
-    add("benchmark", metavar="BENCHMARK", help="mini, or the path of MMAU, MMAR or SAKURA")
+    add("benchmark", metavar="BENCHMARK", help=ARGUMENTS["--benchmark"]["help"])
     add("--no-clips", action="store_true", help="do not look for the audio")
     add("--text-only", type=Path, metavar="TABLE",
         help="the outcome table (CSV) of a model asked without audio, as one more baseline")  # fmt: skip

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lalm_utils.cli import add_arguments, costs, finite, run_files, write_json
+from lalm_utils.cli import add_arguments, costs, finite, positive, run_files, write_json
 from lalm_utils.cli.costs import Workload
 from lalm_utils.engine.batches import is_out_of_memory
 from lalm_utils.load_model import load_model
@@ -167,12 +167,12 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     add("--shape", default="tiny", help="qwen2-audio-7b, mini-like or tiny (default: tiny)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     add("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
-    add("--batch-sizes", type=int, nargs="+", default=[1, 4, 16], metavar="B", help="default: 1 4 16")
-    add("--repeats", type=int, default=3, help="of each stage; medians are shown (default: 3)")
+    add("--batch-sizes", type=positive, nargs="+", default=[1, 4, 16], metavar="B", help="default: 1 4 16")
+    add("--repeats", type=positive, default=3, help="of each stage; medians are shown (default: 3)")
     add("--ablation", action="store_true", help="measure what each part of the engine saves, on a real model")
     add("--model", default="mini", help="for --ablation: mini, a folder, or a hub id (default: mini)")
     add("--benchmark", default="mini", metavar="PATH", help="for --ablation: mini, or a path (default: mini)")
-    add("--items", type=int, default=64, metavar="N", help="for --ablation (default: 64)")
+    add("--items", type=positive, default=64, metavar="N", help="for --ablation (default: 64)")
     for name, value in vars(work).items():
         flag = f"--{name.replace('_', '-')}"
         add(flag, type=type(value), default=value, help=f"of the workload (default: {value})")

@@ -101,7 +101,13 @@ def promise(
         is_calibration = np.zeros(len(frame), bool)
         is_calibration[np.random.default_rng(seed).permutation(len(frame))[: len(frame) // 2]] = True
     if not is_calibration.any() or is_calibration.all():
-        present = ", ".join(f"{name} {n}" for name, n in frame["split"].value_counts().items())
+        splits = frame.loc[frame["split"] != "", "split"].value_counts()
+        if calibrate and splits.empty:
+            raise PredictionError(
+                f"{path}: none of {len(frame)} answers has a split, so none is of {calibrate!r}; leave --calibrate out "
+                "for a random half"
+            )
+        present = ", ".join(f"{name} {n}" for name, n in splits.items()) or "none"
         raise PredictionError(
             f"{path}: {is_calibration.sum()} of {len(frame)} answers to fix the threshold on, and both sides need "
             f"some; answers by split: {present}; name one of several, or leave --calibrate out for a random half"

@@ -23,7 +23,7 @@ import pandas as pd
 
 from lalm_utils import benchmarks
 from lalm_utils.cache import cache_dir
-from lalm_utils.cli import add_arguments, distributed, run_files
+from lalm_utils.cli import add_arguments, distributed, positive, run_files, seed_number
 from lalm_utils.cli.distributed import Group, Job
 from lalm_utils.cli.run import options
 from lalm_utils.finetuning import idk_data, k_of_n
@@ -38,7 +38,7 @@ from lalm_utils.store import Store
 log = logging.getLogger(__name__)
 
 RECIPE = {  # what `Recipe` says of each, in fewer words; its defaults are those of this command
-    "rank": (int, 16, "of LoRA"),
+    "rank": (positive, 16, "of LoRA"),
     "alpha": (
         float,
         32.0,
@@ -46,12 +46,12 @@ RECIPE = {  # what `Recipe` says of each, in fewer words; its defaults are those
     ),
     "dropout": (float, 0.0, "of LoRA"),
     "learning_rate": (float, 1e-4, "at its highest"),
-    "epochs": (int, 1, "times that each example is seen"),
-    "batch_size": (int, 8, "examples a batch, on one process"),
-    "accumulate": (int, 1, "batches a step, of all processes together: a multiple of their number"),
+    "epochs": (positive, 1, "times that each example is seen"),
+    "batch_size": (positive, 8, "examples a batch, on one process"),
+    "accumulate": (positive, 1, "batches a step, of all processes together: a multiple of their number"),
     "max_grad_norm": (float, 1.0, "gradients are clipped to"),
     "warmup": (float, 0.1, "share of all steps"),
-    "seed": (int, 0, "of initial weights, order and dropout"),
+    "seed": (seed_number, 0, "of initial weights, order and dropout"),
 }
 
 
@@ -68,26 +68,30 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the adapter's folder")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--k", type=int, help="label IDK what fewer than K of N samples had right")
+    source.add_argument("--k", type=positive, help="label IDK what fewer than K of N samples had right")
     source.add_argument("--dataset", type=Path, metavar="FILE", help="learn from this IDK dataset instead")
     data = parser.add_argument_group("what is learnt from").add_argument
     data("--part", choices=("idk", "all"), default="idk",
         help="idk: the items of `k_of_n.splits` that share no clip with dev and test; all: test items too")  # fmt: skip
     data("--modality", help="items of this modality alone")
-    data("--n", type=int, help="a sample of so many items, balanced over modalities (default: all)")
-    data("--samples", type=int, default=5, metavar="N", help="N of K of N (default: 5)")
+    data("--n", type=positive, help="a sample of so many items, balanced over modalities (default: all)")
+    data("--samples", type=positive, default=5, metavar="N", help="N of K of N (default: 5)")
     data("--temperature", type=float, default=1.0, help="of the samples (default: 1.0)")
     data("--balance", type=float, metavar="SHARE", help="leave out items until this share is IDK")
-    data("--sample-seed", type=int, default=0, help="of the items and the samples (default: 0)")
+    data("--sample-seed", type=seed_number, default=0, help="of the items and the samples (default: 0)")
     data(
-        "--ask-batch-size", type=int, dest="batch_size", metavar="B", help="prompts that are sampled at once"
+        "--ask-batch-size",
+        type=positive,
+        dest="batch_size",
+        metavar="B",
+        help="prompts that are sampled at once",
     )
     recipe = parser.add_argument_group("how it is learnt").add_argument
     for name, (kind, default, meaning) in RECIPE.items():
         flag = f"--{name.replace('_', '-')}"
         recipe(flag, type=kind, default=default, dest=f"recipe_{name}", metavar=name.split("_")[-1].upper(),
             help=f"{meaning} (default: {default:g})")  # fmt: skip
-    recipe("--save-every", type=int, default=50, metavar="STEPS", help="a checkpoint each (default: 50)")
+    recipe("--save-every", type=positive, default=50, metavar="STEPS", help="a checkpoint each (default: 50)")
     parser.set_defaults(run=run, faults=(ValueError,))
 
 

@@ -24,7 +24,7 @@ import pandas as pd
 
 from lalm_utils import benchmarks, outcomes, prompts, releases, runs
 from lalm_utils.cache import cache_dir
-from lalm_utils.cli import add_arguments, audit, distributed, option_order, run_files
+from lalm_utils.cli import add_arguments, audit, distributed, option_order, positive, run_files, seed_number
 from lalm_utils.cli.distributed import Group, Job
 from lalm_utils.items import Item
 from lalm_utils.load_model import load_model
@@ -59,16 +59,16 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     add = parser.add_argument
     add("--methods", nargs="+", choices=METHODS, default=["plain", "idk"], metavar="METHOD",
         help=f"from {', '.join(METHODS)} (default: plain idk)")  # fmt: skip
-    add("--n", type=int, help="ask a sample of so many items, balanced over modalities (default: all)")
-    add("--seed", type=int, default=0, help="of that sample (default: 0)")
-    add("--option-order", type=int, metavar="SEED",
+    add("--n", type=positive, help="ask a sample of so many items, balanced over modalities (default: all)")
+    add("--seed", type=seed_number, default=0, help="of that sample (default: 0)")
+    add("--option-order", type=seed_number, metavar="SEED",
         help="rotate options, so that right ones stand at all places alike (default: the file's order)")  # fmt: skip
     add("--no-audio", dest="audio", action="store_false",
         help="ask the questions alone, without their clips: what can be guessed (see `audit --text-only`)")  # fmt: skip
     add("--no-check", dest="check", action="store_false",
         help="do not make sure that the model hears; for servers that think for over 32 tokens")  # fmt: skip
     add("--out", type=Path, metavar="DIR", help="where results go (default: out/MODEL-BENCHMARK)")
-    add("--batch-size", type=int, metavar="B", help="prompts that a model reads at once")
+    add("--batch-size", type=positive, metavar="B", help="prompts that a model reads at once")
     parser.set_defaults(run=run, faults=())
 
 

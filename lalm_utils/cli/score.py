@@ -27,14 +27,18 @@ from lalm_utils.cli import (
     predictions,
     refuse,
     rules,
+    seed_number,
     submissions,
     write_json,
 )
 from lalm_utils.cli.predictions import PredictionError
+from lalm_utils.declining import same_option
 from lalm_utils.messages import join
-from lalm_utils.reply_logs import LAYOUTS
+from lalm_utils.refusals import is_declining
+from lalm_utils.reply_logs import LAYOUTS, ReplyLog
 
 LEVEL = 0.95
+PROMISE = 0.1  # alpha and delta, unless they are given
 
 
 def score(
@@ -48,8 +52,8 @@ def score(
     declining: str = "",
     by: str = "modality",
     confidence_column: str = "",
-    alpha: float = 0.1,
-    delta: float = 0.1,
+    alpha: float = PROMISE,
+    delta: float = PROMISE,
     calibrate: str = "",
     n_boot: int = 2000,
     seed: int = 0,
@@ -79,10 +83,8 @@ def score(
     columns = (confidence_column,) if confidence_column else ()
     logs = {role: predictions.read(file, declining, question_file, columns) for role, file in sources.items()}
     records = {role: log.predictions for role, log in logs.items()}
-    if declining and all(each.item.declining is None for some in records.values() for each in some):
-        raise PredictionError(
-            f"{path}: no item has the option {declining!r}; give its text as the file has it"
-        )
+    if declining:
+        _check_declining(logs, declining, path)
     tables = {role: predictions.table(records[role], file) for role, file in sources.items()}
     release = releases.identify([each.item for each in records["predictions"]])
     options = {"n_boot": n_boot, "level": LEVEL, "seed": seed}
@@ -245,15 +247,17 @@ def add_command(commands: argparse._SubParsersAction) -> None:
         "delta": "but for this chance",
     }.items():
         parser.add_argument(
-            f"--{name}", type=confidence.share, default=0.1, help=f"of the promise: {what} (0.1)"
+            f"--{name}", type=confidence.share, help=f"of the promise on --confidence: {what} ({PROMISE})"
         )
     parser.add_argument(
         "--calibrate",
         default="",
         metavar="SPLIT",
-        help="fix the threshold on this split (default: a random half)",
+        help="fix the threshold on --confidence on this split (default: a random half)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the random half and of the bootstrap (0)")
+    parser.add_argument(
+        "--seed", type=seed_number, default=0, help="of the random half and of the bootstrap (0)"
+    )
     parser.set_defaults(run=run, faults=(PredictionError,))
 
 
@@ -264,6 +268,7 @@ def run(args: argparse.Namespace) -> int:
             file.resolve() for file in (args.predictions, args.before, args.questions) if file
         }:
             raise PredictionError(f"{args.json}: --json would overwrite its own input; name another file")
+        _check_promise(args)
         report = score(
             args.predictions,
             args.before,
@@ -274,8 +279,8 @@ def run(args: argparse.Namespace) -> int:
             declining=args.declining,
             by=args.by,
             confidence_column=args.confidence,
-            alpha=args.alpha,
-            delta=args.delta,
+            alpha=PROMISE if args.alpha is None else args.alpha,
+            delta=PROMISE if args.delta is None else args.delta,
             calibrate=args.calibrate,
             seed=args.seed,
         )
@@ -285,6 +290,34 @@ def run(args: argparse.Namespace) -> int:
         return refuse(f"{args.json}: cannot be written ({error}); name a file in a folder that exists")
     print(as_text(report))
     return 0
+
+
+def _check_declining(logs: Mapping[str, ReplyLog], text: str, path: str | Path) -> None:
+    """Refuse a text that no item has; note how many have it, and where its wording does not decline."""
+    for log in logs.values():
+        n = sum(
+            each.item.declining is not None and same_option(each.item.options[each.item.declining], text)
+            for each in log.predictions
+        )
+        if n == 0:
+            raise PredictionError(
+                f"{path}: --declining: no item has the option {text!r}; give its text as the file has it"
+            )
+        if not is_declining(text):
+            log.notes.append(
+                f"--declining: {text!r} does not sound like declining; its choice counts as a refusal in {n} of "
+                f"{len(log.predictions)} items, where it is never the answer"
+            )
+
+
+def _check_promise(args: argparse.Namespace) -> None:
+    values = {"--alpha": args.alpha, "--delta": args.delta, "--calibrate": args.calibrate or None}
+    options = [f"{name} {value}" for name, value in values.items() if value is not None]
+    if options and not args.confidence:
+        raise PredictionError(
+            f"{' '.join(options)}: of a promise on a confidence, and --confidence is not given; name with it the key "
+            f"of a number beside each reply, or leave {' and '.join(option.split()[0] for option in options)} out"
+        )
 
 
 def _failed(table: pd.DataFrame) -> list[str]:

@@ -65,7 +65,7 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     """Add `submit` to the subcommands of `python -m lalm_utils`."""
     parser = commands.add_parser(
         "submit",
-        help="write a run's replies as the official script of MMAU or MMAR reads them",
+        help="write a run's replies for the official script of MMAU or MMAR, MMAR's leaderboard or SAKURA's judge",
         description="Write the records of an official question file, each with the reply of a run's folder.",
     )
     add = parser.add_argument

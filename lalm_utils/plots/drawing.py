@@ -137,7 +137,7 @@ def metric_label(metric: str) -> str:
 def run_label(table: pd.DataFrame) -> str:
     """The end of a subtitle: the model, benchmark and seed that the table names."""
     names = {column: ", ".join(filter(None, dict.fromkeys(table[column]))) for column in RUN_COLUMNS}
-    return "".join(f" · {column} {label(name)}" for column, name in names.items() if name)
+    return "".join(f" · {column} {label(name, at_most=90)}" for column, name in names.items() if name)
 
 
 def count_items(table: pd.DataFrame, *columns: str) -> str:

@@ -100,14 +100,19 @@ def audio_curves(table: pd.DataFrame) -> Figure:
     One row per (panel, setting, metric), in the order in which they are to appear: panel (e.g. "white noise"); setting
     (e.g. "0 dB"); metric (e.g. "accuracy"); value (a share), low, high; n (items).
     """
-    table = table.rename(columns={"setting": "category"}).assign(
-        series=table["metric"].map(drawing.metric_name)
-    )
+    n = table.groupby("metric")["n"].agg(["min", "max"]).astype(int)
+    n = {
+        metric: f"n = {low}" if low == high else f"n = {low} to {high}"
+        for metric, low, high in n.itertuples()
+    }
+    series = table["metric"].map(lambda metric: f"{drawing.metric_name(metric)} ({n[metric]})")
+    table = table.rename(columns={"setting": "category"}).assign(series=series)
     panels, series = (list(dict.fromkeys(table[column])) for column in ("panel", "series"))
     sizes = [table.loc[table["panel"] == name, "category"].nunique() + 1 for name in panels]
     fig, (axes,) = drawing.sheet(
         "Does the chain still tell of what is no longer there?",
-        f"Shares with 95 % interval · {table['n'].max():,.0f} questions at most{drawing.run_label(table)}",
+        "Shares with 95 % interval, each of the n questions in which it can be counted · "
+        f"{table['n'].max():,.0f} questions at most{drawing.run_label(table)}",
         height=4.2, columns=len(panels), sharey=True, width_ratios=sizes,
     )  # fmt: skip
     for ax, name in zip(axes, panels):
@@ -115,7 +120,8 @@ def audio_curves(table: pd.DataFrame) -> Figure:
         settings = list(dict.fromkeys(rows["category"]))
         names = [label(setting, width=9, at_most=26) for setting in settings]
         drawing.category_axis(ax, names, vertical=True, crowded=True)
-        drawing.percent_axis(ax, "% of questions" if ax is axes[0] else "")
+        drawing.percent_axis(ax, "% of n questions" if ax is axes[0] else "")
+        ax.set_ylim(-0.05, 1.05)  # room for a marker at either end
         drawing.dots(
             ax,
             rows.assign(category=rows["category"]),
@@ -142,8 +148,8 @@ def audio_needs(table: pd.DataFrame) -> Figure:
     n = table.groupby("series")["count"].sum().rename("n").reset_index()
     fig, ((ax,),) = drawing.sheet(
         "What is the clip needed for?",
-        f"Questions by what is enough to answer them · {drawing.count_items(n, 'series')} questions"
-        f"{drawing.run_label(table)}",
+        "Questions by what is enough to answer them, with their numbers (not at 3 % or less) · "
+        f"{drawing.count_items(n, 'series')} questions{drawing.run_label(table)}",
         height=2.3 + 0.42 * len(series),
     )
     counts = table.pivot_table(index="series", columns="part", values="count", aggfunc="sum", fill_value=0)

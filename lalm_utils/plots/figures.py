@@ -434,11 +434,12 @@ def chain_length(table: pd.DataFrame) -> Figure:
         f"{drawing.run_label(table)}",
         height=1.8 + 0.3 * len(boxes) + 0.1 * len(methods),
     )
+    # the words of an actual reply, never the mean of two
+    shares = (0.05, 0.25, 0.5, 0.75, 0.95)
+    quantiles = {box: np.quantile(lengths[box], shares, method="inverted_cdf") for box in boxes}
+    longest = max(quantiles[box][-1] for box in boxes)
     for box, y in heights.items():
-        # the words of an actual reply, never the mean of two
-        low, first, median, third, high = np.quantile(
-            lengths[box], (0.05, 0.25, 0.5, 0.75, 0.95), method="inverted_cdf"
-        )
+        low, first, median, third, high = quantiles[box]
         ax.hlines(y, low, high, color=drawing.GREY, linewidth=1.2, zorder=0.9)
         look = {"color": drawing.OUTCOMES[box[1]], "edgecolor": "#333333", "linewidth": 0.6}
         ax.barh(y, third - first, 0.56, first, **look)
@@ -448,7 +449,7 @@ def chain_length(table: pd.DataFrame) -> Figure:
         ax.annotate(text, (high, y), (6, 0), **look)
     middles = [np.mean([y for box, y in heights.items() if box[0] == method]) for method in methods]
     ax.set_yticks(middles, [label(method, width=18) for method in methods])
-    ax.set(ylim=(max(heights.values()) + 0.7, -0.7), xlim=(0, table["words"].max() * 1.22 + 1))
+    ax.set(ylim=(max(heights.values()) + 0.7, -0.7), xlim=(0, longest * 1.3 + 1))
     ax.set_xlabel("Length of the chain (words)")
     ax.grid(axis="x")
     handles = [Patch(color=drawing.OUTCOMES[name], label=name) for name in outcomes]

@@ -17,6 +17,16 @@ __all__ = ["risk_coverage", "risk_coverage_open", "risk_coverage_trained"]
 KINDS = ("score", "method", "scales", "reference")
 COLUMNS = {"text": "series kind", "numbers": "coverage value low high n"}
 DASHES = ("-", "--", ":")
+MOST_COLOURS = 6
+GREY_DASHES = (
+    "-",
+    (0, (6, 2)),
+    (0, (3, 1.5)),
+    (0, (1, 1)),
+    (0, (6, 1.5, 1, 1.5)),
+    (0, (4, 1, 1, 1, 1, 1)),
+    (0, (10, 3)),
+)
 
 
 @figure(**COLUMNS)
@@ -44,23 +54,35 @@ def risk_coverage_open(table: pd.DataFrame) -> Figure:
 
 def _risk_over_coverage(table: pd.DataFrame, title: str) -> Figure:
     drawing.refuse_unknown(table["kind"], KINDS, "kinds")
+    scores = table[table["kind"] == "score"]
+    names = list(dict.fromkeys(scores["series"]))
+    colours = _emphasis(scores)
+    rest = "; in colour the first score and the lowest, middle and highest of the others" * (
+        len(colours) < len(names)
+    )
     fig, ((ax,),) = drawing.sheet(
         title,
-        f"Wrong answers among the answered, 95 % intervals · {table['n'].max():,.0f} questions"
+        f"Wrong answers among the answered, 95 % intervals{rest} · {table['n'].max():,.0f} questions"
         f"{drawing.run_label(table)}",
         height=6.6,
     )  # fmt: skip
-    for kind, draw in (("reference", _reference), ("score", _curve), ("scales", _scales), ("method", _point)):
+    for kind, draw in (("reference", _reference), ("score", None), ("scales", _scales), ("method", _point)):
         for k, (name, rows) in enumerate(table[table["kind"] == kind].groupby("series", sort=False)):
             # the points of scales keep their order: coverage need not fall as the scale rises
             rows = rows if kind == "scales" else rows.sort_values("coverage")
-            draw(ax, label(name, at_most=44), rows, k)
+            if kind == "score":
+                _curve(ax, label(name, at_most=44), rows, colours.get(name, ""), k)
+            else:
+                draw(ax, label(name, at_most=44), rows, k)
     ax.set(xlim=(0, 1.02), xlabel="Answered (% of questions)", ylabel="Wrong (% of answered)")
     ax.set_ylim(0, None)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
     ax.grid(axis="y")
-    drawing.legend(fig)
+    order = [*dict.fromkeys(table.loc[table["kind"] == "reference", "series"]), *colours]
+    drawing.legend(
+        fig, [label(name, at_most=44) for name in order]
+    )  # the grey curves come after those in colour
     return fig
 
 
@@ -68,12 +90,24 @@ def _reference(ax: Axes, name: str, rows: pd.DataFrame, k: int) -> None:
     ax.plot(rows["coverage"], rows["value"], DASHES[1 + k % 2], color=drawing.GREY, linewidth=1, label=name)
 
 
-def _curve(ax: Axes, name: str, rows: pd.DataFrame, k: int) -> None:
-    colour = drawing.COLOURS[k % len(drawing.COLOURS)]
+def _emphasis(scores: pd.DataFrame) -> dict[str, str]:
+    """Scores with their colours: all up to six, else the first and the extremes and the middle of the others."""
+    names = list(dict.fromkeys(scores["series"]))
+    if len(names) > MOST_COLOURS:
+        others = scores.groupby("series")["value"].mean().drop(names[0]).sort_values().index
+        shown = {names[0], others[0], others[len(others) // 2], others[-1]}
+        names = [name for name in names if name in shown]
+    return dict(zip(names, drawing.COLOURS))
+
+
+def _curve(ax: Axes, name: str, rows: pd.DataFrame, colour: str, k: int) -> None:
+    """A curve in its colour, the first with its band; without a colour grey, in dashes of its own."""
     if k == 0:
-        ax.fill_between(rows["coverage"], rows["low"], rows["high"], color=colour, alpha=0.15, lw=0)
-    look = {"color": colour, "linewidth": 2 if k == 0 else 1.2}
-    ax.plot(rows["coverage"], rows["value"], DASHES[k // len(drawing.COLOURS) % 3], label=name, **look)
+        band = {"color": colour, "alpha": 0.15, "lw": 0, "label": f"95 % interval of {name}"}
+        ax.fill_between(rows["coverage"], rows["low"], rows["high"], **band)
+    look = {"color": colour or "#9a9a9a", "linewidth": 2.2 if k == 0 else 1.6 if colour else 1.1}
+    look["linestyle"] = "-" if colour else GREY_DASHES[k % len(GREY_DASHES)]
+    ax.plot(rows["coverage"], rows["value"], label=name, zorder=3 if colour else 2, **look)
 
 
 def _scales(ax: Axes, name: str, rows: pd.DataFrame, k: int) -> None:

@@ -15,6 +15,10 @@ from lalm_utils.plots import drawing
 from lalm_utils.plots.drawing import figure, label
 
 __all__ = ["trust_axes", "trust_det", "trust_strength"]
+CONDITIONS = {
+    "off": "off: the question alone",
+    "on": "on: a sentence before it urges to accept",
+}  # of trust_det
 RATES = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)  # ticks of a DET curve
 
 
@@ -31,7 +35,9 @@ def trust_axes(table: pd.DataFrame) -> Figure:
     n = table.groupby("category")["n"].max()
     fig, (axes,) = drawing.sheet(
         "Does learning to decline help trust, or move the harm?",
-        f"Condition on, 95 % intervals by quad · {n.sum():,.0f} pairs of questions{drawing.run_label(table)}",
+        "Each axis's condition on · 95 % intervals over quads (a question to withhold and its twin to answer, "
+        "condition off and on) · "
+        f"{n.sum():,.0f} pairs of questions{drawing.run_label(table)}",
         height=1.7 + 0.22 * len(axes_of_trust) * len(ways), columns=len(metrics), sharey=True,
     )  # fmt: skip
     for ax, metric in zip(axes, metrics):
@@ -91,8 +97,8 @@ def trust_det(table: pd.DataFrame) -> Figure:
     most = table.groupby("form")["n"].max()
     fig, (axes,) = drawing.sheet(
         "Can a model tell the genuine from the impostor?",
-        f"DET curves, lower left is better · {drawing.count_items(table, 'form')} questions at most"
-        f"{drawing.run_label(table)}",
+        "DET curves, lower left is better, with the questions n and the equal error rate (EER) of each panel · "
+        f"{drawing.count_items(table, 'form')} questions{drawing.run_label(table)}",
         height=3.7, columns=len(forms), sharey=True,
     )  # fmt: skip
     for ax, form in zip(axes, forms):
@@ -104,7 +110,7 @@ def trust_det(table: pd.DataFrame) -> Figure:
                     np.clip(part[["false_acceptance", "false_rejection"]].to_numpy().T, 0.01, 0.99)
                 )
                 ax.step(x, y, where="post", color=drawing.COLOURS[kind], linestyle=("-", "--")[kind % 2],
-                        label=label(name), linewidth=1.6)  # fmt: skip
+                        label=label(CONDITIONS.get(name, name)), linewidth=1.6)  # fmt: skip
                 errors.append(f"{label(name, at_most=9)} {100 * part['eer'].iloc[0]:.0f}")
         ends = special.ndtri([0.01, 0.99])
         ax.plot(ends, ends, ":", color=drawing.GREY, linewidth=0.8, label="equal errors")
@@ -117,5 +123,5 @@ def trust_det(table: pd.DataFrame) -> Figure:
             f"{label(form, at_most=20)}, n = {most[form]:.0f}\nEER {', '.join(errors)} %", fontsize=9.5
         )
     axes[0].set_ylabel("genuine rejected (%)", fontsize=8.5)
-    drawing.legend(fig, [label(name) for name in series])
+    drawing.legend(fig, [label(CONDITIONS.get(name, name)) for name in series])
     return fig
