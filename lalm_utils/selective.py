@@ -209,7 +209,8 @@ def withheld_given_heard(free: pd.DataFrame, told: pd.DataFrame) -> dict[str, tu
 def rows(runs: Runs, *, seed: int = 0) -> pd.DataFrame:
     """All results: part, model, prompt, group, metric, value, low, high, reference (of an RGI: its null), n, status.
 
-    part: gain, decline, outcomes, flows or withheld; or file, whose "metric" is its SHA-256 and whose n its items.
+    part: gain, decline, outcomes, flows, withheld, or place (of the option that declines); or file, whose "metric" is
+    its SHA-256 and whose n its items.
     """
     files = [
         _share_row("file", model, prompt, "overall", digest(table["path"].iloc[0]), len(table), len(table))
@@ -222,6 +223,7 @@ def rows(runs: Runs, *, seed: int = 0) -> pd.DataFrame:
         *_outcomes(runs),
         *_flows(runs),
         *_withholding(runs),
+        *_places(runs),
     ]
     table = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
     columns = [
@@ -341,6 +343,14 @@ def _withholding(runs: Runs):
                     _share_row("withheld", model, prompt, group, name, k, n)
                     for name, (k, n) in shares.items()
                 ]
+
+
+def _places(runs: Runs):
+    """How often it was declined, by the letter of the option that declines."""
+    for (model, prompt), table in runs.items():
+        for place, part in table.groupby("declining") if prompt == PERMISSIVE else ():
+            k = int(part["outcome"].eq("refused").sum())
+            yield [_share_row("place", model, prompt, chr(ord("A") + int(place)), "refused", k, len(part))]
 
 
 def _share_row(part: str, model: str, prompt: str, group: str, metric: str, k: int, n: int) -> dict:

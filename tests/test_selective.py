@@ -132,6 +132,7 @@ def test_all_results_of_a_folder(folder):
     assert rows["decline", "", "overall", "share refused"] == 0.25
     assert rows["outcomes", "basic", "bystander", "refused"] == 0.5
     assert rows["withheld", "basicnoidk", "overall", "withheld, heard"] == 0
+    assert rows["place", "basic", "A", "refused"] == 0.25
     assert math.isinf(rows["gain", "", "overall", "rgi"])
     curves = selective.curves(runs)
     option = curves[(curves["source"] == "option") & (curves["group"] == "overall")].iloc[0]
