@@ -6,6 +6,7 @@ In: the rows of `faithfulness.force` and `listen`, or outcome tables. Out: tidy 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,9 @@ import pandas as pd
 from lalm_utils import bootstrap
 from lalm_utils.faithfulness import UNTOUCHED
 
-__all__ = ["METRICS", "PARTS", "areas", "between", "contrast", "curves", "decompose", "kappa", "ratios"]
+__all__ = [
+    "METRICS", "PARTS", "areas", "between", "contrast", "curves", "decompose", "kappa", "no_more_words", "ratios",
+]  # fmt: skip
 METRICS = (
     "consistency",
     "kappa",
@@ -134,6 +137,28 @@ def contrast(
         )
     strata = sides[0].loc[both, "modality"]
     return bootstrap.tidy([_mean(group, "consistency", agree[0] - agree[1], strata, n_boot, level, seed)], [])
+
+
+def no_more_words(table: pd.DataFrame, kept: str, broken: str) -> pd.DataFrame:
+    """The rows of those items whose chain `broken` changes in at most as many words as `kept` does, at full strength.
+
+    For `contrast`: a larger change may move an answer whatever it says, so here the mistake is the smaller one.
+    """
+    chains = table[table["strength"] == 1].pivot(index="item", columns="intervention", values="chain")
+    own = table[table["intervention"] == UNTOUCHED].set_index("item")["chain"]
+    words = {
+        name: [_words_changed(own[item], text) for item, text in chains[name].items()]
+        for name in (kept, broken)
+    }
+    small = np.array(words[broken]) <= np.array(words[kept])
+    return table[table["item"].isin(chains.index[small])]
+
+
+def _words_changed(chain: str, other: str) -> int:
+    """How many words of the longer text do not stand in the other one, in order."""
+    a, b = chain.split(), other.split()
+    blocks = SequenceMatcher(a=a, b=b, autojunk=False).get_matching_blocks()
+    return max(len(a), len(b)) - sum(block.size for block in blocks)
 
 
 def between(

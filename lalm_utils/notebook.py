@@ -43,6 +43,10 @@ class Run:
         """The benchmark's name, as its items carry it."""
         return self.items[0].benchmark
 
+    def load(self, name: str) -> Model:
+        """Another model by its name, such as a judge. Raises ModelError as load_model does."""
+        return load_model(name)
+
     def save(self, name: str, table: pd.DataFrame, *, alt: str = "") -> Image:
         """Write the figure `name` of `table` (CSV, SVG, PNG) into `figure_dir`; the picture, to end a cell with.
 

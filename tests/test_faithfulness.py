@@ -77,6 +77,18 @@ def test_a_model_that_copies_its_chain_is_at_the_other_end(items, store):
     assert areas["mistakes"] == pytest.approx(0.625), "lost from .5 on, and half of the step before it"
 
 
+def test_items_are_kept_whose_mistake_changes_no_more_words_than_their_paraphrase():
+    rows = [
+        ("a", faithfulness.UNTOUCHED, 0.0, "a bell rings here"), ("a", "paraphrase", 1.0, "one bell sounds here"),
+        ("a", "mistakes", 1.0, "a dog rings here"),
+        ("b", faithfulness.UNTOUCHED, 0.0, "a bell rings here"), ("b", "paraphrase", 1.0, "a bell sounds here"),
+        ("b", "mistakes", 1.0, "a dog barks here"),
+        ("b", "mistakes", 0.5, "a bell rings here"),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["item", "intervention", "strength", "chain"])
+    assert set(measures.no_more_words(table, "paraphrase", "mistakes")["item"]) == {"a"}, "2 and 1 words; 1 and 2"
+
+
 def test_the_scripts_hear_and_do_not_hear(items, store, tmp_path, monkeypatch):
     monkeypatch.setenv("LALM_UTILS_CACHE", str(tmp_path))
     labels = chain.vocabulary(items)
