@@ -86,7 +86,9 @@ def test_items_are_kept_whose_mistake_changes_no_more_words_than_their_paraphras
         ("b", "mistakes", 0.5, "a bell rings here"),
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["item", "intervention", "strength", "chain"])
-    assert set(measures.no_more_words(table, "paraphrase", "mistakes")["item"]) == {"a"}, "2 and 1 words; 1 and 2"
+    assert set(measures.no_more_words(table, "paraphrase", "mistakes")["item"]) == {"a"}, (
+        "2 and 1 words; 1 and 2"
+    )
 
 
 def test_the_scripts_hear_and_do_not_hear(items, store, tmp_path, monkeypatch):
