@@ -165,10 +165,6 @@ def _check(reply: str, options: Sequence[str], declining: int | None) -> None:
         raise ValueError(
             f"{len(options):,} options: a reply is read against at most {MAX_OPTIONS:,}; give fewer"
         )
-    if not any(option.strip() for option in options):
-        raise ValueError(
-            f"options are {short_repr(list(options))}: none has a text; give the texts that the reply could choose from"
-        )
     if declining is None:
         return
     if isinstance(declining, bool) or not isinstance(declining, Integral):

@@ -529,7 +529,7 @@ FILES = [
         file(["A dog"]),
         "element 1: a text, but an item is a JSON object",
     ),
-    ("broken question files", "a null among items", file([MMAU, None]), "element 2: a NoneType, but an item"),
+    ("broken question files", "a null among items", file([MMAU, None]), "element 2: null, but an item"),
     ("broken question files", "a number", file("7"), "line 1: a number, but an item is a JSON object"),
     (
         "broken question files",

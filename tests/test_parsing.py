@@ -596,7 +596,6 @@ def test_what_cannot_be_read_is_refused_with_the_rule(case, reply, options, erro
         ),
         ("a truth value", True, ANIMALS, TypeError, "declining is True: give a whole number"),
         ("too high", 4, ANIMALS, ValueError, "declining is 4: give the index of one of 4 options"),
-        ("blank options", None, ["", " "], ValueError, r"options are \['', ' '\]: none has a text; give"),
     ],
 )
 def test_an_index_or_options_that_mean_nothing_are_refused(case, declining, options, error, message):

@@ -394,7 +394,7 @@ ARCHIVES = [
     ("another zip", lambda path: archive(path, {"a.txt": "x"}), "so no log of inspect_ai; it holds a.txt"),
     ("in chunks", lambda path: archive(path, {"samples/1_epoch_1/sample.json": {}}), "in chunks .*inspect log convert"),
     ("a path that escapes", lambda path: archive(path, {"samples/../../evil.json": {}}), "a zip without samples/"),
-    ("a sample that is a list", lambda path: eval_log(path, **{"samples/1_epoch_1.json": []}), "a list, but an item"),
+    ("a sample that is a list", lambda path: eval_log(path, **{"samples/1_epoch_1.json": []}), "an array, but an item"),
     ("a sample that is no JSON", lambda path: eval_log(path, **{"samples/1_epoch_1.json": "{"}), "not JSON at line 1"),
     ("too large unpacked", lambda path: archive(path, {"samples/1.json": " " * 20_001}), "20,001 bytes of samples"),
     ("a damaged zip", lambda path: path.write_bytes(eval_log(path).read_bytes().replace(b"\x00", b"\x01", 40)), "zip"),
