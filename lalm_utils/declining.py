@@ -28,9 +28,7 @@ def mark(items: Sequence[Item], option: str = "", *, by_wording: bool = True) ->
     right_answers = {_plain(item.options[item.gold]) for item in items if item.gold is not None}
     if option and _plain(option) in right_answers:
         item = next(
-            item
-            for item in items
-            if item.gold is not None and _plain(option) == _plain(item.options[item.gold])
+            item for item in items if item.gold is not None and same_option(option, item.options[item.gold])
         )
         raise BenchmarkError(
             f"item {item.id!r}: its answer is {option!r}, which is named as the option that declines; name another, "
@@ -79,7 +77,7 @@ def _first_like(item: Item, text: str) -> int | None:
 
 def _marked(item: Item, option: str, right_answers: set[str]) -> Item:
     if option:
-        indices = [i for i, text in enumerate(item.options) if _plain(text) == _plain(option)]
+        indices = [i for i, text in enumerate(item.options) if same_option(text, option)]
     elif item.gold is None and item.answerable:
         indices = []  # withheld: the answer may be any of them
     else:

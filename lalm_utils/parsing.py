@@ -99,7 +99,7 @@ def read(reply: str, options: Sequence[str], *, declining: int | None = None, cu
     declining: the index of an option that declines ("I do not have an answer"): choosing it is a refusal.
     cut: the reply ended at the token limit, so a mere leaning or mention on the way is no answer.
     Raises TypeError if the reply or an option is no text or declining no whole number, ValueError if there are no
-    options, over 1,000 or none but blank ones, or if declining is no option's index.
+    options or over 1,000, or if declining is no option's index.
     """
     _check(reply, options, declining)
     text = tidy(reply).strip() if len(reply) <= MAX_REPLY else reply

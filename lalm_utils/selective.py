@@ -282,9 +282,9 @@ def _pairs(runs: Runs):
                 yield model, group, part, after.loc[part.index, "outcome"].eq("refused").to_numpy()
 
 
-def _answered(runs: Runs):
-    """As _pairs, of the questions that the model did not decline when no option did: ANSWERED."""
-    for model, group, table, declined in _pairs(runs):
+def _answered(pairs: Sequence[tuple[str, str, pd.DataFrame, np.ndarray]]):
+    """Of what _pairs gives, the questions that the model did not decline when no option did: ANSWERED."""
+    for model, group, table, declined in pairs:
         if group == "overall":
             answered = table["outcome"].ne("refused").to_numpy()
             yield model, ANSWERED, table[answered], declined[answered]
@@ -306,7 +306,8 @@ def _gains(runs: Runs, seed: int):
 
 
 def _decline(runs: Runs, seed: int):
-    for model, group, table, declined in (*_pairs(runs), *_answered(runs)):
+    pairs = list(_pairs(runs))
+    for model, group, table, declined in (*pairs, *_answered(pairs)):
         share = bootstrap.row("", "share refused", declined.mean(), n=len(table))
         results = [share, *declining_compared(table, declined, seed=seed)]
         yield pd.DataFrame(results).assign(part="decline", model=model, group=group)

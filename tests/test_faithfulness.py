@@ -16,16 +16,9 @@ from lalm_utils import faithfulness, runs, vectors
 from lalm_utils import faithfulness_measures as measures
 from lalm_utils.load_model import load_model
 from lalm_utils.scripted_models import ScriptedModel
-from lalm_utils.store import Store
 
 LABELS = ("bell", "rain", "wind", "dog bark", "drill", "snore")
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
-
-
-@pytest.fixture
-def store(tmp_path) -> Store:
-    with Store(tmp_path / "replies.sqlite", progress=False) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from lalm_utils import trust_measures as measures
 from lalm_utils.audio import RATE, chirp, write_clip
 from lalm_utils.items import Item
 from lalm_utils.models import Prompt, Reply
-from lalm_utils.store import Store
 from tests.fake_model import FakeModel
 
 Answer = Callable[[Item], str]
@@ -60,12 +59,6 @@ def probes(tmp_path_factory) -> dict[str, list[Item]]:
     return {
         axis: [replace(item, clip=Path(f"/{item.id}.wav")) for item in items] for axis, items in found.items()
     }
-
-
-@pytest.fixture
-def store(tmp_path) -> Iterator[Store]:
-    with Store(tmp_path / "replies.sqlite") as opened:
-        yield opened
 
 
 def tables(items: list[Item], **ways: Answer) -> dict[str, pd.DataFrame]:

@@ -124,7 +124,7 @@ def audio_curves(table: pd.DataFrame) -> Figure:
         ax.set_ylim(-0.05, 1.05)  # room for a marker at either end
         drawing.dots(
             ax,
-            rows.assign(category=rows["category"]),
+            rows,
             settings,
             series,
             vertical=True,

@@ -66,23 +66,19 @@ def _risk_over_coverage(table: pd.DataFrame, title: str) -> Figure:
         f"{drawing.run_label(table)}",
         height=6.6,
     )  # fmt: skip
-    for kind, draw in (("reference", _reference), ("score", None), ("scales", _scales), ("method", _point)):
+    table = table.assign(colour=table["series"].map(colours).fillna(""))
+    for kind, draw in (("reference", _reference), ("score", _curve), ("scales", _scales), ("method", _point)):
         for k, (name, rows) in enumerate(table[table["kind"] == kind].groupby("series", sort=False)):
             # the points of scales keep their order: coverage need not fall as the scale rises
             rows = rows if kind == "scales" else rows.sort_values("coverage")
-            if kind == "score":
-                _curve(ax, label(name, at_most=44), rows, colours.get(name, ""), k)
-            else:
-                draw(ax, label(name, at_most=44), rows, k)
+            draw(ax, label(name, at_most=44), rows, k)
     ax.set(xlim=(0, 1.02), xlabel="Answered (% of questions)", ylabel="Wrong (% of answered)")
     ax.set_ylim(0, None)
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
     ax.grid(axis="y")
     order = [*dict.fromkeys(table.loc[table["kind"] == "reference", "series"]), *colours]
-    drawing.legend(
-        fig, [label(name, at_most=44) for name in order]
-    )  # the grey curves come after those in colour
+    drawing.legend(fig, [label(name, at_most=44) for name in order])  # grey curves come after those in colour
     return fig
 
 
@@ -100,8 +96,9 @@ def _emphasis(scores: pd.DataFrame) -> dict[str, str]:
     return dict(zip(names, drawing.COLOURS))
 
 
-def _curve(ax: Axes, name: str, rows: pd.DataFrame, colour: str, k: int) -> None:
+def _curve(ax: Axes, name: str, rows: pd.DataFrame, k: int) -> None:
     """A curve in its colour, the first with its band; without a colour grey, in dashes of its own."""
+    colour = rows["colour"].iloc[0]
     if k == 0:
         band = {"color": colour, "alpha": 0.15, "lw": 0, "label": f"95 % interval of {name}"}
         ax.fill_between(rows["coverage"], rows["low"], rows["high"], **band)
