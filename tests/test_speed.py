@@ -57,15 +57,22 @@ def test_the_models_own_engine_and_caches_are_left_alone(tiny_model, items):
     assert engine.audio.passes == passes
 
 
-def test_ratios_are_of_medians_with_their_lowest_and_highest_repeat():
+def test_ratios_are_medians_with_the_range_of_the_repeats():
     rows = [("one reply", way, repeat, 2, 2, seconds, passes)
             for repeat, (slow, batched, fast) in enumerate([(8, 4, 2), (6, 4, 3), (10, 3, 2)])
             for way, seconds, passes in (
                 (speed.LOOP, slow, 1.0), (speed.BATCHED, batched, 1.0), (speed.TOGETHER, fast, 1.0))]  # fmt: skip
-    ratios = speed.ratios(pd.DataFrame(rows, columns=list(speed.COLUMNS))).loc["one reply"]
-    assert (ratios[speed.LOOP], ratios[speed.TOGETHER]) == (4.0, 1.0)
-    assert (ratios["ratio"], ratios["lowest"], ratios["highest"]) == (4.0, 2.0, 5.0)
-    assert ratios[["batched_ratio", "batched_lowest", "batched_highest"]].tolist() == [1.5, 4 / 3, 2.0]
+    frame = speed.ratios(pd.DataFrame(rows, columns=list(speed.COLUMNS)))
+    columns = ["value", "low", "high", "n", "status"]
+    assert frame.loc[("one reply", speed.LOOP), columns].tolist() == [4.0, 2.0, 5.0, 2, ""]
+    assert frame.loc[("one reply", speed.BATCHED), columns].tolist() == [1.5, 4 / 3, 2.0, 2, ""]
+
+
+def test_a_single_repeat_has_no_range(table):
+    frame = speed.ratios(table[table["repeat"] == 0])
+    assert len(frame) == 2 * len(speed.TASKS)
+    assert frame[["low", "high"]].isna().all(axis=None)
+    assert set(frame["status"]) == {"a single repeat"}
 
 
 def test_a_long_run_is_timed_block_by_block(tiny_model, items):
@@ -99,15 +106,14 @@ def test_one_by_one_and_together_reply_the_same_in_float32(tiny_model, items):
 
 
 def test_a_goal_that_is_missed_is_said_to_be_missed():
-    frame = pd.DataFrame({"ratio": [5.0, 9.0, 3.0], "passes_per_clip": 1.0},
-                         index=[speed.GREEDY, speed.SAMPLED, speed.SEVERAL])  # fmt: skip
-    goals = pd.DataFrame({speed.LOOP: [4.0, 10.0, float("nan")]}, index=frame.index)
-    table = speed.verdicts(frame, goals, drift=0.04, peak_gb=3.2)
-    assert table["met"].tolist() == [True, False, True, True, False]
-    assert table["measured"].tolist() == [5.0, 9.0, 1.0, 0.04, 3.2]
-    goals, frame = goals.assign(**{speed.BATCHED: 1.5}), frame.assign(batched_ratio=[1.6, 1.4, 1.5])
-    table = speed.verdicts(frame, goals, drift=0.04, peak_gb=3.2)
-    assert table["met"].tolist() == [True, False, True, False, True, True, True, False]
+    index = pd.MultiIndex.from_product([speed.TASKS, [speed.BATCHED]])
+    frame = pd.DataFrame({"value": [5.0, 9.0, 1.5]}, index=index)
+    goals = dict(zip(speed.TASKS, (4.0, 10.0, 1.5)))
+    table = speed.verdicts(frame, goals, passes=1.0, drift=0.04, peak_gb=3.2)
+    assert table["met"].tolist() == [True, False, True, True, True, False]
+    assert table["measured"].tolist() == [5.0, 9.0, 1.5, 1.0, 0.04, 3.2]
+    worse = speed.verdicts(frame, goals, passes=1.5, drift=0.06, peak_gb=2.9)
+    assert worse["met"].tolist() == [True, False, True, False, False, True]
 
 
 def test_batched_generate_gives_the_engines_greedy_replies_in_float32(tiny_model, items, monkeypatch):

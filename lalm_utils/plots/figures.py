@@ -217,29 +217,33 @@ def _by_metric(table: pd.DataFrame, column: str, title: str) -> Figure:
     return fig
 
 
-@figure(text="task", numbers="ratio lowest highest goal n")
+@figure(text="task", numbers="ratio lowest highest goal n", optional="peer")
 def speed_ratio(table: pd.DataFrame) -> Figure:
-    """How many times faster questions are answered together than one by one, by what is asked of them.
+    """How many times faster questions are answered together than by a peer, by what is asked of them.
 
-    One row per task: task; ratio (of seconds, 1 = as fast), lowest and highest of the repeats; goal (empty: none
-    was set); n (questions).
+    One row per task and peer: task; peer (optional: "" is one by one; a panel each); ratio (of seconds, 1 = as fast),
+    lowest and highest of the repeats; goal (empty: none was set); n (questions).
     """
     names = {"task": "category", "ratio": "value", "lowest": "low", "highest": "high", "goal": "reference"}
     table = table.rename(columns=names)
     table["text"] = [f"{value:.1f}×" for value in table["value"]]
-    tasks = list(dict.fromkeys(table["category"]))
-    fig, ((ax,),) = drawing.sheet(
-        "How much faster is asking together than asking one by one?",
+    tasks, peers = (list(dict.fromkeys(table[column])) for column in ("category", "peer"))
+    fig, (axes,) = drawing.sheet(
+        f"How much faster is asking together than {'its peers' if any(peers) else 'asking one by one'}?",
         f"Ratio of seconds, median and range of repeats; black: goal · {table['n'].max():,.0f} questions"
         f"{drawing.run_label(table)}",
-        height=1.7 + 0.5 * len(tasks),
-    )
-    drawing.category_axis(ax, [label(task, width=18) for task in tasks])
-    ax.set_xlim(0, 1.12 * table[["value", "high", "reference"]].max().max())
-    drawing.dots(ax, table, tasks)
-    ax.axvline(1, color=drawing.GREY, linewidth=0.8, linestyle=":")
-    ax.set_xlabel("Times as fast (ratio of seconds, no unit)")
-    ax.grid(axis="x")
+        height=1.7 + 0.5 * len(tasks), columns=len(peers), sharey=True,
+    )  # fmt: skip
+    for ax, peer in zip(axes, peers):
+        part = table[table["peer"] == peer]
+        drawing.category_axis(ax, [label(task, width=18) for task in tasks])
+        # a margin for the number beside the last dot, wider where panels are narrow
+        ax.set_xlim(0, (1.12 if len(peers) == 1 else 1.3) * part[["value", "high", "reference"]].max().max())
+        drawing.dots(ax, part, tasks)
+        ax.axvline(1, color=drawing.GREY, linewidth=0.8, linestyle=":")
+        ax.set_xlabel("Times as fast (ratio of seconds, no unit)")
+        ax.set_title(label(f"against {peer}" if peer else ""), fontsize=9.5)
+        ax.grid(axis="x")
     return fig
 
 
