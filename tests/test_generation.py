@@ -79,8 +79,7 @@ def generate(prompts=PROMPTS, *, n=1, most=8, drafts=(), uniform=None, batch=99)
         some = slice(start, start + batch)
         numbers = None if uniform is None else uniform[some]
         rows += generator.add(prefill(prompts[some]), uniform=numbers, drafts=drafts[some])
-        generator.run(until=batch // 2)
-    generator.run()
+        generator.run()
     return [[(tuple(s.tokens), s.complete) for s in row.sequences] for row in rows], body.calls
 
 
@@ -159,17 +158,6 @@ def test_a_reply_that_is_a_draft_takes_one_step_for_every_few_tokens(monkeypatch
         again, fewer = generate([LONG], most=24, drafts=[[reply]])
         assert again == plain
         assert len(fewer) == expected
-
-
-def test_what_is_left_of_a_batch_goes_on_with_the_next():
-    prompts = [PROMPTS[0], LONG, PROMPTS[3], LONG]  # short and long replies in each batch of two
-    alone = [generate([prompt], most=24)[1] for prompt in prompts]
-    together, steps = generate(prompts, most=24, batch=2)
-    assert [len(row[0][0]) for row in together] == [3, 24, 2, 24]
-    assert len(steps) < len(alone[1]) + len(alone[3])
-    assert len(steps) == len(alone[0]) + len(
-        alone[3]
-    )  # the first LONG waits for the second batch after as many
 
 
 def test_streams_are_read_as_one_until_they_part():

@@ -12,8 +12,6 @@ after each of them is compared with the draft: what agrees is accepted, the firs
 is speculative decoding (arXiv 2211.17192) with drafts that cost nothing, as in prompt lookup. A step reads all weights
 however few its tokens are, so a wrong draft costs little; and every token is the model's own choice at its own random
 number, as without drafts, up to numerical ties.
-
-*Carry-over.* The last streams of a batch, whose steps cost nearly as much as those of all, go on beside the next batch.
 """
 
 from __future__ import annotations
@@ -24,8 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from transformers import DynamicCache
 
 from lalm_utils.engine.decoding import Decoder, Prefill
 from lalm_utils.engine.model_input import GeneratedSequence
@@ -110,7 +106,7 @@ class _Prompt:
 
 
 class Generator:
-    """Replies to prompts that come batch by batch; those unfinished go on with the prompts of the next batch."""
+    """Replies to the prompts of a batch."""
 
     def __init__(
         self, decoder: Decoder, decoding: Decoding, *, ends: Set[int], merge_streams: bool = True
@@ -133,7 +129,7 @@ class Generator:
         uniform: torch.Tensor | None,
         drafts: Sequence[Iterable[Sequence[int]]] = (),
     ) -> list[_Prompt]:
-        """Take in a batch of prompts. Each has its replies in `sequences` once `run` is through with it.
+        """Take in a batch of prompts, in place of the one before. `run` completes their `sequences`.
 
         uniform: (batch, n, max_new_tokens) numbers to sample with; None when greedy. drafts: per prompt, the tokens of
         likely replies.
@@ -149,32 +145,24 @@ class Generator:
             numbers = None if uniform is None else uniform[row].cpu().numpy()
             rest = continuations(drafts[row]) if drafts else {}
             prompts.append(_Prompt(streams=streams, rest=rest, uniform=numbers))
-        visible = prefill.mask.bool()[:, None].expand(-1, self.n, -1)
-        lengths = prefill.mask.sum(-1)
-        self._drop_finished(share=1.0)
-        if self.prompts:
-            prefill.cache, visible = _join_caches(self.cache, prefill.cache), _stack(self.visible, visible)
-            lengths = torch.cat([self.lengths, lengths])
-        self.cache, self.visible, self.lengths = prefill.cache, visible, lengths
-        self.prompts = [*self.prompts, *prompts]
+        self.cache, self.prompts = prefill.cache, prompts
+        self.visible = prefill.mask.bool()[:, None].expand(-1, self.n, -1)
+        self.lengths = prefill.mask.sum(-1)
         return prompts
 
-    def run(self, *, until: int = 0) -> None:
-        """Decode step by step, until no more than `until` prompts are unfinished."""
-        while sum(not prompt.finished for prompt in self.prompts) > until:
-            self._drop_finished(share=COMPACT_BELOW)
+    def run(self) -> None:
+        """Decode step by step, until all prompts are finished."""
+        while rows := [row for row, prompt in enumerate(self.prompts) if not prompt.finished]:
+            if len(rows) <= COMPACT_BELOW * len(self.prompts):
+                self._retain(rows)
             self._step()
 
-    def _drop_finished(self, *, share: float) -> None:
-        """Drop finished prompts, if the unfinished are at most `share` of all."""
-        rows = [row for row, prompt in enumerate(self.prompts) if not prompt.finished]
-        if len(rows) == len(self.prompts) or len(rows) > share * len(self.prompts):
-            return
+    def _retain(self, rows: list[int]) -> None:
+        """Drop the prompts that are not in `rows`."""
         self.prompts = [self.prompts[row] for row in rows]
-        if rows:
-            index = torch.tensor(rows, device=self.visible.device)
-            self.cache.batch_select_indices(index)
-            self.visible, self.lengths = self.visible[index], self.lengths[index]
+        index = torch.tensor(rows, device=self.visible.device)
+        self.cache.batch_select_indices(index)
+        self.visible, self.lengths = self.visible[index], self.lengths[index]
 
     @torch.inference_mode()
     def _step(self) -> None:
@@ -269,19 +257,3 @@ class _Step:
                     n_accepted = prompt.streams[number].accept([samples[number] for samples in after], ends)
                     visible[row, number, group, :n_accepted] = True
         return torch.from_numpy(visible).flatten(2).to(self.tokens.device)
-
-
-def _join_caches(first: DynamicCache, second: DynamicCache) -> DynamicCache:
-    """The rows of both, against the right edge. Both are used up."""
-    cache = DynamicCache()
-    for number, (a, b) in enumerate(zip(first.layers, second.layers)):
-        cache.update(_stack(a.keys, b.keys, -2), _stack(a.values, b.values, -2), number)
-        a.keys = a.values = b.keys = b.values = None
-    return cache
-
-
-def _stack(first: torch.Tensor, second: torch.Tensor, dim: int = -1) -> torch.Tensor:
-    """The rows of both, the shorter ones with zeros before them."""
-    longest = max(first.shape[dim], second.shape[dim])
-    after = (0, 0) * (-dim - 1)
-    return torch.cat([nn.functional.pad(x, (*after, longest - x.shape[dim], 0)) for x in (first, second)])

@@ -36,8 +36,6 @@ class GenericEngine:
     is switched on exactly where a prompt has clips, as its makers mean it.
     """
 
-    batches_per_call = 1
-
     def __init__(
         self,
         model: PreTrainedModel,
@@ -61,17 +59,9 @@ class GenericEngine:
         return {name: self._to_device(value) for name, value in tensors.items() if torch.is_tensor(value)}
 
     @torch.inference_mode()
-    def generate(
-        self, inputs: Sequence[ModelInput], decoding: Decoding, *, batch_size: int | None = None
-    ) -> list[list[GeneratedSequence]]:
-        """One list of len(decoding.samples) replies per prompt; `batch_size` prompts at once (None: all), of which each
-        sample is a row of the batch."""
-        size = batch_size or len(inputs)
-        replies = []
-        for start in range(0, len(inputs), size):
-            batch = inputs[start : start + size]
-            replies += self._by_batch_key(batch, lambda group: self._generate(group, decoding))
-        return replies
+    def generate(self, batch: Sequence[ModelInput], decoding: Decoding) -> list[list[GeneratedSequence]]:
+        """One list of len(decoding.samples) replies per prompt; each sample is a row of the batch."""
+        return self._by_batch_key(batch, lambda group: self._generate(group, decoding))
 
     @torch.inference_mode()
     def option_logprobs(self, batch: Sequence[ModelInput]) -> list[np.ndarray]:

@@ -27,7 +27,7 @@ from lalm_utils.models import Decoding, ModelError
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """How a model is run. None of them changes a reply in float32; the last four are switches to measure a speed-up by.
+    """How a model is run. None of them changes a reply in float32; the last three are switches to measure by.
 
     batch_size counts prompts, and is halved when memory runs out. attn: transformers' name of the attention ("sdpa",
     and "eager" for a part that lacks it; "eager"; "flash_attention_2"). audio_cache_mb bounds the embeddings of clips
@@ -39,13 +39,10 @@ class EngineOptions:
     audio_cache_mb: int = 512
     prefix_cache_mb: int = 256
     whole_window: bool = False  # run the audio tower over its whole window, however short the clip
-    # The next three (see `generation`) save steps. A first pricing, in processor time of one thread in float32 without
+    # The next two (see `generation`) save steps. A first pricing, in processor time of one thread in float32 without
     # AMX, 48 questions: of one reply and of five samples, how much more (or less) time the task takes without the part.
     drafts: bool = True  # options as drafts of the reply: +2 %, -3 %; steps 8 -> 4, 14 -> 12
     merge_streams: bool = True  # samples with equal tokens so far are decoded as one: 0 %, +5 %
-    carry_over: bool = (
-        True  # unfinished replies go on beside the next batch: 0 %, 0 %; steps 6 -> 4, 22 -> 12
-    )
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -71,11 +68,6 @@ class PrefixSharingEngine:
         self.decoder = Decoder(body=core.language_model, head=float32_head(model.lm_head))
         self.prefixes = PrefixCache(self.decoder.kv_cache, options.prefix_cache_mb * 2**20)
         self.ends = frozenset(ends)
-
-    @property
-    def batches_per_call(self) -> int:
-        """How many batches `generate` should be given at once: carrying replies over needs a next batch."""
-        return 4 if self.options.carry_over else 1
 
     def with_empty_caches(
         self, model: PreTrainedModel, options: EngineOptions | None = None
@@ -124,26 +116,17 @@ class PrefixSharingEngine:
             embeds=embeds, prefix_length=len(expanded) - n_after, key=key, system_ids=system_ids
         )
 
-    def generate(
-        self, inputs: Sequence[ModelInput], decoding: Decoding, *, batch_size: int | None = None
-    ) -> list[list[GeneratedSequence]]:
-        """One list of len(decoding.samples) replies per prompt; `batch_size` prompts in a prefill (None: all)."""
-        batch_size = batch_size or len(inputs)
+    def generate(self, batch: Sequence[ModelInput], decoding: Decoding) -> list[list[GeneratedSequence]]:
+        """One list of len(decoding.samples) replies per prompt, all after one shared prefill."""
         generator = Generator(
             self.decoder, decoding, ends=self.ends, merge_streams=self.options.merge_streams
         )
-        prompts = []
-        for start in range(0, len(inputs), batch_size):
-            batch = inputs[start : start + batch_size]
-            drafts = [[option[:-1] for option in prompt.options] for prompt in batch]
-            uniform = batch_uniforms(decoding, batch, self.model.device)
-            prompts += generator.add(
-                self.prefill(batch), uniform=uniform, drafts=drafts if self.options.drafts else ()
-            )
-            if self.options.carry_over:
-                generator.run(until=batch_size // 2)  # the others are decoded beside the next batch
-            else:
-                generator.run()
+        drafts = [[option[:-1] for option in prompt.options] for prompt in batch]
+        prompts = generator.add(
+            self.prefill(batch),
+            uniform=batch_uniforms(decoding, batch, self.model.device),
+            drafts=drafts if self.options.drafts else (),
+        )
         generator.run()
         return [prompt.sequences for prompt in prompts]
 

@@ -227,7 +227,7 @@ class TransformersModel:
             first_sample=first_sample,
         )
         work = partial(self._generate, decoding=decoding)
-        results = self._in_batches(prompts, work, batches_per_call=self.engine.batches_per_call)
+        results = self._in_batches(prompts, work)
         replies = [[failed(r.error)] * n if isinstance(r, Failure) else r for r in results]
         return replies if temperature else [samples[:1] * n for samples in replies]
 
@@ -248,10 +248,7 @@ class TransformersModel:
 
     def last_hidden_states(self, prompts: Sequence[Prompt]) -> np.ndarray:
         """(n, d_model): what the output layer reads to give each reply's first token, float32; ModelError as above."""
-
-        plain = (
-            self.with_generic_engine()
-        )  # the other engine's head may be a copy of the layer that is watched
+        plain = self.with_generic_engine()  # the other engine's head may be a copy of the layer that is watched
 
         def work(batch: Sequence[ModelInput]) -> list[np.ndarray]:
             return [plain._before_output(prompt) for prompt in batch]
@@ -274,7 +271,7 @@ class TransformersModel:
         return np.stack(results)
 
     def _generate(self, batch: Sequence[ModelInput], decoding: Decoding) -> list[list[Reply]]:
-        sequences = self.engine.generate(batch, decoding, batch_size=self.batch_size)
+        sequences = self.engine.generate(batch, decoding)
         return [[self._reply(prompt, s) for s in samples] for prompt, samples in zip(batch, sequences)]
 
     def _reply(self, prompt: ModelInput, sequence: GeneratedSequence) -> Reply:
@@ -291,8 +288,6 @@ class TransformersModel:
         self,
         prompts: Sequence[Prompt],
         work: Callable[[Sequence[ModelInput]], Sequence[R]],
-        *,
-        batches_per_call: int = 1,
     ) -> list[R | Failure]:
         """`work` on batches of prompts of similar length; results in the prompts' order."""
         results: list[Any] = []
@@ -303,7 +298,7 @@ class TransformersModel:
             # the longest first: a batch too large for the memory shows at once, not after an hour
             queue.sort(key=lambda number: -part[number].length)
             while queue:
-                size = batches_per_call * self.batch_size  # read anew: `_shrink` may have changed it
+                size = self.batch_size  # read anew: `_shrink` may have changed it
                 numbers, queue = queue[:size], queue[size:]
                 batch = [part[number] for number in numbers]
                 batch_results = bisect_on_failure(batch, work, recover=_free_memory, shrink=self._shrink)
@@ -316,8 +311,8 @@ class TransformersModel:
         return [self.ready(prompt) for prompt in prompts]
 
     def _shrink(self, size: int) -> None:
-        """Take smaller batches, after memory ran out over a call twice as long as `size`: one batch, or several."""
-        self.batch_size = size if size <= self.batch_size else max(1, self.batch_size // 2)
+        """Take batches of `size` from now on, after memory ran out over a larger one."""
+        self.batch_size = size
 
     # ---- does it hear?
 
