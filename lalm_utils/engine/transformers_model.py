@@ -248,7 +248,9 @@ class TransformersModel:
 
     def last_hidden_states(self, prompts: Sequence[Prompt]) -> np.ndarray:
         """(n, d_model): what the output layer reads to give each reply's first token, float32; ModelError as above."""
-        plain = self.with_generic_engine()  # the other engine's head may be a copy of the layer that is watched
+        plain = (
+            self.with_generic_engine()
+        )  # the other engine's head may be a copy of the layer that is watched
 
         def work(batch: Sequence[ModelInput]) -> list[np.ndarray]:
             return [plain._before_output(prompt) for prompt in batch]
