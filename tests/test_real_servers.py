@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lalm_utils import runs
+from lalm_utils import faithfulness, runs
 from lalm_utils.benchmarks import load
 from lalm_utils.load_model import load_model
 from lalm_utils.mini.model import mini_dir, servable
@@ -39,9 +39,10 @@ ARGUMENTS = {
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-@pytest.fixture(params=["vllm", "transformers"])
-def server(request, tmp_path):
+@pytest.fixture(scope="module", params=["vllm", "transformers"])
+def server(request, tmp_path_factory):
     """Address and model's name of a server of the embedded model that answers."""
+    tmp_path = tmp_path_factory.mktemp(request.param)
     command = COMMANDS[request.param]
     if not command:
         pytest.skip(f"no server of {request.param} is installed, and no variable names one")
@@ -74,9 +75,13 @@ def wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
     pytest.fail(f"the server did not come up (exit status {process.poll()}):\n{log.read_text()[-3000:]}")
 
 
-def test_a_server_of_the_embedded_model_replies_as_the_model_does_here(server, tmp_path):
+@pytest.fixture
+def items():
+    return load("mini", split="dev", n=12, seed=0)
+
+
+def test_a_server_of_the_embedded_model_replies_as_the_model_does_here(server, items, tmp_path):
     address, name = server
-    items = load("mini", split="dev", n=12, seed=0)
     with Store(tmp_path / "replies.sqlite") as store:
         here, there = (
             [
@@ -86,3 +91,17 @@ def test_a_server_of_the_embedded_model_replies_as_the_model_does_here(server, t
             for model, options in (("mini", {"dtype": "float32"}), (f"openai:{address}#{name}", {}))
         )
     assert there == here
+
+
+def test_vllm_goes_on_with_a_chain_and_scores_the_answers_behind_it(server, items):
+    address, name = server
+    if "vllm" not in name:
+        pytest.skip("transformers serve knows neither")
+    prompts = [faithfulness.forced(item, "I listen to the clip.") for item in items]
+    here = load_model("mini", dtype="float32")
+    there = load_model(f"openai:{address}#{name}", continues=True)
+    replies = [[reply.text for (reply,) in model.generate(prompts)] for model in (here, there)]
+    assert replies[1] == replies[0]
+    # by the first token there, by the whole option here: what is most likely is the same where first tokens differ
+    best = [[int(scores.argmax()) for scores in model.option_logprobs(prompts)] for model in (here, there)]
+    assert best[1] == best[0]

@@ -355,8 +355,8 @@ def test_a_batch_too_large_for_the_memory_is_halved_and_stays_so(model, prompts,
     model.batch_size = 8
     sizes = sabotage(model, monkeypatch, lambda batch: len(batch) > 2 and full)
     assert model.generate(prompts * 2, max_new_tokens=5) == whole
-    assert sizes[:3] == [8, 7, 4], "14 prompts are read by 8, their halves whole, and so on"
-    assert max(sizes[3:]) <= 2, "later batches start at the size that fits"
+    assert sizes[:7] == [8, 4, 2, 2, 4, 2, 2], "a batch is halved, and so is each half that fails"
+    assert max(sizes[7:]) <= 2, "later batches start at the size that fits"
     assert model.description["batch_size"] == 2
 
 
