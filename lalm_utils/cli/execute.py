@@ -28,6 +28,9 @@ from lalm_utils.cache import cache_dir
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 INJECTED = "injected-parameters"
+QUIET = [
+    "--log-level=40"
+]  # a kernel's warning about local TCP, once a notebook, hides what is told of progress
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 FAILURES = (PapermillException, CellExecutionError, CellTimeoutError, DeadKernelError)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -86,7 +89,7 @@ def execute(path: Path, *, parameters: Mapping[str, Any] | None = None, out: Pat
     try:
         executed = papermill.execute_notebook(
             notebook, None, dict(parameters or {}), kernel_name=KERNEL["name"], language="python",
-            progress_bar=False, cwd=path.resolve().parent,
+            progress_bar=False, cwd=path.resolve().parent, extra_arguments=QUIET,
         )  # fmt: skip
     except FAILURES as error:
         # papermill does not say in which cell a kernel died
