@@ -16,12 +16,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from scipy.special import log_softmax
 
 from lalm_utils import faithfulness, runs
 from lalm_utils.benchmarks import load
 from lalm_utils.load_model import load_model
 from lalm_utils.mini.model import mini_dir, servable
+from lalm_utils.server import logprobs
 from lalm_utils.store import Store
 
 START = 600  # seconds that a server may take to load the model
@@ -93,7 +96,7 @@ def test_a_server_of_the_embedded_model_replies_as_the_model_does_here(server, i
     assert there == here
 
 
-def test_vllm_goes_on_with_a_chain_and_scores_the_answers_behind_it(server, items):
+def test_vllm_goes_on_with_a_chain_and_scores_options_by_the_first_token_behind_it(server, items):
     address, name = server
     if "vllm" not in name:
         pytest.skip("transformers serve knows neither")
@@ -102,6 +105,10 @@ def test_vllm_goes_on_with_a_chain_and_scores_the_answers_behind_it(server, item
     there = load_model(f"openai:{address}#{name}", continues=True)
     replies = [[reply.text for (reply,) in model.generate(prompts)] for model in (here, there)]
     assert replies[1] == replies[0]
-    # by the first token there, by the whole option here: what is most likely is the same where first tokens differ
-    best = [[int(scores.argmax()) for scores in model.option_logprobs(prompts)] for model in (here, there)]
-    assert best[1] == best[0]
+    expected = []
+    for prompt, nats in zip(prompts, log_softmax(here.first_logits(prompts), axis=-1)):
+        likely = [(here.processor.tokenizer.decode([i]), nats[i]) for i in np.argsort(-nats)[: logprobs.MOST]]
+        expected.append(logprobs.options(likely, prompt.options))
+    np.testing.assert_allclose(
+        np.concatenate(there.option_logprobs(prompts)), np.concatenate(expected), atol=1e-3
+    )
