@@ -144,7 +144,7 @@ def planned_items(split: str) -> list[Item]:
     return [from_record(record, Path.cwd()) for record in benchmark.planned_records(split)]
 
 
-def spoken(text: str) -> np.ndarray:
+def synthesise_speech(text: str) -> np.ndarray:
     """`text` as the embedded benchmark's synthesizer says it: (n,) float32 at 16 kHz. ValueError for no text."""
     from lalm_utils.mini import benchmark
 

@@ -212,7 +212,7 @@ def by_setting(
     """
     by_value = {str(value): tables for value, tables in runs.items()}
     exclude = outcomes.failed_ids(before, by_value)
-    frame = transfer.pooled(before, by_value, SETTING_METRICS, exclude=exclude, seed=seed)
+    frame = transfer.pooled_metrics(before, by_value, SETTING_METRICS, exclude=exclude, seed=seed)
     order = frame["metric"].map(SETTING_METRICS.index).sort_values(kind="stable").index
     frame = frame.loc[order].assign(**{setting: frame["run"].astype(float)})
     return frame[[setting, "metric", "value", "low", "high", "n"]].reset_index(drop=True)

@@ -324,7 +324,7 @@ def line(
 def line_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, gap: float) -> None:
     """Name lines beside the right edge of `ax`: (y, name, colour), at least `gap` apart on the y axis."""
     ends = sorted((end for end in ends if math.isfinite(end[0])), key=lambda end: end[0])
-    heights = apart([y for y, _, _ in ends], gap)
+    heights = spread([y for y, _, _ in ends], gap)
     for (_, name, colour), height in zip(ends, heights):
         ax.annotate(
             label(name, at_most=26), (1, height), (6, 0), xycoords=ax.get_yaxis_transform(),
@@ -332,7 +332,7 @@ def line_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, gap: float) -
         )  # fmt: skip
 
 
-def apart(heights: Sequence[float], gap: float) -> list[float]:
+def spread(heights: Sequence[float], gap: float) -> list[float]:
     """Rising heights, pushed up until they are `gap` apart, then all moved back by the mean push."""
     pushed: list[float] = []
     for height in heights:
