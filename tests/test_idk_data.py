@@ -112,6 +112,20 @@ def test_right_samples_are_counted_and_refusals_are_not_right(clip, store):
     assert counts.attrs["failed"] == []
 
 
+def test_votes_are_the_samples_that_name_the_most_frequent_option_as_counted_by_hand(clip, store):
+    replies = {"a": ["bell", "bell", "dog", "dog", "bell"], "b": ["IDK", "?"] * 2 + ["dog"],
+               "c": ["IDK"] * 5, "d": ["dog"] * 4 + [failed("x")]}  # fmt: skip
+    samples = k_of_n.sample(scripted_model(replies), [make(clip, name) for name in "dacb"], store=store)
+    votes = k_of_n.votes(samples)
+    assert votes.to_dict() == {"d": 4, "a": 3, "c": 0, "b": 1}
+    plain = pd.DataFrame({"item": ["b", "a", "d", "c"]})
+    # the two ways in which notebooks wrote it out: reindexed by the samples' items, and by the answers'
+    by_hand = samples.groupby(["item", "choice"]).size().groupby("item").max()
+    for items in (samples["item"].unique(), plain["item"]):
+        expected = plain["item"].map(by_hand.reindex(items, fill_value=0))
+        assert list(plain["item"].map(votes)) == list(expected) == [1, 3, 4, 0]
+
+
 def test_an_item_with_a_failed_sample_is_left_out_and_named(clip, store, caplog):
     replies = {"a": ["bell"] * 4 + [failed("the call broke")], "b": ["bell"] * 5}
     samples = k_of_n.sample(scripted_model(replies), [make(clip, "a"), make(clip, "b")], store=store)

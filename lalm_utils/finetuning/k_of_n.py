@@ -126,6 +126,12 @@ def count_correct(samples: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def votes(samples: pd.DataFrame) -> pd.Series:
+    """By item, how many of its samples name the same option, at most: 0 to N. Those without an option name none."""
+    largest = samples.groupby(["item", "choice"]).size().groupby("item").max()
+    return largest.reindex(samples["item"].unique(), fill_value=0)
+
+
 def share_by_k(counts: pd.DataFrame) -> pd.DataFrame:
     """The share of items labelled IDK for K = 1 to N: what the figure idk_share_by_k draws.
 
