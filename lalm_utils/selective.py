@@ -79,7 +79,7 @@ def _forced_answer(prediction: reply_logs.Prediction) -> dict[str, float]:
 # ---- methods
 
 
-def refusal_share(confidence: np.ndarray, declined: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def refusal_share(confidence: np.ndarray, refusals: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """How often each item is refused by a threshold that refuses as many as were declined [shape=(n_boot, n)].
 
     weights: how often each item is drawn; the threshold is set anew in each resample. Ties go by the items' order.
@@ -87,16 +87,16 @@ def refusal_share(confidence: np.ndarray, declined: np.ndarray, weights: np.ndar
     order = np.argsort(confidence, kind="stable")
     counts = weights[:, order]
     share = np.empty_like(weights)
-    share[:, order] = np.clip((weights @ declined)[:, None] - (counts.cumsum(1) - counts), 0, counts)
+    share[:, order] = np.clip((weights @ refusals)[:, None] - (counts.cumsum(1) - counts), 0, counts)
     return share
 
 
 def compare_with_threshold(
-    table: pd.DataFrame, declined: np.ndarray, *, n_boot: int = 2000, seed: int = 0
+    table: pd.DataFrame, refusals: np.ndarray, *, n_boot: int = 2000, seed: int = 0
 ) -> list[dict]:
     """Youden's J and the error among the answered, of the option and of a threshold at its share, and differences.
 
-    table: item, forced_correct, confidence; declined: bool per row. Rows of bootstrap.row, paired by item.
+    table: item, forced_correct, confidence; refusals: bool per row. Rows of bootstrap.row, paired by item.
     """
     right = table["forced_correct"].to_numpy(int)
     ones = np.ones((1, len(table)), int)
@@ -104,13 +104,13 @@ def compare_with_threshold(
     values = {}
     for weights in (ones, resamples):
         ways = {
-            "option": weights * declined,
-            "threshold": refusal_share(table["confidence"], declined, weights),
+            "option": weights * refusals,
+            "threshold": refusal_share(table["confidence"], refusals, weights),
         }
-        for way, refusals in ways.items():
-            answers = weights - refusals
+        for way, counts in ways.items():
+            answers = weights - counts
             with np.errstate(divide="ignore", invalid="ignore"):
-                j = refusals @ (1 - right) / (weights @ (1 - right)) - refusals @ right / (weights @ right)
+                j = counts @ (1 - right) / (weights @ (1 - right)) - counts @ right / (weights @ right)
                 values.setdefault(f"J, {way}", []).append(j)
                 values.setdefault(f"error, {way}", []).append(answers @ (1 - right) / answers.sum(1))
     for name in ("J", "error"):
@@ -240,12 +240,12 @@ def curves(runs: Runs) -> pd.DataFrame:
     high, n. The main speaker's questions have none of their own: hardly an answer is wrong.
     """
     frames = []
-    for model, group, table, declined in _pairs(runs):
+    for model, group, table, refusals in _pairs(runs):
         if group == "main":
             continue
         curve = risk_coverage.curve(table["confidence"], table["forced_correct"])
         frames.append(curve.assign(model=model, group=group, source="threshold"))
-        n_answers, n_wrong = int((~declined).sum()), int((table["forced_correct"].eq(0) & ~declined).sum())
+        n_answers, n_wrong = int((~refusals).sum()), int((table["forced_correct"].eq(0) & ~refusals).sum())
         low, high = bootstrap.wilson(n_wrong, n_answers)
         option = {
             "coverage": n_answers / len(table),
@@ -277,10 +277,10 @@ def _pairs(runs: Runs):
 
 def _answered(pairs: Sequence[tuple[str, str, pd.DataFrame, np.ndarray]]):
     """Of what _pairs gives, the questions that the model did not decline when no option did: ANSWERED."""
-    for model, group, table, declined in pairs:
+    for model, group, table, refusals in pairs:
         if group == "overall":
             answers = table["outcome"].ne("refused").to_numpy()
-            yield model, ANSWERED, table[answers], declined[answers]
+            yield model, ANSWERED, table[answers], refusals[answers]
 
 
 def _gains(runs: Runs, seed: int):
@@ -300,9 +300,9 @@ def _gains(runs: Runs, seed: int):
 
 def _decline(runs: Runs, seed: int):
     pairs = list(_pairs(runs))
-    for model, group, table, declined in (*pairs, *_answered(pairs)):
-        share = bootstrap.row("", "share refused", declined.mean(), n=len(table))
-        results = [share, *compare_with_threshold(table, declined, seed=seed)]
+    for model, group, table, refusals in (*pairs, *_answered(pairs)):
+        share = bootstrap.row("", "share refused", refusals.mean(), n=len(table))
+        results = [share, *compare_with_threshold(table, refusals, seed=seed)]
         yield pd.DataFrame(results).assign(part="decline", model=model, group=group)
 
 

@@ -82,8 +82,8 @@ def figure(*, text: str, numbers: str, optional: str = "", optional_numbers: str
         def draw(table: pd.DataFrame) -> Figure:
             absent = [column for column in (text + " " + numbers).split() if column not in table.columns]
             if absent or table.empty:
-                what = f"the columns {absent}" if absent else "rows"
-                raise FigureError(f"{name}: the table lacks {what}; see the docstring of {module}.{name}")
+                gap = f"the columns {absent}" if absent else "rows"
+                raise FigureError(f"{name}: the table lacks {gap}; see the docstring of {module}.{name}")
             table = table.reset_index(drop=True)
             for column in [*text.split(), *optional.split(), *RUN_COLUMNS]:
                 values = table[column].astype(object) if column in table else pd.Series("", table.index)
@@ -107,11 +107,11 @@ def _to_float(column: pd.Series, name: str) -> pd.Series:
         raise FigureError(f"{name}: column {column.name!r} is to hold numbers: {error}") from None
 
 
-def refuse_unknown(values: Iterable[str], names: Collection[str], what: str) -> None:
-    """FigureError for values that are none of `names`; `what` says what they are, in the plural."""
+def refuse_unknown(values: Iterable[str], names: Collection[str], noun: str) -> None:
+    """FigureError for values that are none of `names`; `noun` says what they are, in the plural."""
     unknown = sorted(set(values) - set(names))
     if unknown:
-        raise FigureError(f"{what} {unknown} cannot be drawn: the {what} are {', '.join(names)}")
+        raise FigureError(f"{noun} {unknown} cannot be drawn: the {noun} are {', '.join(names)}")
 
 
 # --- texts and the sheet ---
