@@ -144,7 +144,7 @@ def planned_items(split: str) -> list[Item]:
     return [from_record(record, Path.cwd()) for record in benchmark.planned_records(split)]
 
 
-def spoken(text: str) -> np.ndarray:
+def synthesise_speech(text: str) -> np.ndarray:
     """`text` as the embedded benchmark's synthesizer says it: (n,) float32 at 16 kHz. ValueError for no text."""
     from lalm_utils.mini import benchmark
 
@@ -447,10 +447,16 @@ def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
         raise BenchmarkError(
             f"{file}: unknown track {short_repr(track)}; there are {', '.join(TRACKS)}; rename it"
         )
-    reader = csv.DictReader(io.StringIO(read_text(file), newline=""), strict=True)
+    yield from csv_rows(file, SAKURA_COLUMNS, strict=True)
+
+
+def csv_rows(file: Path, columns: Sequence[str] = (), **dialect: Any) -> Iterator[tuple[str, dict[str, str]]]:
+    """Position and fields of each row of a table with a header. Raises BenchmarkError, also for one without rows or
+    without one of `columns`. dialect: as for csv.DictReader.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(file), newline=""), **dialect)
     try:
-        missing = [column for column in SAKURA_COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
+        if missing := [column for column in columns if column not in (reader.fieldnames or ())]:
             raise BenchmarkError(f"{file}: missing field {', '.join(missing)} in line 1; add the column")
         rows = [(f"{file}, line {reader.line_num}", row) for row in reader]
     except csv.Error as error:
@@ -459,7 +465,7 @@ def _rows(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
         raise BenchmarkError(f"{file}: empty, no row below the first line; fetch it again")
     for position, row in rows:
         if None in row or None in row.values():
-            raise BenchmarkError(f"{position}: more or fewer fields than line 1; mend quotes or commas")
+            raise BenchmarkError(f"{position}: more or fewer fields than line 1; mend quotes or separators")
         yield position, row
 
 

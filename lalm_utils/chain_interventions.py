@@ -152,8 +152,8 @@ def paraphrase(
 ) -> str:
     """That share of the units, drawn at random, said otherwise; `rewritten` as a helper's `rewrite` returns it."""
     units = split(chain, unit)
-    chosen = set(_order(chain, len(units), seed)[: count(len(units), strength)])
-    return "".join(_replaced(u, rewritten) if k in chosen else u for k, u in enumerate(units))
+    selection = set(_order(chain, len(units), seed)[: count(len(units), strength)])
+    return "".join(_replaced(u, rewritten) if k in selection else u for k, u in enumerate(units))
 
 
 def mistake(chain: str, strength: float, rewritten: Mapping[str, str], *, unit: Unit = "sentence") -> str:
@@ -216,20 +216,20 @@ class ExactHelper:
 
     def _mistake(self, item: Item, unit: str) -> str:
         rng = bootstrap.generator(self.seed, f"{item.id} {unit}")
-        held = {*map(str.casefold, annotations.labels_of(item))}
+        labels = {*map(str.casefold, annotations.labels_of(item))}
         kinds = [self.kinds.get(key, set()) for key in ((item.modality, ""), (item.modality, item.task))]
-        changed = _each_match(unit, kinds, held, rng)
-        if changed == unit:
-            changed = re.sub(rf"\b(?:\d+|{'|'.join(_NUMBERS)})\b(?! of)", _next_number, unit)
-        if changed == unit and (quote := re.search(r'"([^"]+)', unit)):
+        edit = _each_match(unit, kinds, labels, rng)
+        if edit == unit:
+            edit = re.sub(rf"\b(?:\d+|{'|'.join(_NUMBERS)})\b(?! of)", _next_number, unit)
+        if edit == unit and (quote := re.search(r'"([^"]+)', unit)):
             words = re.findall(r"[a-z]{4,}", quote[1]) or [quote[1]]
             others = [
                 w for w in self.words if w not in str(item.annotations.get("transcript")) and w not in words
             ]
             old = max(words, key=len)
             if others:
-                changed = unit.replace(old, others[int(rng.integers(len(others)))])
-        return changed
+                edit = unit.replace(old, others[int(rng.integers(len(others)))])
+        return edit
 
 
 class ModelHelper:
@@ -295,7 +295,7 @@ def _kinds(items: Sequence[Item]) -> dict[tuple[str, str], set[str]]:
     return {key: {label for label in labels if not label.isdigit()} for key, labels in kinds.items()}
 
 
-def _each_match(unit: str, kinds: Sequence[set[str]], held: set[str], rng: np.random.Generator) -> str:
+def _each_match(unit: str, kinds: Sequence[set[str]], own_labels: set[str], rng: np.random.Generator) -> str:
     """Each label in the text replaced by another of the first kind that has it, and its article with it."""
     ordered = sorted(set().union(*kinds), key=lambda label: (-len(label), label))
     if not ordered:
@@ -305,7 +305,7 @@ def _each_match(unit: str, kinds: Sequence[set[str]], held: set[str], rng: np.ra
 
     def other(match: re.Match[str]) -> str:
         kind = next(k for k in kinds if match[2].casefold() in {label.casefold() for label in k})
-        others = [label for label in sorted(kind) if label.casefold() not in {*named, *held}]
+        others = [label for label in sorted(kind) if label.casefold() not in {*named, *own_labels}]
         if not others:
             return match[0]
         label = others[int(rng.integers(len(others)))]

@@ -7,11 +7,11 @@ decline.
 | score | range | forward passes a question | needs | source |
 |---|---|---|---|---|
 | `top`, `margin`, `entropy` | [0, 1], [0, 1], [-log n, 0] | 1 prompt for all | option_logprobs | 2609.28879 |
-| `top` over `rotated` items | [0, 1] | n prompts | option_logprobs | 2609.28879 |
+| `top` of `mean_over_rotations` | [0, 1] | n prompts | option_logprobs | 2609.28879 |
 | `first_token_entropy` | [-1, 0] | 1 | first_logits | 2609.28879 (H_all) |
 | `agreement`, `semantic_entropy` | [0, 1], [-log N, 0] | N replies | generate | 2508.05544; 2302.09664 |
 | `p_true`, `p_idk` | [0, 1] | 1 more | option_logprobs | 2207.05221; this package |
-| `stated` | [0, 1] | 1 short reply | generate | 2205.14334 |
+| `stated_confidence` | [0, 1] | 1 short reply | generate | 2205.14334 |
 | `contrast` | real (nats) | 1 more | option_logprobs | 2609.28879 (Sup) |
 | `clip_agreement` | [0, 1] | 1 a changed clip | option_logprobs | 2510.04584 |
 | `Logistic` | [0, 1] | 0 more | last_hidden_states or other scores; graded answers | 2304.13734 |
@@ -34,8 +34,8 @@ from lalm_utils.store import Store
 
 __all__ = [
     "Logistic", "agreement", "clip_agreement", "contrast", "cross_fit", "entropy", "first_token_entropy",
-    "hidden_states", "likelihoods", "margin", "p_idk", "p_true", "probabilities", "rotated", "samples", "score_prompts",
-    "semantic_entropy", "stated", "top",
+    "hidden_states", "likelihoods", "margin", "mean_over_rotations", "p_idk", "p_true", "probabilities", "samples",
+    "score_prompts", "semantic_entropy", "stated_confidence", "top",
 ]  # fmt: skip
 P_TRUE = "Proposed answer: {answer}\nIs the proposed answer right? Reply with yes or no."
 STATED = "Proposed answer: {answer}\nHow likely is it right, in percent? Reply with a number from 0 to 100."
@@ -92,7 +92,9 @@ def entropy(p: Scores) -> np.ndarray:
     return -np.array([special.entr(each).sum() for each in p])
 
 
-def rotated(model: Model, items: Sequence[Item], method: str = "plain", *, store: Store) -> list[np.ndarray]:
+def mean_over_rotations(
+    model: Model, items: Sequence[Item], method: str = "plain", *, store: Store
+) -> list[np.ndarray]:
     """Probabilities averaged over all rotations of the options, each option once in each position.
 
     One prompt for each option. Items with fewer options are asked in fewer orders.
@@ -147,10 +149,10 @@ def samples(
     choices = np.full((len(items), n), -2)
     for i, (item, replies) in enumerate(zip(items, store.ask(model, requests, n=n, **settings))):
         for j, reply in enumerate(replies):
-            graded = outcomes.grade(item, reply)
-            if graded.choice is not None:
-                choices[i, j] = graded.choice
-            elif graded.outcome == outcomes.Outcome.REFUSED:
+            grade = outcomes.grade(item, reply)
+            if grade.choice is not None:
+                choices[i, j] = grade.choice
+            elif grade.outcome == outcomes.Outcome.REFUSED:
                 choices[i, j] = -1
     return choices
 
@@ -189,7 +191,9 @@ def p_idk(model: Model, items: Sequence[Item], method: str = "idk", *, store: St
     return np.array([1 - special.softmax(each)[-1] for each in score_prompts(model, requests, items, store)])
 
 
-def stated(model: Model, items: Sequence[Item], answers: Sequence[int], *, store: Store) -> np.ndarray:
+def stated_confidence(
+    model: Model, items: Sequence[Item], answers: Sequence[int], *, store: Store
+) -> np.ndarray:
     """The confidence that the model states in words, in [0, 1]; 0 where its reply has no number from 0 to 100."""
     requests = [_about(*each, STATED) for each in zip(items, answers, strict=True)]
     values = []

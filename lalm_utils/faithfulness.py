@@ -37,8 +37,8 @@ from lalm_utils.runs import ask
 from lalm_utils.store import Store
 
 __all__ = [
-    "ANSWER", "CHAIN", "IDK", "UNTOUCHED", "Case", "by_truth_of_clip", "force", "forced", "four_tests",
-    "listen", "rewritten", "rubric_records", "table_of", "think", "units_of",
+    "ANSWER", "CHAIN", "IDK", "UNTOUCHED", "Case", "answer_changed_clips", "by_truth_of_clip", "force_answers",
+    "forced_answer_prompt", "four_tests", "rewrite_units", "rubric_records", "table_of", "units_of", "write_chains",
 ]  # fmt: skip
 CHAIN, ANSWER = "stepwise", "stepwise_idk"  # the methods of writing a chain, and of answering from it
 IDK = "IDK"
@@ -56,7 +56,7 @@ class Case:
     strength: float = 0.0
 
 
-def think(
+def write_chains(
     model: Model, items: Sequence[Item], *, store: Store, method: str = CHAIN, seed: int = 0
 ) -> dict[str, str]:
     """The chain of each item by its id, without the sentences that state the answer; "" where nothing else is there.
@@ -67,7 +67,7 @@ def think(
     return {i.id: without_answer(table.at[i.id, "steps"], i.options) for i in items if i.id in table.index}
 
 
-def forced(item: Item, chain: str, *, method: str = ANSWER) -> Prompt:
+def forced_answer_prompt(item: Item, chain: str, *, method: str = ANSWER) -> Prompt:
     """The prompt that ends in the chain and "Answer:", with the item's options and IDK to be scored behind it."""
     prompt = prompts.render(item, method)
     last = Turn(role="assistant", text=f"{chain}\nAnswer:".lstrip())
@@ -79,7 +79,7 @@ def units_of(items: Sequence[Item], own: Mapping[str, str], unit: Unit) -> list[
     return [(i, u.rstrip()) for i in items if own.get(i.id) for u in split(own[i.id], unit)]
 
 
-def rewritten(
+def rewrite_units(
     helper: Helper, kind: Kind, items: Sequence[Item], own: Mapping[str, str], *, unit: Unit
 ) -> dict[str, dict[str, str]]:
     """By item id, what a helper makes of each unit of its chain, all asked for at once."""
@@ -93,17 +93,19 @@ def rewritten(
 def four_tests(
     helper: Helper, items: Sequence[Item], own: Mapping[str, str], *, unit: Unit = "sentence", seed: int = 0
 ) -> dict[str, Change]:
-    """The four tests of arXiv 2509.22363 for `force`: chains are cut and filled by words, and rewritten by `unit`."""
-    said, wrong = (rewritten(helper, kind, items, own, unit=unit) for kind in ("paraphrase", "mistake"))
+    """The four tests of arXiv 2509.22363 for `force_answers`: chains are cut and filled by words, rewritten by unit."""
+    paraphrases, mistakes = (
+        rewrite_units(helper, kind, items, own, unit=unit) for kind in ("paraphrase", "mistake")
+    )
     return {
         "early answering": lambda item, chain, s: cut_short(chain, s, unit="word"),
         "filler": lambda item, chain, s: fill(chain, s, seed=seed),
-        "paraphrase": lambda item, chain, s: paraphrase(chain, s, said[item.id], unit=unit, seed=seed),
-        "mistakes": lambda item, chain, s: mistake(chain, s, wrong[item.id], unit=unit),
+        "paraphrase": lambda item, chain, s: paraphrase(chain, s, paraphrases[item.id], unit=unit, seed=seed),
+        "mistakes": lambda item, chain, s: mistake(chain, s, mistakes[item.id], unit=unit),
     }
 
 
-def force(
+def force_answers(
     model: Model,
     items: Sequence[Item],
     own: Mapping[str, str],
@@ -115,8 +117,8 @@ def force(
 ) -> pd.DataFrame:
     """The answers from each item's chain as it is and after each of `changes` at each strength.
 
-    own: chains by item id (`think`); items without one, or with an empty one, have nothing to intervene on and are
-    left out. Rows as `table_of` gives them, with one at strength 0 for each change. An item's prompts follow each
+    own: chains by item id (`write_chains`); items without one, or with an empty one, have nothing to intervene on and
+    are left out. Rows as `table_of` gives them, with one at strength 0 for each change. An item's prompts follow each
     other, so that an engine with a prefix cache reads what they share once.
     """
     cases = []
@@ -130,7 +132,7 @@ def force(
     return table_of(model, cases, store=store, method=method)
 
 
-def listen(
+def answer_changed_clips(
     model: Model,
     items: Sequence[Item],
     changed: Mapping[tuple[str, float], Sequence[Item]],
@@ -148,18 +150,18 @@ def listen(
     """
     conditions = {(UNTOUCHED, 0.0): items, **changed}
     # All at once, so that a model answers in full batches; the ids keep the conditions apart.
-    asked = [replace(i, id=f"{k} {i.id}") for k, others in enumerate(conditions.values()) for i in others]
-    texts = think(model, asked, store=store, seed=seed)
-    cases, held = [], {}
+    variants = [replace(i, id=f"{k} {i.id}") for k, others in enumerate(conditions.values()) for i in others]
+    texts = write_chains(model, variants, store=store, seed=seed)
+    cases, absent = [], {}
     for k, ((name, strength), others) in enumerate(conditions.items()):
         for own, item in zip(items, others, strict=True):
             if (chain := texts.get(f"{k} {item.id}")) is not None:
                 cases.append(Case(item=item, chain=chain, intervention=name, strength=strength))
                 names = _names_absent(chain, own, item, labels.get(item.modality, ()))
-                held[item.id, name, strength] = names
+                absent[item.id, name, strength] = names
     table = table_of(model, cases, store=store)
     keys = zip(table["item"], table["intervention"], table["strength"])
-    return table.assign(absent=[held[key] for key in keys])
+    return table.assign(absent=[absent[key] for key in keys])
 
 
 def _names_absent(chain: str, own: Item, item: Item, labels: Iterable[str]) -> float:
@@ -185,14 +187,14 @@ def table_of(model: Model, cases: Sequence[Case], *, store: Store, method: str =
     """
     order = {id: k for k, id in enumerate(dict.fromkeys(case.item.id for case in cases))}
     cases = sorted(cases, key=lambda case: order[case.item.id])
-    asked = [forced(case.item, case.chain, method=method) for case in cases]
-    scores = vectors.likelihoods(model, asked, store=store)
-    lost = sorted({case.item.id for case, nats in zip(cases, scores) if nats is None})
-    scored = [(case, log_softmax(nats)) for case, nats in zip(cases, scores) if case.item.id not in lost]
+    requests = [forced_answer_prompt(case.item, case.chain, method=method) for case in cases]
+    scores = vectors.likelihoods(model, requests, store=store)
+    excluded = sorted({case.item.id for case, nats in zip(cases, scores) if nats is None})
+    scored = [(case, log_softmax(nats)) for case, nats in zip(cases, scores) if case.item.id not in excluded]
     untouched = {case.item.id: (case, nats) for case, nats in scored if case.intervention == UNTOUCHED}
     rows = [_row(case, nats, *untouched[case.item.id]) for case, nats in scored]
     frame = pd.DataFrame(rows).assign(model=model.name, absent=np.nan)
-    frame.attrs["excluded"] = lost
+    frame.attrs["excluded"] = excluded
     return frame
 
 

@@ -1,6 +1,7 @@
 """Measures of answers after interventions: consistency, Cohen's kappa, areas over curves, and what a clip is for.
 
-In: the rows of `faithfulness.force` and `listen`, or outcome tables. Out: tidy rows with paired intervals by item.
+In: the rows of `faithfulness.force_answers` and `answer_changed_clips`, or outcome tables. Out: tidy rows with paired
+intervals by item.
 """
 
 from __future__ import annotations
@@ -107,8 +108,8 @@ def areas(table: pd.DataFrame, *, n_boot: int = 2000, level: float = 0.95, seed:
     """
     rows = []
     for name, part in table[table["intervention"] != UNTOUCHED].groupby("intervention", sort=False):
-        lost = part.assign(lost=part["answer"] != part["before"])
-        wide = lost.pivot(index="item", columns="strength", values="lost").sort_index(axis=1).astype(float)
+        flips = part.assign(flip=part["answer"] != part["before"])
+        wide = flips.pivot(index="item", columns="strength", values="flip").sort_index(axis=1).astype(float)
         if wide.columns[0] == 0 and wide.columns[-1] == 1:
             area = np.trapezoid(wide.to_numpy(), wide.columns.to_numpy(float), axis=1)
             strata = part.drop_duplicates("item").set_index("item").loc[wide.index, "modality"]
@@ -145,9 +146,9 @@ def no_more_words(table: pd.DataFrame, kept: str, broken: str) -> pd.DataFrame:
     For `contrast`: a larger change may move an answer whatever it says, so here the mistake is the smaller one.
     """
     chains = table[table["strength"] == 1].pivot(index="item", columns="intervention", values="chain")
-    own = table[table["intervention"] == UNTOUCHED].set_index("item")["chain"]
+    originals = table[table["intervention"] == UNTOUCHED].set_index("item")["chain"]
     words = {
-        name: [_words_changed(own[item], text) for item, text in chains[name].items()]
+        name: [_words_changed(originals[item], text) for item, text in chains[name].items()]
         for name in (kept, broken)
     }
     small = np.array(words[broken]) <= np.array(words[kept])
@@ -162,17 +163,17 @@ def _words_changed(chain: str, other: str) -> int:
 
 
 def between(
-    one: pd.DataFrame, other: pd.DataFrame, *, strength: float = 1.0, n_boot: int = 2000, level: float = 0.95,
+    before: pd.DataFrame, after: pd.DataFrame, *, strength: float = 1.0, n_boot: int = 2000, level: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
-    """What an intervention does to `other` less what it does to `one`, two models with chains of their own.
+    """What an intervention does to `after` less what it does to `before`, two models with chains of their own.
 
     Metrics consistency and to IDK of `curves`, each a mean of paired differences over the items that both tables have.
     Rows of bootstrap.COLUMNS, `group` being the intervention.
     """
     rows = []
-    for name in dict.fromkeys(one.loc[one["intervention"] != UNTOUCHED, "intervention"]):
-        sides = [t[(t["intervention"] == name) & (t["strength"] == strength)] for t in (one, other)]
+    for name in dict.fromkeys(before.loc[before["intervention"] != UNTOUCHED, "intervention"]):
+        sides = [t[(t["intervention"] == name) & (t["strength"] == strength)] for t in (before, after)]
         sides = [side.set_index("item") for side in sides]
         both = sides[0].index.intersection(sides[1].index)
         if not len(both):
@@ -207,11 +208,11 @@ def decompose(full: pd.DataFrame, none: pd.DataFrame, fragments: Sequence[pd.Dat
     fragment-sufficient: also with one of the fragments; cross-segment: with none of them. audio-harmful: right without
     the clip and wrong with it; unsolvable: wrong in both. Audio is needed where fragment-sufficient or cross-segment.
     """
-    heard, blind, *pieces = (_right(table) for table in (full, none, *fragments))
+    whole, blind, *pieces = (_right(table) for table in (full, none, *fragments))
     by_piece = pd.concat(pieces, axis=1).any(axis=1)
-    needs = heard & ~blind
-    masks = (heard & blind, needs & by_piece, needs & ~by_piece, ~heard & blind, ~heard & ~blind)
-    n, counts = len(heard), [int(mask.sum()) for mask in masks]
+    needs = whole & ~blind
+    masks = (whole & blind, needs & by_piece, needs & ~by_piece, ~whole & blind, ~whole & ~blind)
+    n, counts = len(whole), [int(mask.sum()) for mask in masks]
     rows = [(part, k, k / n, *bootstrap.wilson(k, n), n) for part, k in zip(PARTS, counts)]
     return pd.DataFrame(rows, columns=["part", "count", "share", "low", "high", "n"])
 
@@ -223,13 +224,13 @@ def ratios(
 
     Without a clip this is the text prior R_TP, with fragments the retention R_N. Paired bootstrap by item.
     """
-    heard = _right(full)
+    whole = _right(full)
     weights = bootstrap.weights(full["modality"], n_boot=n_boot, seed=seed)
     rows = []
     for name, tables in others.items():
-        mean = np.mean([_right(table).loc[heard.index] for table in tables], axis=0)
-        value, resampled = bootstrap.ratio(mean, heard.to_numpy(int), weights)
-        rows.append(bootstrap.row(name, "accuracy ratio", value, resampled, n=len(heard)))
+        mean = np.mean([_right(table).loc[whole.index] for table in tables], axis=0)
+        value, resampled = bootstrap.ratio(mean, whole.to_numpy(int), weights)
+        rows.append(bootstrap.row(name, "accuracy ratio", value, resampled, n=len(whole)))
     return bootstrap.tidy(rows, [])
 
 

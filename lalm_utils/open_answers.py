@@ -6,7 +6,7 @@ for `risk_coverage` as any others. The paper's own limit is that it asks multipl
 Judging is normalised matching: case, articles, punctuation do not count, and "three" is "3" (wording.words). A reply is
 right if all of it is an accepted answer, or if it names the right option and no other label: neither another option of
 the questions of its task, nor another sound of the clip. A synonym that the benchmark does not list is wrong, so shares
-of right answers are lower bounds; `judged_by` has a model judge instead.
+of right answers are lower bounds; `judge` has a model judge instead.
 
 | score | range | forward passes a question |
 |---|---|---|
@@ -33,7 +33,7 @@ from lalm_utils.outcomes import Outcome
 from lalm_utils.store import Store
 from lalm_utils.wording import tidy, words
 
-__all__ = ["SCORES", "accepted", "ask", "grade", "judged_by", "needs_options", "prompt", "vocabulary"]
+__all__ = ["SCORES", "accepted_answers", "ask", "grade", "judge", "needs_options", "prompt", "vocabulary"]
 OPEN = "{question}\nGive the answer alone, in a few words."
 P_TRUE = "{question}\nProposed answer: {answer}\nIs the proposed answer right? Reply with yes or no."
 JUDGE = "Question: {question}\nRight answer: {right}\nReply: {reply}\nDoes the reply say the same as the right answer? "
@@ -61,7 +61,7 @@ def prompt(item: Item) -> Prompt:
     return Prompt(turns=(Turn(role="user", text=OPEN.format(question=item.question), clips=(item.clip,)),))
 
 
-def accepted(item: Item) -> tuple[str, ...]:
+def accepted_answers(item: Item) -> tuple[str, ...]:
     """What the benchmark accepts as a whole reply: the right option, and any word spoken if that is asked."""
     transcript = str(item.annotations.get("transcript") or "").split() if item.task in ANY_WORD else ()
     return tuple(
@@ -79,7 +79,7 @@ def vocabulary(items: Sequence[Item]) -> dict[str, set[str]]:
 
 def grade(item: Item, reply: str, labels: Collection[str] = ()) -> Outcome:
     """correct, wrong or refused, by the module's rule; labels: what else the reply may name, as of `vocabulary`."""
-    if _key(reply) in {_key(answer) for answer in accepted(item)}:
+    if _key(reply) in {_key(answer) for answer in accepted_answers(item)}:
         return Outcome.CORRECT
     if parsing.read(reply, item.options).kind == parsing.REFUSED:
         return Outcome.REFUSED
@@ -132,7 +132,7 @@ def ask(
     )  # fmt: skip
 
 
-def judged_by(model: Model, items: Sequence[Item], replies: Sequence[str], *, store: Store) -> np.ndarray:
+def judge(model: Model, items: Sequence[Item], replies: Sequence[str], *, store: Store) -> np.ndarray:
     """P(yes), when any model is asked in text whether each reply says the same as the right option, (n,) in [0, 1]."""
     texts = [
         JUDGE.format(question=item.question, right=item.options[item.gold], reply=reply)

@@ -50,7 +50,7 @@ class Options:
         return None if not meanings else meanings.pop() if len(meanings) == 1 else CLASH
 
     @cached_property
-    def folded(self) -> tuple[str, ...]:
+    def casefolds(self) -> tuple[str, ...]:
         return tuple(text.casefold() for text in self.texts)
 
     @cached_property
@@ -65,12 +65,12 @@ class Options:
         return letters if any(ord(letter) - ord("a") < len(self.texts) for letter in letters) else frozenset()
 
     @cached_property
-    def refusing(self) -> frozenset[int]:
+    def refusals(self) -> frozenset[int]:
         return frozenset(i for i, text in enumerate(self.texts) if find_refusals(text) or is_declining(text))
 
     def equal(self, text: str) -> int | None:
         """The option whose text this is: exactly, else but for case, else word by word, else in another form."""
-        for forms, form in ((self.raw, text), (self.texts, text), (self.folded, text.casefold())):
+        for forms, form in ((self.raw, text), (self.texts, text), (self.casefolds, text.casefold())):
             if form in forms and form:
                 return self.first(i for i, option in enumerate(forms) if option == form)
         if len(text) > self.longest:

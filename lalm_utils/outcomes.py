@@ -84,7 +84,7 @@ REPLY_OUTCOMES = ("correct", "wrong", "refused", "unreadable")  # those of a rep
 
 
 @dataclass(frozen=True, kw_only=True)
-class Graded:
+class Grade:
     """An outcome, the index of the option that was read, if any, and a refusal's kind (refusals.KINDS)."""
 
     outcome: Outcome
@@ -92,7 +92,7 @@ class Graded:
     refusal: str = ""  # "" unless the outcome is `refused`
 
 
-def grade(item: Item, reply: Reply) -> Graded:
+def grade(item: Item, reply: Reply) -> Grade:
     """Decide the outcome of one reply to one item.
 
     Raises OutcomeError for an answerable item without a gold option: its answer is withheld, nothing can be
@@ -104,14 +104,14 @@ def grade(item: Item, reply: Reply) -> Graded:
             f"item {item.id!r} has no answer: it is withheld, use a split that publishes its answers"
         )
     if reply.finish == "failed":
-        return Graded(outcome=Outcome.FAILED)
+        return Grade(outcome=Outcome.FAILED)
     reading = parsing.read(reply.text, item.options, declining=item.declining, cut=reply.finish == "length")
     if reading.kind == "refusal":
-        return Graded(outcome=Outcome.REFUSED, choice=reading.choice, refusal=reading.refusal)
+        return Grade(outcome=Outcome.REFUSED, choice=reading.choice, refusal=reading.refusal)
     if reading.kind == "unreadable":
-        return Graded(outcome=Outcome.UNREADABLE)
+        return Grade(outcome=Outcome.UNREADABLE)
     right = item.answerable and item.options[reading.choice] == item.options[item.gold]
-    return Graded(outcome=Outcome.CORRECT if right else Outcome.WRONG, choice=reading.choice)
+    return Grade(outcome=Outcome.CORRECT if right else Outcome.WRONG, choice=reading.choice)
 
 
 def table(

@@ -113,7 +113,7 @@ def read(reply: str, options: Sequence[str], *, declining: int | None = None, cu
     if declining is not None and claim.choice == known_options.first([declining]):
         kind = (
             NONE_FITS
-            if known_options.folded[declining].startswith(("none", "no correct", "no right"))
+            if known_options.casefolds[declining].startswith(("none", "no correct", "no right"))
             else CANNOT_TELL
         )
         return Reading(choice=int(declining), kind=REFUSED, evidence=evidence, refusal=kind, rule=claim.rule)
@@ -515,7 +515,7 @@ def _overturning(page: _Page, explicit: list[_Claim]) -> list[Refusal]:
     first = min((claim.start for claim in explicit if claim.choice >= 0), default=len(page.text))
     firm = [refusal for refusal in firm if refusal.kind != WILL_NOT_SAY or refusal.start < first]
     before = [claim for claim in explicit if firm and claim.start < firm[-1].start]
-    agrees = before and max(before).choice in page.options.refusing
+    agrees = before and max(before).choice in page.options.refusals
     return [] if agrees else firm[-1:]
 
 
@@ -576,13 +576,13 @@ def _cut_option(options: Options, text: str) -> int | None:
     if not form or options.is_text(form["letter"]) or options.at(form["letter"]) == CLASH:
         return None
     choice, rest = options.at(form["letter"]), form["rest"].casefold().strip()
-    if _begins(options.folded[choice], rest) and not (
+    if _begins(options.casefolds[choice], rest) and not (
         is_letter(rest)
         and options.at(rest) not in (CLASH, choice)
-        and not options.folded[choice].startswith(rest + " ")
+        and not options.casefolds[choice].startswith(rest + " ")
     ):
         return choice
-    return CLASH if len(rest) > 2 and any(_begins(text, rest) for text in options.folded) else None
+    return CLASH if len(rest) > 2 and any(_begins(text, rest) for text in options.casefolds) else None
 
 
 def _begins(text: str, rest: str) -> bool:

@@ -145,20 +145,29 @@ _PARTS = parts(
 
 
 class Phrase(NamedTuple):
-    """A way to decline: its name, kind, strength and pattern."""
+    """A way to decline: its name, kind, strength and pattern, and what tells whether it concerns a detail alone.
+
+    about: "object" ("I cannot hear the address"), "subject" or object ("the address cannot be heard"), or "nothing".
+    """
 
     name: str
     kind: RefusalKind
     strength: int
     pattern: str
+    about: str
 
 
 def _phrases(table: str) -> tuple[Phrase, ...]:
-    """The phrases of a table: a line `kind, strength: name`, then the pattern, further in."""
-    rows = re.findall(r"^ {4}(\w+), (\w+): (.+)\n((?: {8}.*\n)+)", table, re.MULTILINE)
+    """The phrases of a table: a line `kind, strength: name`, then the pattern, further in.
+
+    `kind, strength, about nothing: name` where a phrase has no object, `about subject` where its subject counts too.
+    """
+    rows = re.findall(
+        r"^ {4}(\w+), (\w+)(?:, about (nothing|subject))?: (.+)\n((?: {8}.*\n)+)", table, re.MULTILINE
+    )
     return tuple(
-        Phrase(name, kind, STRENGTHS.index(strength), expand(pattern.strip(), _PARTS))
-        for kind, strength, name, pattern in rows
+        Phrase(name, kind, STRENGTHS.index(strength), expand(pattern.strip(), _PARTS), about or "object")
+        for kind, strength, about, name, pattern in rows
     )
 
 
@@ -260,15 +269,15 @@ PHRASES = _phrases(
         \bidk\b|\bi\.d\.k\b
     cannot_tell, firm: ignorance
         {WE}\s+{ADVERBS}{DO_NOT}\s+{ADVERBS}know\b|\b(?:i\s+)?dunno\b
-    cannot_tell, firm: counterfactual
+    cannot_tell, firm, about nothing: counterfactual
         \b(?:if|i wish)\s+(?:only\s+)?(?:i|we)\s+(?:{ADVERBS}knew|could\s+{ADVERBS}(?:hear|tell|know|determine|
         identify|recogni[sz]e|be (?:sure|certain)|say for (?:sure|certain)))\b[^.!?;\n]*
-    cannot_tell, firm: but I do not
+    cannot_tell, firm, about nothing: but I do not
         \b(?:but|however,?|only)\s+(?:i|we)\s+(?:{DO_NOT}|cannot|can not|can't|cant|am not|was not|wasn't)
         (?=\s*(?:$|[.!;\n]))
     cannot_tell, firm: ignorance, no subject
         {OPENING}(?:{DO_NOT}\s+know|no (?:idea|clue)|who knows|beats me)\b
-    cannot_tell, firm: disbelief
+    cannot_tell, firm, about nothing: disbelief
         {WE}\s+{DO_NOT}\s+(?:think|believe)\s+i\s+(?:can\s+{DECIDE}|know\b)
     cannot_tell, firm: lack
         {WE}\s+{ADVERBS}(?:{DO_NOT}\s+have|(?:haven't|have not)\s+got)\s+(?:access\b|(?:an?|the|any|enough|
@@ -280,34 +289,34 @@ PHRASES = _phrases(
     cannot_tell, firm: nothing to go by
         {WE}(?:'ve| have)\s+(?:absolutely\s+)?no\s+(?:\w+\s+)?(?:idea|clue|way|answer|knowledge|ability|capability|
         means|{MATTER})\b
-    cannot_tell, firm: beyond
+    cannot_tell, firm, about nothing: beyond
         \b(?:beyond|outside|exceeds|surpasses)\s+(?:of\s+)?(?:(?:the\s+)?(?:scope|limits|bounds|
         range)\s+of\s+)?(?:my|what i)\b
     cannot_tell, firm: inability
         (?:{WE}|\bone|\byou)(?:\s+{ADVERBS}|(?='))(?:(?:am|are|'m|'re)\s+{ADVERBS})?{UNABLE}\s+{ADVERBS}{DECIDE}
     cannot_tell, firm: inability, no subject
         {OPENING}(?:{UNABLE}|(?:impossible|not possible) (?:for me )?to|no way (?:to|of))\s+{ADVERBS}{DECIDE}
-    cannot_tell, firm: no way
+    cannot_tell, firm, about subject: no way
         \b(?:is|'s|seems|makes it|be)\s+(?:simply\s+)?(?:impossible (?:for me )?to|not possible (?:for me )?to|
         no way (?:for me )?(?:to|of))\s+{ADVERBS}(?:{DECIDE}|knowing|telling)
-    cannot_tell, firm: too faint
+    cannot_tell, firm, about subject: too faint
         \btoo\s+(?:\w+\s+)?(?:\w+\s+)?(?:for (?:me|us|anyone)\s+)?to\s+{DECIDE}
-    cannot_tell, firm: passive
+    cannot_tell, firm, about subject: passive
         \b{UNABLE}\s+{ADVERBS}be\s+{ADVERBS}{SETTLED}\b|\bnone\b[\w ]{0,30}\bcan be {SETTLED}\b
     cannot_tell, firm: too little
         (?:\bnot|n't)\s+(?:\w+\s+)?(?:enough|sufficient)\s+(?:\w+\s+)?{MATTER}\b|\binsufficient\s+{MATTER}\b|
         \bnot clear enough to\b|\b(?:need|require)\s+(?:\w+\s+)?(?:more|additional|
         further)\s+{MATTER}\s+(?:in order )?to\b|\b{MATTER}\s+(?:is|are)\s+(?:insufficient|not enough|
         not sufficient)\b|\bno\s+{MATTER}\s+to\s+{DECIDE}
-    cannot_tell, firm: unknowable
+    cannot_tell, firm, about subject: unknowable
         \b(?:it|this|that|answer|question)(?: is|'s| remains)\s+{ADVERBS}{VAGUE}\b{ABOUT}|\b(?:is|are)\s+(?:(?:un|
         in)determin(?:ed|able|ate)|unanswerable|not known)\b|\bno answer can be\b|{SENTENCE}{VAGUE}\b{LINE_END}
-    cannot_tell, firm: giving up
+    cannot_tell, firm, about nothing: giving up
         \b(?:decline|refuse) to guess|\bi (?:abstain|give up|pass)\b|\b(?:rather not|prefer not to|will not|
         won't) (?:guess|speculate|choose)\b
-    cannot_tell, firm: not applicable
+    cannot_tell, firm, about nothing: not applicable
         {SENTENCE}n\s?/\s?a\b{LINE_END}
-    cannot_tell, firm: cannot tell, other languages
+    cannot_tell, firm, about nothing: cannot tell, other languages
         {SIGN}(?:不知道|不清楚|不确定|不確定|(?:无法|無法|不能|没法|沒法|难以|難以)(?:确定|確定|判断|判斷|回答|识别|
         識別|辨|听|聽|得知|知道|分析|推断|推斷|确认|確認|获取|獲取|选|選|访问|處理|处理)|(?:听|聽)不(?:到|清|出)|
         (?:没有|沒有)(?:足够|足夠|相关|相關)的?(?:信息|資訊|資料)|[分わ解]か?(?:りません|らない)|不明です|(?:判断|
@@ -437,18 +446,6 @@ _ABSENCE_END = _pattern(
     """
 )
 # What a refusal is about. Where nobody declines, the subject says so: "the location cannot be determined".
-_OBJECTLESS = frozenset(
-    (
-        "disbelief",
-        "but I do not",
-        "counterfactual",
-        "beyond",
-        "giving up",
-        "not applicable",
-        "cannot tell, other languages",
-    )
-)
-_PASSIVE = frozenset(("passive", "unknowable", "too faint", "no way"))
 _BEFORE_OBJECT = _pattern(
     r"""
     [\s\"'*(:]*(?:(?:(?:in order\s+)?to\s+{ADVERBS}(?:be\s+)?(?:{DECIDE}|{SETTLED})|of (?:knowing|telling|determining)|
@@ -525,7 +522,7 @@ def _clauses(visible: str) -> Iterator[Refusal]:
         if not (_STEM.search(visible, start, end) or _SIGN.search(visible, start, end)):
             continue
         for phrase in _matches(kinds, visible, start, end):
-            name, kind, strength, _ = PHRASES[int(phrase.lastgroup[1:])]
+            name, kind, strength, _, about = PHRASES[int(phrase.lastgroup[1:])]
             before = visible[max(start, phrase.start() - 60) : phrase.start()]
             instruction = "idk" in phrase[0] and (
                 _CONDITION.match(visible, phrase.end()) or _NO_IDK.search(before)
@@ -537,20 +534,20 @@ def _clauses(visible: str) -> Iterator[Refusal]:
             ending = _ABSENCE_END if strength == ABSENCE else _CLAUSE_END
             stop = ending.search(visible, phrase.end(), limit)
             last = stop.start() if stop else limit
-            detail = kind == CANNOT_TELL and _of_detail(name, before, visible[phrase.end() : last])
+            detail = kind == CANNOT_TELL and _of_detail(about, before, visible[phrase.end() : last])
             yield Refusal(phrase.start(), last, kind, strength, detail)
 
 
-def _of_detail(name: str, before: str, after: str) -> bool:
+def _of_detail(about: str, before: str, after: str) -> bool:
     """Whether a refusal concerns a detail, by its object (or its subject), and not the answer itself.
 
     What the parser cannot tell from the answer counts as the answer: an option's name, "the sound", a bare "where".
     """
-    if name in _OBJECTLESS:
+    if about == "nothing":
         return False
     subject = re.split(r"[,;:(\n-]|\b(?:but|however|though|although|and|so|that)\b", before)[-1]
     subject = re.sub(r"(?:\b(?:is|was|are|were|be|seems?)|'s)?\s*$", "", subject).strip(" \"'*")
-    if name in _PASSIVE and subject and not _ANSWER_ITSELF.fullmatch(subject):
+    if about == "subject" and subject and not _ANSWER_ITSELF.fullmatch(subject):
         return True
     rest = after[_BEFORE_OBJECT.match(after).end() :].strip(" \"'*)_]")
     return not _ANSWER_ITSELF.fullmatch(rest)

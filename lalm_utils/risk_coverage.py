@@ -19,8 +19,8 @@ from scipy import stats
 from lalm_utils import bootstrap, outcomes
 
 __all__ = [
-    "PROBABILITY", "RANKING", "Promise", "curve", "differences", "fewest", "kept_promises", "measures",
-    "promise", "report", "roc_auc",
+    "PROBABILITY", "RANKING", "Promise", "curve", "differences", "fewest", "measures", "promise",
+    "promise_violations", "report", "roc_auc",
 ]  # fmt: skip
 RANKING = ("auroc", "aurc", "e_aurc", "augrc", "prr", "risk_at_80", "coverage_at_5")
 PROBABILITY = ("ece", "brier", "calibration_p")
@@ -198,7 +198,7 @@ def promise(score: np.ndarray, right: np.ndarray, *, alpha: float, delta: float 
     )
 
 
-def kept_promises(
+def promise_violations(
     table: pd.DataFrame, score: str, right: str = "right", *, calibrate: np.ndarray | None = None,
     alpha: float, delta: float = 0.1, splits: int = 500, seed: int = 0,
 ) -> dict[str, float]:  # fmt: skip

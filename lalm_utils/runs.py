@@ -59,20 +59,14 @@ def ask(
     return outcomes.table(items, greedy, model=model.name, method=label or method, seed=seed)
 
 
-def without_failures(*tables: pd.DataFrame, on_failure: str = "leave out") -> list[pd.DataFrame]:
+def without_failures(*tables: pd.DataFrame) -> list[pd.DataFrame]:
     """The tables without the items that got no reply in any of them, so that all stay about the same items.
 
-    on_failure: "leave out" shows how many items are left out, by run and error; "stop" raises OutcomeError for the
-    first failed row. Raises ValueError for another setting, OutcomeError if no item is left.
+    Prints how many items are left out, by run and error. Raises OutcomeError if no item is left.
     """
-    if on_failure not in ("leave out", "stop"):
-        raise ValueError(f"on_failure={on_failure!r}: it is 'leave out' or 'stop'")
     failed = outcomes.failed_ids(*tables)
     if not failed:
         return list(tables)
-    if on_failure == "stop":
-        for table in tables:
-            outcomes.refuse_failed(table)
     rows = pd.concat(tables)
     rows = rows[rows["outcome"] == "failed"]
     total = len(set().union(*(table["item"] for table in tables)))

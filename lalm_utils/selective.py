@@ -24,16 +24,9 @@ import pandas as pd
 from lalm_utils import benchmarks, bootstrap, metrics, outcomes, reply_logs, risk_coverage
 
 __all__ = [
-    "ANSWERED",
-    "at_share",
-    "declining_compared",
-    "digest",
-    "load",
-    "point",
-    "refusal_share",
-    "rows",
-    "withheld_given_heard",
-]
+    "ANSWERED", "compare_with_threshold", "digest", "excess_at_share", "load", "operating_point", "refusal_share",
+    "rows", "withholding_counts",
+]  # fmt: skip
 FREE, PERMISSIVE, SELECTIVE = "basicnoidk", "basic", "selective"
 ANSWERED = (
     "answered without it"  # the group of questions that the model did not decline when it had no such option
@@ -86,63 +79,63 @@ def _forced_answer(prediction: reply_logs.Prediction) -> dict[str, float]:
 # ---- methods
 
 
-def refusal_share(confidence: np.ndarray, declined: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def refusal_share(confidence: np.ndarray, refusals: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """How often each item is refused by a threshold that refuses as many as were declined [shape=(n_boot, n)].
 
     weights: how often each item is drawn; the threshold is set anew in each resample. Ties go by the items' order.
     """
     order = np.argsort(confidence, kind="stable")
-    drawn = weights[:, order]
+    counts = weights[:, order]
     share = np.empty_like(weights)
-    share[:, order] = np.clip((weights @ declined)[:, None] - (drawn.cumsum(1) - drawn), 0, drawn)
+    share[:, order] = np.clip((weights @ refusals)[:, None] - (counts.cumsum(1) - counts), 0, counts)
     return share
 
 
-def declining_compared(
-    table: pd.DataFrame, declined: np.ndarray, *, n_boot: int = 2000, seed: int = 0
+def compare_with_threshold(
+    table: pd.DataFrame, refusals: np.ndarray, *, n_boot: int = 2000, seed: int = 0
 ) -> list[dict]:
     """Youden's J and the error among the answered, of the option and of a threshold at its share, and differences.
 
-    table: item, forced_correct, confidence; declined: bool per row. Rows of bootstrap.row, paired by item.
+    table: item, forced_correct, confidence; refusals: bool per row. Rows of bootstrap.row, paired by item.
     """
     right = table["forced_correct"].to_numpy(int)
     ones = np.ones((1, len(table)), int)
-    drawn = bootstrap.weights(["all"] * len(table), n_boot=n_boot, seed=seed)
-    found = {}
-    for weights in (ones, drawn):
+    resamples = bootstrap.weights(["all"] * len(table), n_boot=n_boot, seed=seed)
+    values = {}
+    for weights in (ones, resamples):
         ways = {
-            "option": weights * declined,
-            "threshold": refusal_share(table["confidence"], declined, weights),
+            "option": weights * refusals,
+            "threshold": refusal_share(table["confidence"], refusals, weights),
         }
-        for way, refused in ways.items():
-            kept = weights - refused
+        for way, counts in ways.items():
+            answers = weights - counts
             with np.errstate(divide="ignore", invalid="ignore"):
-                j = refused @ (1 - right) / (weights @ (1 - right)) - refused @ right / (weights @ right)
-                found.setdefault(f"J, {way}", []).append(j)
-                found.setdefault(f"error, {way}", []).append(kept @ (1 - right) / kept.sum(1))
+                j = counts @ (1 - right) / (weights @ (1 - right)) - counts @ right / (weights @ right)
+                values.setdefault(f"J, {way}", []).append(j)
+                values.setdefault(f"error, {way}", []).append(answers @ (1 - right) / answers.sum(1))
     for name in ("J", "error"):
-        pairs = zip(found[f"{name}, threshold"], found[f"{name}, option"], strict=True)
-        found[f"{name}, threshold - option"] = [threshold - option for threshold, option in pairs]
-    return [bootstrap.row("", name, value[0], draws, n=len(table)) for name, (value, draws) in found.items()]
+        pairs = zip(values[f"{name}, threshold"], values[f"{name}, option"], strict=True)
+        values[f"{name}, threshold - option"] = [threshold - option for threshold, option in pairs]
+    return [bootstrap.row("", name, value[0], draws, n=len(table)) for name, (value, draws) in values.items()]
 
 
-def point(tables: Sequence[pd.DataFrame]) -> dict[str, float]:
+def operating_point(tables: Sequence[pd.DataFrame]) -> dict[str, float]:
     """Coverage and risk of replies that may refuse in words, the mean over training seeds' outcome tables.
 
     coverage: share answered; value: share of the answers that is not right; low, high: Wilson's, for the mean numbers
     of one table; n: questions.
     """
     outcome = pd.concat(tables)["outcome"]
-    answered = int(outcome.ne("refused").sum())
-    wrong = int((outcome.ne("refused") & outcome.ne("correct")).sum())
-    low, high = bootstrap.wilson(round(wrong / len(tables)), round(answered / len(tables)))
+    n_answers = int(outcome.ne("refused").sum())
+    n_wrong = int((outcome.ne("refused") & outcome.ne("correct")).sum())
+    low, high = bootstrap.wilson(round(n_wrong / len(tables)), round(n_answers / len(tables)))
     return {
-        "coverage": answered / len(outcome), "value": wrong / answered if answered else np.nan, "low": low,
+        "coverage": n_answers / len(outcome), "value": n_wrong / n_answers if n_answers else np.nan, "low": low,
         "high": high, "n": len(tables[0]),
     }  # fmt: skip
 
 
-def at_share(
+def excess_at_share(
     before: pd.DataFrame, after: Sequence[pd.DataFrame], confidence: np.ndarray, *, n_boot: int = 2000, seed: int = 0
 ) -> list[dict]:  # fmt: skip
     """The RGI's excess of a method and of a threshold at its share of refusals, and threshold - method, paired.
@@ -190,16 +183,16 @@ def _excesses(
     return excesses
 
 
-def withheld_given_heard(free: pd.DataFrame, told: pd.DataFrame) -> dict[str, tuple[int, int]]:
-    """(refused when told to withhold, all) of the questions answered right when free, and of all others;
-    and of all refusals when told, those of questions answered right when free.
+def withholding_counts(free: pd.DataFrame, instructed: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """(refused under the instruction to withhold, all) of the questions answered right without it, and of all others;
+    and of all refusals under it, those of questions answered right without it.
     """
-    free, told = metrics.pair(free, told)
-    heard, withheld = free["outcome"].eq("correct"), told["outcome"].eq("refused")
+    free, instructed = metrics.pair(free, instructed)
+    right, refusals = free["outcome"].eq("correct"), instructed["outcome"].eq("refused")
     return {
-        "withheld, heard": (int((heard & withheld).sum()), int(heard.sum())),
-        "withheld, not heard": (int((~heard & withheld).sum()), int((~heard).sum())),
-        "heard, of all withheld": (int((heard & withheld).sum()), int(withheld.sum())),
+        "withheld, heard": (int((right & refusals).sum()), int(right.sum())),
+        "withheld, not heard": (int((~right & refusals).sum()), int((~right).sum())),
+        "heard, of all withheld": (int((right & refusals).sum()), int(refusals.sum())),
     }
 
 
@@ -223,7 +216,7 @@ def rows(runs: Runs, *, seed: int = 0) -> pd.DataFrame:
         *_outcomes(runs),
         *_flows(runs),
         *_withholding(runs),
-        *_places(runs),
+        *_positions(runs),
     ]
     table = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
     columns = [
@@ -247,12 +240,12 @@ def curves(runs: Runs) -> pd.DataFrame:
     high, n. The main speaker's questions have none of their own: hardly an answer is wrong.
     """
     frames = []
-    for model, group, table, declined in _pairs(runs):
+    for model, group, table, refusals in _pairs(runs):
         if group == "main":
             continue
         curve = risk_coverage.curve(table["confidence"], table["forced_correct"])
         frames.append(curve.assign(model=model, group=group, source="threshold"))
-        n_answers, n_wrong = int((~declined).sum()), int((table["forced_correct"].eq(0) & ~declined).sum())
+        n_answers, n_wrong = int((~refusals).sum()), int((table["forced_correct"].eq(0) & ~refusals).sum())
         low, high = bootstrap.wilson(n_wrong, n_answers)
         option = {
             "coverage": n_answers / len(table),
@@ -284,10 +277,10 @@ def _pairs(runs: Runs):
 
 def _answered(pairs: Sequence[tuple[str, str, pd.DataFrame, np.ndarray]]):
     """Of what _pairs gives, the questions that the model did not decline when no option did: ANSWERED."""
-    for model, group, table, declined in pairs:
+    for model, group, table, refusals in pairs:
         if group == "overall":
-            answered = table["outcome"].ne("refused").to_numpy()
-            yield model, ANSWERED, table[answered], declined[answered]
+            answers = table["outcome"].ne("refused").to_numpy()
+            yield model, ANSWERED, table[answers], refusals[answers]
 
 
 def _gains(runs: Runs, seed: int):
@@ -307,9 +300,9 @@ def _gains(runs: Runs, seed: int):
 
 def _decline(runs: Runs, seed: int):
     pairs = list(_pairs(runs))
-    for model, group, table, declined in (*pairs, *_answered(pairs)):
-        share = bootstrap.row("", "share refused", declined.mean(), n=len(table))
-        results = [share, *declining_compared(table, declined, seed=seed)]
+    for model, group, table, refusals in (*pairs, *_answered(pairs)):
+        share = bootstrap.row("", "share refused", refusals.mean(), n=len(table))
+        results = [share, *compare_with_threshold(table, refusals, seed=seed)]
         yield pd.DataFrame(results).assign(part="decline", model=model, group=group)
 
 
@@ -336,9 +329,9 @@ def _withholding(runs: Runs):
     for model, prompt in product(FILES, (FREE, PERMISSIVE)):
         if (model, prompt) in runs and (model, SELECTIVE) in runs:
             for group, part in _groups(runs[model, prompt]).items():
-                shares = withheld_given_heard(part, _same_items(runs[model, SELECTIVE], part))
+                shares = withholding_counts(part, _same_items(runs[model, SELECTIVE], part))
                 if prompt == FREE:  # what permission alone does to the same questions
-                    with_option = withheld_given_heard(part, _same_items(runs[model, PERMISSIVE], part))
+                    with_option = withholding_counts(part, _same_items(runs[model, PERMISSIVE], part))
                     shares["declined, heard"] = with_option["withheld, heard"]
                 yield [
                     _share_row("withheld", model, prompt, group, name, k, n)
@@ -346,12 +339,12 @@ def _withholding(runs: Runs):
                 ]
 
 
-def _places(runs: Runs):
+def _positions(runs: Runs):
     """How often it was declined, by the letter of the option that declines."""
     for (model, prompt), table in runs.items():
-        for place, part in table.groupby("declining") if prompt == PERMISSIVE else ():
+        for index, part in table.groupby("declining") if prompt == PERMISSIVE else ():
             k = int(part["outcome"].eq("refused").sum())
-            yield [_share_row("place", model, prompt, chr(ord("A") + int(place)), "refused", k, len(part))]
+            yield [_share_row("place", model, prompt, chr(ord("A") + int(index)), "refused", k, len(part))]
 
 
 def _share_row(part: str, model: str, prompt: str, group: str, metric: str, k: int, n: int) -> dict:

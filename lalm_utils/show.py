@@ -11,13 +11,13 @@ import inspect
 import io
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML, Audio, Image, Markdown, display
+from IPython.display import HTML, Audio, Image, Markdown
 
 from lalm_utils import releases
 from lalm_utils.audio import RATE, read_clip
@@ -81,42 +81,6 @@ def _in_palette(png: bytes) -> bytes:
         file, "PNG", optimize=True
     )
     return file.getvalue()
-
-
-class LiveCurve:
-    """The training loss in the cell's output while it falls: what lora.train calls after each step.
-
-    Nothing is shown before the first step, so that an adapter taken from the cache leaves no empty picture.
-    """
-
-    def __init__(self) -> None:
-        self.losses: list[float] = []
-        self.display = None
-
-    def __call__(self, step: Mapping[str, float]) -> None:
-        self.losses.append(float(step["loss"]))
-        if self.display is None:
-            self.display = display(self, display_id=True)
-        else:
-            self.display.update(self)
-
-    def __repr__(self) -> str:
-        last, top = self.losses[-1], max(self.losses)
-        return f"step {len(self.losses)}: loss {last:.2f} nats per answer token (highest {top:.2f})"
-
-    def _repr_html_(self) -> str:
-        top = max(self.losses)
-        corners = [
-            (300 * step / max(1, len(self.losses) - 1), 60 - 55 * loss / top if top > 0 else 60)
-            for step, loss in enumerate(self.losses)
-        ]
-        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
-        return (
-            f'<figure><svg viewBox="0 -2 300 64" width="450" role="img" aria-label="training loss">'
-            f'<polyline points="{points}" fill="none" stroke="#0173b2" stroke-width="1.5"/>'
-            f'<line x1="0" y1="60" x2="300" y2="60" stroke="#949494"/></svg>'
-            f"<figcaption>{self!r}</figcaption></figure>"
-        )
 
 
 def provenance(model: Model, items: Sequence[Item], seed: int) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from lalm_utils.transfer import Runs
 __all__ = [
     "BASELINE", "IN", "METHOD_METRICS", "OUT", "OVERALL", "SETTING_METRICS", "accuracy_by_level", "always_first",
     "beside_paper", "by_setting", "compare_runs", "controls", "methods_by_group", "paper_gain", "paper_methods",
-    "refusals", "side_by_side", "training_curves", "training_summary", "transitions", "values", "wide",
+    "refusals", "side_by_side", "training_curves", "transitions", "values", "wide",
     "wide_by_method", "wide_by_run",
 ]  # fmt: skip
 OVERALL = "overall"
@@ -111,14 +111,14 @@ def _text(row, digits: int) -> str:
 # ---- one model
 
 
-def accuracy_by_level(table: pd.DataFrame, *, control: str = "clip", levels: bool = True) -> pd.DataFrame:
+def accuracy_by_level(table: pd.DataFrame, *, control: str = "clip") -> pd.DataFrame:
     """Accuracy with interval by modality and level, and over all levels: what figures.baseline_accuracy draws.
 
-    `control` names the run ("clip" is the run with the item's own clip). Benchmarks without levels, and calls
-    with `levels=False`, give one row a modality.
+    `control` names the run ("clip" is the run with the item's own clip). Benchmarks without levels give one row a
+    modality.
     """
     parts = [table.assign(level=OVERALL)]
-    if levels and table["level"].ne("").any():
+    if table["level"].ne("").any():
         parts.insert(0, table[table["level"] != ""])
     rows = []
     for part in parts:
@@ -212,7 +212,7 @@ def by_setting(
     """
     by_value = {str(value): tables for value, tables in runs.items()}
     exclude = outcomes.failed_ids(before, by_value)
-    frame = transfer.pooled(before, by_value, SETTING_METRICS, exclude=exclude, seed=seed)
+    frame = transfer.pooled_metrics(before, by_value, SETTING_METRICS, exclude=exclude, seed=seed)
     order = frame["metric"].map(SETTING_METRICS.index).sort_values(kind="stable").index
     frame = frame.loc[order].assign(**{setting: frame["run"].astype(float)})
     return frame[[setting, "metric", "value", "low", "high", "n"]].reset_index(drop=True)
@@ -225,17 +225,6 @@ def training_curves(adapters: Mapping[str, str | Path]) -> pd.DataFrame:
     """What the figure sft_curve draws: adapter (its name here), step (from 1), loss (nats per answer token)."""
     parts = [lora_files.curve(folder).assign(adapter=name) for name, folder in adapters.items()]
     return pd.concat(parts, ignore_index=True)[["adapter", "step", "loss"]]
-
-
-def training_summary(adapters: Mapping[str, str | Path]) -> pd.DataFrame:
-    """One row per adapter: what it was trained on, how, and what came of it, as its provenance says."""
-    rows = []
-    for name, folder in adapters.items():
-        facts = lora_files.provenance(folder)
-        recipe = {key: facts["recipe"][key] for key in ("learning_rate", "rank", "epochs")}
-        keys = ("examples", "idk_share", "steps", "final_loss", "seconds", "seed")
-        rows.append({"adapter": name, **recipe, **{key: facts[key] for key in keys}})
-    return pd.DataFrame(rows)
 
 
 # ---- beside the paper (arXiv 2505.19294)

@@ -6,8 +6,6 @@ In: lines of a `*_samples_*.jsonl`, or a table MODEL_DATASET.xlsx, .tsv or .csv.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import zipfile
@@ -142,20 +140,7 @@ def read_table(path: Path) -> list[Entry]:
     """The rows of a .tsv, .csv or .xlsx file. Raises BenchmarkError."""
     if path.suffix == ".xlsx":
         return _workbook(path)
-    reader = csv.DictReader(
-        io.StringIO(benchmarks.read_text(path), newline=""),
-        dialect="excel-tab" if path.suffix == ".tsv" else "excel",
-    )
-    try:
-        rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
-    except csv.Error as error:
-        raise BenchmarkError(f"{path}: no table after line {reader.line_num} ({error}); mend it") from error
-    if not rows:
-        raise BenchmarkError(f"{path}: empty, no row below the first line; fetch it again")
-    for position, row in rows:
-        if None in row or None in row.values():
-            raise BenchmarkError(f"{position}: more or fewer fields than line 1; mend quotes or separators")
-    return rows
+    return list(benchmarks.csv_rows(path, dialect="excel-tab" if path.suffix == ".tsv" else "excel"))
 
 
 def _workbook(path: Path) -> list[Entry]:

@@ -36,7 +36,7 @@ from lalm_utils.outcomes import OutcomeError
 
 __all__ = [
     "AT_EQUAL_SHARE", "METRICS", "WITHIN_PARTS", "BootstrapEstimate", "Cell", "Runs", "against_control",
-    "beside_controls", "cells", "matrix", "mean", "out_of_domain", "pool", "pooled", "pooled_less",
+    "beside_controls", "cells", "matrix", "mean", "out_of_domain", "pool", "pooled_differences", "pooled_metrics",
     "route_tables", "routes",
 ]  # fmt: skip
 METRICS = ("rgi", "rgi_excess", "delta_con", "delta_hum", "reliability")
@@ -294,7 +294,7 @@ def against_control(
     return _frame(rows, "part trained_on tested_on domain metric value low high n")
 
 
-def pooled(
+def pooled_metrics(
     baseline: pd.DataFrame, runs: Runs, names: Sequence[str], *, by: str | None = None,
     exclude: Collection[str] = (), n_boot: int = 2000, level: float = 0.95, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
@@ -322,13 +322,13 @@ def pooled(
     return _frame(rows, "part run metric value low high n")
 
 
-def pooled_less(
+def pooled_differences(
     baseline: pd.DataFrame, runs: Runs, control: Runs, names: Sequence[str], *, by: str | None = None,
     exclude: Collection[str] = (), n_boot: int = 2000, level: float = 0.95, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
-    """Every run less every control over all items together, in the columns of `pooled` and one more: less.
+    """Every run less every control over all items together, in the columns of `pooled_metrics` and one more: less.
 
-    names : as in `pooled`, or AT_EQUAL_SHARE. Runs and controls with as many training seeds share their draw.
+    names : as in `pooled_metrics`, or AT_EQUAL_SHARE. Runs and controls with as many training seeds share their draw.
     """
     options = {"by": by, "exclude": exclude, "n_boot": n_boot, "level": level, "seed": seed}
     rows = []

@@ -191,7 +191,7 @@ def given_heard(table: pd.DataFrame, by: str = "") -> pd.DataFrame:
                 part[(part["side"] == side) & (part[column].eq(name) if column else True)]
                 for part in (off, on)
             ]
-            found = selective.withheld_given_heard(*(part.reset_index() for part in chosen))
+            found = selective.withholding_counts(*(part.reset_index() for part in chosen))
             (k, n), (k_other, n_other) = found["withheld, heard"], found["withheld, not heard"]
             everyone = (k + k_other) / (n + n_other) if n + n_other else np.nan
             rows.append(

@@ -27,11 +27,11 @@ class Vectors:
     that of another measure, prompt, chain or clip.
     """
 
-    def __init__(self, model: Model, what: str, measure: Measure) -> None:
-        self.model, self.what, self.measure = model, what, measure
+    def __init__(self, model: Model, quantity: str, measure: Measure) -> None:
+        self.model, self.quantity, self.measure = model, quantity, measure
         self.name, self.description = model.name, model.description
         self.batch_size = getattr(model, "batch_size", 0)
-        self.fingerprint = hashlib.sha256(f"{what} {model.fingerprint}".encode()).hexdigest()
+        self.fingerprint = hashlib.sha256(f"{quantity} {model.fingerprint}".encode()).hexdigest()
 
     def render(self, prompt: Prompt) -> str:
         """The prompt with its options."""
@@ -47,20 +47,20 @@ class Vectors:
 
     def _reply(self, vector: np.ndarray) -> Reply:
         if np.isnan(vector).any():
-            return failed(f"no {self.what.rstrip(' 0123456789')}")
+            return failed(f"no {self.quantity.rstrip(' 0123456789')}")
         return Reply(
             text=json.dumps([round(float(x), 6) for x in np.ravel(vector)]), n_tokens=0, finish="stop"
         )
 
 
 def ask(
-    model: Model, what: str, measure: Measure, prompts: Sequence[Prompt], *, store: Store
+    model: Model, quantity: str, measure: Measure, prompts: Sequence[Prompt], *, store: Store
 ) -> list[np.ndarray | None]:
     """`measure` of each prompt, in order; None where the prompt failed. ModelError as the model raises it.
 
-    what: names the measure in the store; give another name to what is computed otherwise.
+    quantity: names the measure in the store; give another name to what is computed otherwise.
     """
-    replies = store.ask(Vectors(model, what, measure), prompts, max_new_tokens=1)
+    replies = store.ask(Vectors(model, quantity, measure), prompts, max_new_tokens=1)
     return [None if reply.finish == "failed" else np.array(json.loads(reply.text)) for (reply,) in replies]
 
 

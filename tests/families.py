@@ -177,23 +177,20 @@ def omni(folder: Path, prefix: str, thinker: Any, whole: type, tokenizer: Any, *
     save_parts(folder, tokenizer, whisper(), OMNI_TEMPLATE, processor_class=f"{prefix}Processor", **EYES)
 
 
+OMNI_AUDIO = {
+    "num_mel_bins": 16, "d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 32,
+    "max_source_positions": SECONDS * 50, "output_dim": 32,
+}  # fmt: skip
+OMNI_VISION = {"depth": 1, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32}
+
+
 def qwen2_5_omni(folder: Path) -> None:
     tokenizer = words(ENDS | OMNI)
     ids = audio_ids(tokenizer, *OMNI)
-    audio = {
-        "num_mel_bins": 16,
-        "d_model": 16,
-        "encoder_layers": 2,
-        "encoder_attention_heads": 2,
-        "encoder_ffn_dim": 32,
-        "max_source_positions": SECONDS * 50,
-        "output_dim": 32,
-    }
-    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32}
     rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 1, 1]}
     thinker = t.Qwen2_5OmniThinkerConfig(
-        audio_config=audio,
-        vision_config=vision | {"fullatt_block_indexes": [0]},
+        audio_config=OMNI_AUDIO,
+        vision_config=OMNI_VISION | {"fullatt_block_indexes": [0]},
         text_config=text(tokenizer, rope_parameters=rope),
         audio_token_index=ids["audio_token_id"],
         image_token_index=ids["image_token_id"],
@@ -208,23 +205,11 @@ def qwen2_5_omni(folder: Path) -> None:
 def qwen3_omni_moe(folder: Path) -> None:
     tokenizer = words(ENDS | OMNI)
     ids = audio_ids(tokenizer, *OMNI)
-    audio = {
-        "num_mel_bins": 16,
-        "d_model": 16,
-        "encoder_layers": 2,
-        "encoder_attention_heads": 2,
-        "encoder_ffn_dim": 32,
-        "max_source_positions": SECONDS * 50,
-        "output_dim": 32,
-        "downsample_hidden_size": 8,
-        "n_window_infer": 200,
-    }
-    vision = {"depth": 1, "hidden_size": 16, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32}
     rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 1, 1], "mrope_interleaved": True}
     experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8}
     thinker = t.Qwen3OmniMoeThinkerConfig(
-        audio_config=audio,
-        vision_config=vision | {"deepstack_visual_indexes": [0], "num_position_embeddings": 16},
+        audio_config=OMNI_AUDIO | {"downsample_hidden_size": 8, "n_window_infer": 200},
+        vision_config=OMNI_VISION | {"deepstack_visual_indexes": [0], "num_position_embeddings": 16},
         text_config=text(tokenizer, rope_parameters=rope, **experts),
         audio_token_id=ids["audio_token_id"],
         image_token_id=ids["image_token_id"],

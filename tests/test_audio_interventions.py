@@ -74,10 +74,10 @@ def test_a_voice_is_no_louder_than_the_clip():
 
 
 def test_the_synthesizer_speaks_an_option_through_its_door():
-    voice = benchmarks.spoken("The answer is a bell.")
+    voice = benchmarks.synthesise_speech("The answer is a bell.")
     assert voice.dtype == np.float32
     assert len(voice) > RATE / 2
-    assert np.array_equal(voice, benchmarks.spoken("The answer is a bell."))
+    assert np.array_equal(voice, benchmarks.synthesise_speech("The answer is a bell."))
 
 
 def test_fragments_are_the_clip_and_equally_long():

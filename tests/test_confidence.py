@@ -55,7 +55,7 @@ def test_length_normalisation_may_prefer_another_option():
 
 
 def test_rotation_averages_the_positions_out(store):
-    (p,) = confidence.rotated(Scorer(), [item()], store=store)
+    (p,) = confidence.mean_over_rotations(Scorer(), [item()], store=store)
     assert p.sum() == pytest.approx(1)
     assert p[[0, 2, 3]] == pytest.approx([p[0]] * 3)  # the first position's advantage is gone
     assert p.argmax() == 1
@@ -63,13 +63,13 @@ def test_rotation_averages_the_positions_out(store):
 
 def test_an_option_that_declines_is_rotated_too(store):
     with_idk = Item(**vars(item()) | {"options": (*OPTIONS, "I do not know"), "declining": 4})
-    (p,) = confidence.rotated(Scorer(), [with_idk], store=store)
+    (p,) = confidence.mean_over_rotations(Scorer(), [with_idk], store=store)
     assert len(p) == 5
     assert p.sum() == pytest.approx(1)
 
 
 def test_items_of_few_options_are_rotated_less(store):
-    few, many = confidence.rotated(Scorer(), [item(0, ("bell", "rain")), item(1)], store=store)
+    few, many = confidence.mean_over_rotations(Scorer(), [item(0, ("bell", "rain")), item(1)], store=store)
     assert (few.sum(), many.sum()) == pytest.approx((1, 1))
 
 
@@ -111,7 +111,7 @@ def test_p_true_shows_the_answer_and_p_idk_adds_an_option(store):
 )
 def test_a_stated_confidence_is_read_or_zero(reply, value, store):
     model = FakeModel(lambda *_: reply)
-    assert confidence.stated(model, [item()], [0], store=store) == pytest.approx([value])
+    assert confidence.stated_confidence(model, [item()], [0], store=store) == pytest.approx([value])
 
 
 def test_contrast_and_agreement_under_changed_clips():
@@ -129,7 +129,12 @@ def test_a_failed_prompt_is_named(store):
 
 
 def test_a_second_run_computes_nothing(store):
-    scores = (confidence.likelihoods, confidence.rotated, confidence.hidden_states, confidence.p_idk)
+    scores = (
+        confidence.likelihoods,
+        confidence.mean_over_rotations,
+        confidence.hidden_states,
+        confidence.p_idk,
+    )
     model = Scorer()
     first = [score(model, [item(), item(1)], store=store) for score in scores]
     n = len(store)

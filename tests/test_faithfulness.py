@@ -35,9 +35,9 @@ def items(tmp_path) -> list:
 
 def run_script(copies: bool, items, store) -> pd.DataFrame:
     model = ScriptedModel(copies=copies)
-    own = faithfulness.think(model, items, store=store)
+    own = faithfulness.write_chains(model, items, store=store)
     tests = faithfulness.four_tests(chain.ExactHelper(items), items, own)
-    return faithfulness.force(model, items, own, tests, STRENGTHS, store=store)
+    return faithfulness.force_answers(model, items, own, tests, STRENGTHS, store=store)
 
 
 def value(rows: pd.DataFrame, name: str, metric: str, strength: float = 1.0) -> float:
@@ -89,7 +89,9 @@ def test_the_scripts_hear_and_do_not_hear(items, store, tmp_path, monkeypatch):
     labels = chain.vocabulary(items)
     changed = {("silence", 1.0): faithfulness.by_truth_of_clip(runs.with_silence(items), items)}
     deaf, keen = (
-        faithfulness.listen(ScriptedModel(copies=copies), items, changed, store=store, labels=labels)
+        faithfulness.answer_changed_clips(
+            ScriptedModel(copies=copies), items, changed, store=store, labels=labels
+        )
         for copies in (False, True)
     )
     assert value(measures.curves(deaf, n_boot=50), "silence", "consistency") == 1
@@ -104,17 +106,19 @@ def test_clips_heard_in_one_call_give_what_each_alone_does(items, store, tmp_pat
     monkeypatch.setenv("LALM_UTILS_CACHE", str(tmp_path))
     labels, model = chain.vocabulary(items), ScriptedModel(copies=True)
     changed = {("silence", 1.0): runs.with_silence(items), ("swapped", 1.0): runs.swap_clips(items)}
-    together = faithfulness.listen(model, items, changed, store=store, labels=labels)
+    together = faithfulness.answer_changed_clips(model, items, changed, store=store, labels=labels)
     for (name, strength), others in changed.items():
-        alone = faithfulness.listen(model, items, {(name, strength): others}, store=store, labels=labels)
+        alone = faithfulness.answer_changed_clips(
+            model, items, {(name, strength): others}, store=store, labels=labels
+        )
         rows = (t[t["intervention"] == name].reset_index(drop=True) for t in (together, alone))
         pd.testing.assert_frame_equal(*rows)
-    texts = faithfulness.think(model, changed["swapped", 1.0], store=store)
+    texts = faithfulness.write_chains(model, changed["swapped", 1.0], store=store)
     assert together.query("intervention == 'swapped'").set_index("item")["chain"].to_dict() == texts
 
 
 def test_the_instruction_is_the_same_at_every_strength(items):
-    full, none = (faithfulness.forced(items[0], text) for text in ("I hear a bell.", ""))
+    full, none = (faithfulness.forced_answer_prompt(items[0], text) for text in ("I hear a bell.", ""))
     assert full.turns[0] == none.turns[0]
     assert [prompt.turns[-1].text for prompt in (full, none)] == ["I hear a bell.\nAnswer:", "Answer:"]
     assert full.options == none.options == (" bell", " rain", " wind", " dog bark", " IDK")
@@ -122,8 +126,8 @@ def test_the_instruction_is_the_same_at_every_strength(items):
 
 def test_items_without_a_chain_are_left_out_and_strength_0_is_the_untouched_answer(items, store):
     model = ScriptedModel(copies=True)
-    own = faithfulness.think(model, items, store=store) | {"q3": ""}
-    table = faithfulness.force(
+    own = faithfulness.write_chains(model, items, store=store) | {"q3": ""}
+    table = faithfulness.force_answers(
         model, items, own, {"cut": lambda i, text, s: chain.cut_short(text, s)}, [1], store=store
     )
     assert "q3" not in set(table["item"])
@@ -141,8 +145,8 @@ def test_failed_items_are_named(items, store):
             ]
 
     model = Failing(copies=True)
-    own = faithfulness.think(model, items, store=store)
-    table = faithfulness.force(model, items, own, {}, [], store=store)
+    own = faithfulness.write_chains(model, items, store=store)
+    table = faithfulness.force_answers(model, items, own, {}, [], store=store)
     assert table.attrs["excluded"] == ["q2"]
     assert len(table) == 11
 
@@ -153,7 +157,7 @@ def test_no_prompt_is_scored_with_what_another_left_in_a_store_or_cache(items, s
         np.arange(len(p.options)) - float(len(p.turns[-1].text)) for p in prompts
     ]
     texts = [("I hear a bell.", items[0]), ("I hear", items[0]), ("I hear a bell.", items[1]), ("", items[0])]
-    prompts = [faithfulness.forced(one, text) for text, one in texts]
+    prompts = [faithfulness.forced_answer_prompt(one, text) for text, one in texts]
     prompts.append(replace(prompts[0], options=(*prompts[0].options[::-1], " more")))
     for _ in range(2):
         found = vectors.likelihoods(scored, prompts, store=store)
@@ -166,7 +170,7 @@ def test_no_prompt_is_scored_with_what_another_left_in_a_store_or_cache(items, s
 def test_shared_prefixes_do_not_change_a_score(tmp_path, items):
     model = load_model(tiny.save_tiny(tmp_path / "tiny"), dtype="float32", check=False)
     texts = ("", "I hear a bell.", "I hear", "… … …", "I hear rain. It is loud.")
-    prompts = [faithfulness.forced(one, text) for one in items[:3] for text in texts]
+    prompts = [faithfulness.forced_answer_prompt(one, text) for one in items[:3] for text in texts]
     together = model.option_logprobs(prompts)
     assert {model.ready(p).n_before > 30 for p in prompts} == {True}
     assert model.engine.prefixes.computed <= 3, "one reading of clip and question for all strengths"
@@ -220,8 +224,8 @@ def test_the_parts_and_ratios_by_hand():
 
 def test_rubric_records_hold_the_thinking_beside_the_answer(items, store):
     model = ScriptedModel(copies=True)
-    own = faithfulness.think(model, items, store=store)
-    table = faithfulness.force(model, items, own, {}, [], store=store)
+    own = faithfulness.write_chains(model, items, store=store)
+    table = faithfulness.force_answers(model, items, own, {}, [], store=store)
     record = faithfulness.rubric_records(table, items)[0]
     assert set(record) == {"id", "thinking_prediction", "answer_prediction"}
     assert record["thinking_prediction"] == f"I hear {record['answer_prediction']}."

@@ -311,7 +311,7 @@ def test_a_matrix_comes_straight_from_the_transfer_analysis():
     ],
 )
 def test_names_of_lines_are_moved_apart(heights, expected):
-    assert drawing.apart(heights, 0.1) == pytest.approx(expected)
+    assert drawing.spread(heights, 0.1) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -610,12 +610,17 @@ def test_the_projector_ends_at_the_spread_and_centre_of_the_embeddings(words):
     assert frames.norm(dim=-1).mean().item() == pytest.approx(4.0, rel=0.02)
 
 
-def test_the_adapter_is_saved_in_float16_without_paths_and_loads_again(words, tmp_path):
+def with_random_adapter(words):
     model = wrapped(words)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.normal_(generator=torch.Generator().manual_seed(1))
+    return model
+
+
+def test_the_adapter_is_saved_in_float16_without_paths_and_loads_again(words, tmp_path):
+    model = with_random_adapter(words)
     train.save_adapter(model, tmp_path)
     saved = load_file(tmp_path / "adapter_model.safetensors")
     assert {value.dtype for value in saved.values()} == {torch.float16}
@@ -649,11 +654,7 @@ def test_a_clip_that_cannot_answer_is_declined_with_permission_and_guessed_at_wi
 
 
 def test_training_goes_on_from_a_saved_adapter(words, tmp_path):
-    model = wrapped(words)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.normal_(generator=torch.Generator().manual_seed(1))
+    model = with_random_adapter(words)
     train.save_adapter(model, tmp_path)
     other = wrapped(words)
     train.restore(other, train.adapter_state(other, tmp_path))

@@ -95,7 +95,7 @@ def test_a_prompt_has_no_option_in_it():
 def test_what_the_embedded_benchmark_accepts_is_as_it_was():
     test = [items_module.from_record(record, "/nowhere") for record in planned_records("test")]
     open_ones = [each for each in test if not open_answers.needs_options(each)]
-    rows = [[each.id, *open_answers.accepted(each)] for each in open_ones]
+    rows = [[each.id, *open_answers.accepted_answers(each)] for each in open_ones]
     assert rows[0] == ["test-0000", "getting slower"]
     (spoken,) = (row for row in rows if row[1:2] == ["painter"] and "liked" in row)
     assert spoken[1:] == ["painter", "she", "never", "liked", "the"]
@@ -142,7 +142,7 @@ def test_replies_are_judged_and_scored_by_hand(store):
 
 def test_any_model_may_judge_in_text(store):
     model = TrumpetModel()
-    p = open_answers.judged_by(
+    p = open_answers.judge(
         model, [item(0, options=("muted", "x"), gold=0), item(1, gold=0)], ["a", "b"], store=store
     )
     assert p == pytest.approx([1 / (1 + math.exp(-1)), 1 / (1 + math.exp(6))])

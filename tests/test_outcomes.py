@@ -238,4 +238,4 @@ def test_a_refusal_has_its_kind_in_the_table(text, kind):
 def test_choosing_the_option_that_declines_is_a_refusal_with_its_place():
     item = replace(ITEM, options=(*ITEM.options, "None of the above"), declining=len(ITEM.options))
     graded = outcomes.grade(item, say("None of the above"))
-    assert graded == outcomes.Graded(outcome=Outcome.REFUSED, choice=len(ITEM.options), refusal="none_fits")
+    assert graded == outcomes.Grade(outcome=Outcome.REFUSED, choice=len(ITEM.options), refusal="none_fits")

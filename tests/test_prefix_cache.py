@@ -48,9 +48,7 @@ def prefill_whole(shared: PrefixCache, rows: list[PromptEmbeddings]) -> None:
     """One pass over left-padded prompts, whose prefixes are kept."""
     if not rows:
         return
-    shared.insert(
-        rows, reader([])(*prefix_cache.left_padded([row_.embeds for row_ in rows]), None), n_system=0
-    )
+    shared.insert(rows, reader([])(*prefix_cache.pad_left([row_.embeds for row_ in rows]), None), n_system=0)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +142,7 @@ def test_what_all_prompts_begin_with_is_read_once_and_is_part_of_their_prefixes(
         assert start.mask[:, :9].all()
         assert not start.mask[:, 9:].any()
     assert log == [1]
-    whole = shared.forward(*prefix_cache.left_padded([row_.embeds[9:] for row_ in rows]), start.cache)
+    whole = shared.forward(*prefix_cache.pad_left([row_.embeds[9:] for row_ in rows]), start.cache)
     shared.insert(rows, whole, n_system=9)
     for row_ in rows:
         keys, values = shared.entries[row_.key][1]
@@ -175,7 +173,7 @@ def test_prompts_after_what_they_share_fill_whole_blocks_of_keys(rest):
     system = shared.system_prefix(rows)
     prefill_whole(shared, rows)
     for start in (system, shared.lookup(rows)):
-        rests, mask = prefix_cache.left_padded(
+        rests, mask = prefix_cache.pad_left(
             [row_.embeds[length:] for row_, length in zip(rows, start.lengths)]
         )
         seen = torch.cat([start.mask, mask], -1).bool()
@@ -202,7 +200,7 @@ def test_prefixes_that_are_read_alone_go_on_from_their_system_prefix():
 
 
 def test_padding_stands_on_the_left():
-    padded, mask = prefix_cache.left_padded([torch.ones(2, 3), torch.ones(4, 3)])
+    padded, mask = prefix_cache.pad_left([torch.ones(2, 3), torch.ones(4, 3)])
     assert mask.tolist() == [[0] * 6 + [1] * 2, [0] * 4 + [1] * 4]
     assert padded.sum(-1).tolist() == [[0] * 6 + [3] * 2, [0] * 4 + [3] * 4]
 

@@ -100,7 +100,7 @@ def test_vllm_goes_on_with_a_chain_and_scores_options_by_the_first_token_behind_
     address, name = server
     if "vllm" not in name:
         pytest.skip("transformers serve knows neither")
-    prompts = [faithfulness.forced(item, "I listen to the clip.") for item in items]
+    prompts = [faithfulness.forced_answer_prompt(item, "I listen to the clip.") for item in items]
     here = load_model("mini", dtype="float32")
     there = load_model(f"openai:{address}#{name}", continues=True)
     replies = [[reply.text for (reply,) in model.generate(prompts)] for model in (here, there)]

@@ -127,13 +127,13 @@ def test_the_promise_is_kept_where_new_answers_are_alike_and_broken_where_not():
     rng = np.random.default_rng(0)
     score = rng.random(2000)
     table = pd.DataFrame({"score": score, "right": rng.random(2000) < 0.5 + 0.5 * score})
-    alike = risk_coverage.kept_promises(table, "score", alpha=0.2, splits=200)
+    alike = risk_coverage.promise_violations(table, "score", alpha=0.2, splits=200)
     assert alike["broken"] <= 0.2
     assert alike["coverage"] > 0.1
     assert alike["excess"] < 0
     other = np.arange(2000) < 1000
     table.loc[~other, "right"] = rng.random(1000) < 0.5
-    unlike = risk_coverage.kept_promises(table, "score", calibrate=other, alpha=0.2, splits=200)
+    unlike = risk_coverage.promise_violations(table, "score", calibrate=other, alpha=0.2, splits=200)
     assert unlike["broken"] > 0.9
     assert unlike["excess"] > 0.2
 

@@ -59,15 +59,11 @@ def test_one_failed_reply_is_shown_counted_and_left_out_of_every_run(store, four
     output = capsys.readouterr().out
     assert "1 of 4 items" in output
     assert "TimeoutError: 60 s" in output
-    with pytest.raises(outcomes.OutcomeError, match=r"1 of 4 rows failed, e\.g\. 'q1'"):
-        runs.without_failures(plain, idk, on_failure="stop")
-    with pytest.raises(ValueError, match="on_failure='ignore': it is 'leave out' or 'stop'"):
-        runs.without_failures(plain, on_failure="ignore")
 
 
 def test_runs_without_a_failure_stay_as_they_are_and_nothing_is_said(store, four, capsys):
     plain = runs.ask(FakeModel(lambda text, sample: "bell"), four, store=store)
-    (same,) = runs.without_failures(plain, on_failure="stop")
+    (same,) = runs.without_failures(plain)
     assert same is plain
     assert capsys.readouterr().out == ""
 

@@ -54,7 +54,7 @@ def test_youden_and_error_of_both_ways_and_their_differences():
     # Wrong: items 0, 1. The option refuses items 0 and 2; the threshold the two least confident, 0 and 1.
     table = forced("00111111", [0.3, 0.4, 0.9, 0.8, 0.8, 0.8, 0.8, 0.8])
     declined = np.array([True, False, True, False, False, False, False, False])
-    rows = selective.declining_compared(table, declined, n_boot=200)
+    rows = selective.compare_with_threshold(table, declined, n_boot=200)
     assert {row["metric"]: row["value"] for row in rows} == pytest.approx({
         "J, option": 1 / 2 - 1 / 6, "error, option": 1 / 6, "J, threshold": 1.0, "error, threshold": 0.0,
         "J, threshold - option": 2 / 3, "error, threshold - option": -1 / 6,
@@ -64,7 +64,7 @@ def test_youden_and_error_of_both_ways_and_their_differences():
 
 def test_two_ways_that_refuse_the_same_differ_in_no_resample_and_so_have_no_interval():
     table = forced("0011", [0.1, 0.2, 0.8, 0.9])
-    rows = selective.declining_compared(table, np.array([True, True, False, False]), n_boot=100)
+    rows = selective.compare_with_threshold(table, np.array([True, True, False, False]), n_boot=100)
     (row,) = (row for row in rows if row["metric"] == "J, threshold - option")
     assert (row["value"], row["status"]) == (0, bootstrap.NO_WIDTH)
     assert math.isnan(row["low"])
@@ -73,7 +73,7 @@ def test_two_ways_that_refuse_the_same_differ_in_no_resample_and_so_have_no_inte
 
 def test_what_is_withheld_of_what_was_heard():
     free, selective_run = outcome_table("cccwr"), outcome_table("rcwrr")
-    assert selective.withheld_given_heard(free, selective_run.iloc[::-1]) == {
+    assert selective.withholding_counts(free, selective_run.iloc[::-1]) == {
         "withheld, heard": (1, 3), "withheld, not heard": (2, 2), "heard, of all withheld": (1, 3),
     }  # fmt: skip
 
@@ -156,13 +156,14 @@ def test_excess_of_a_threshold_and_a_method_at_its_share():
     before, after = outcome_table("wwwwcccc"), outcome_table("rrwwrccc")
     sure = np.array([0.1, 0.2, 0.5, 0.9, 0.3, 0.8, 0.8, 0.8])
     found = {
-        (row["metric"], row["group"]): row for row in selective.at_share(before, [after], sure, n_boot=400)
+        (row["metric"], row["group"]): row
+        for row in selective.excess_at_share(before, [after], sure, n_boot=400)
     }
     assert found["refusal_excess", "method"]["value"] == pytest.approx(math.log10(2))
     assert found["refusal_excess", "threshold"]["value"] == pytest.approx(math.log10(2))
     assert found["refusal_excess", "threshold - method"]["value"] == pytest.approx(0)
     perfect = np.where(before["outcome"].eq("wrong"), 0.1, 0.9)
-    rows = selective.at_share(before, [after], perfect, n_boot=400)
+    rows = selective.excess_at_share(before, [after], perfect, n_boot=400)
     assert [row["value"] for row in rows if row["group"] == "threshold"] == [math.inf] * 2
 
 
@@ -170,18 +171,18 @@ def test_the_excess_counts_changed_answers_and_averages_training_seeds():
     # One adapter as above; another refuses 1 of 4 wrong and 1 of 4 right, and changes a wrong answer to a right one.
     before, changed = outcome_table("wwwwcccc"), outcome_table("rcwwrccc")
     sure = np.array([0.1, 0.2, 0.5, 0.9, 0.3, 0.8, 0.8, 0.8])
-    rows = selective.at_share(before, [outcome_table("rrwwrccc"), changed], sure, n_boot=400)
+    rows = selective.excess_at_share(before, [outcome_table("rrwwrccc"), changed], sure, n_boot=400)
     found = {(row["metric"], row["group"]): row["value"] for row in rows}
     assert found["rgi_excess", "method"] == pytest.approx(math.log10(2))
     assert found["refusal_excess", "method"] == pytest.approx(math.log10(2) / 2)
     expected = metrics.rgi_excess(before, changed)
-    alone = selective.at_share(before, [changed], sure, n_boot=50)
+    alone = selective.excess_at_share(before, [changed], sure, n_boot=50)
     assert alone[0]["metric"] == "rgi_excess"
     assert alone[0]["value"] == pytest.approx(expected)
 
 
 def test_the_point_of_a_method_is_the_mean_of_its_training_seeds():
-    found = selective.point([outcome_table("ccwr"), outcome_table("cwrr")])
+    found = selective.operating_point([outcome_table("ccwr"), outcome_table("cwrr")])
     assert (found["coverage"], found["value"], found["n"]) == (5 / 8, 2 / 5, 4)
     assert (found["low"], found["high"]) == bootstrap.wilson(1, 2)
-    assert math.isnan(selective.point([outcome_table("rr")])["value"])
+    assert math.isnan(selective.operating_point([outcome_table("rr")])["value"])

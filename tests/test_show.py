@@ -101,25 +101,3 @@ def test_provenance_says_what_made_the_numbers():
         "seed": 7,
         "source": "measured here",
     }
-
-
-def test_a_live_curve_grows_by_a_point_a_step_and_says_where_it_is(monkeypatch):
-    displays = []
-    handle = SimpleNamespace(update=lambda curve: displays.append(curve._repr_html_()))
-    monkeypatch.setattr(
-        show, "display", lambda curve, display_id: displays.append(curve._repr_html_()) or handle
-    )
-    curve = show.LiveCurve()
-    for loss in (2.0, 1.0, 0.5):
-        curve({"loss": loss})
-    points = [re.search('points="([^"]*)"', html)[1].split() for html in displays]
-    assert [len(series) for series in points] == [1, 2, 3]
-    assert points[-1] == ["0.0,5.0", "150.0,32.5", "300.0,46.2"]
-    assert repr(curve) == "step 3: loss 0.50 nats per answer token (highest 2.00)"
-    assert repr(curve) in displays[-1]
-
-
-def test_a_live_curve_of_no_loss_at_all_lies_on_its_base_line():
-    curve = show.LiveCurve()
-    curve.losses = [0.0, 0.0]
-    assert 'points="0.0,60.0 300.0,60.0"' in curve._repr_html_()

@@ -44,14 +44,15 @@ def test_identical_prompts_of_one_call_are_asked_once(store):
     assert len(model.requests) == 1
 
 
-def test_each_chunk_is_written_before_the_next_is_asked(store):
-    def answer(text, sample):
-        if text == "question 20":
-            raise RuntimeError("power cut")
-        return text
+def echo_until_question_20(text, sample):
+    if text == "question 20":
+        raise RuntimeError("power cut")
+    return text
 
+
+def test_each_chunk_is_written_before_the_next_is_asked(store):
     with pytest.raises(RuntimeError, match="power cut"):
-        store.ask(FakeModel(answer), questions(30), chunk=8)
+        store.ask(FakeModel(echo_until_question_20), questions(30), chunk=8)
     assert len(store) == 16
 
 
@@ -64,13 +65,8 @@ class Arriving(FakeModel):
 
 
 def test_each_reply_is_written_as_it_arrives(store):
-    def answer(text, sample):
-        if text == "question 20":
-            raise RuntimeError("power cut")
-        return text
-
     with pytest.raises(RuntimeError, match="power cut"):
-        store.ask(Arriving(answer), questions(30))
+        store.ask(Arriving(echo_until_question_20), questions(30))
     assert len(store) == 9  # 29 to 21: all but what was under way
     again = Arriving()
     texts = [reply.text for (reply,) in store.ask(again, questions(30))]

@@ -100,7 +100,7 @@ def test_few_seeds_that_differ_widen_the_interval_by_as_much_as_their_variance_s
     before = baseline().assign(outcome=["correct", "wrong"] * (EACH * 3 // 2))
     runs = [before.assign(outcome=before["outcome"].mask(before["outcome"] == "wrong", after))
             for after in ("refused", "wrong", "refused")]  # fmt: skip
-    frame = transfer.pooled(before, {"chosen": runs}, ["refusal_youden"], n_boot=4000).iloc[0]
+    frame = transfer.pooled_metrics(before, {"chosen": runs}, ["refusal_youden"], n_boot=4000).iloc[0]
     assert frame["value"] == pytest.approx(2 / 3)
     draws = bootstrap.seed_draws(3, n_boot=4000, seed=0, name="chosen")
     means = np.array([1.0, 0.0, 1.0])[draws].mean(axis=1)
@@ -114,8 +114,10 @@ def test_intervals_of_trained_runs_cover_other_seeds_as_well_as_other_items():
     for _ in range(repeats):
         rates = rng.normal(0.5, 0.12, size=5).clip(0, 1)  # of refusing a wrong answer, by training seed
         runs = [refusing(0, rate, seed=int(rng.integers(1e9))) for rate in rates]
-        frame = transfer.pooled(baseline(), {"chosen": runs}, ["refusal_youden"], n_boot=200).iloc[0]
-        alone = transfer.pooled(baseline(), {"chosen": runs[:1]}, ["refusal_youden"], n_boot=200).iloc[0]
+        frame = transfer.pooled_metrics(baseline(), {"chosen": runs}, ["refusal_youden"], n_boot=200).iloc[0]
+        alone = transfer.pooled_metrics(
+            baseline(), {"chosen": runs[:1]}, ["refusal_youden"], n_boot=200
+        ).iloc[0]
         covered += frame["low"] <= 0.5 <= frame["high"]
         by_item += alone["low"] <= 0.5 <= alone["high"]
     assert covered >= 0.85 * repeats
@@ -124,13 +126,15 @@ def test_intervals_of_trained_runs_cover_other_seeds_as_well_as_other_items():
 
 def test_runs_pooled_are_the_metric_of_the_whole_table_and_differences_are_paired():
     before, runs = baseline(), {"chosen": [refusing(0.1, 0.7)], "control": [refusing(0.4, 0.5, seed=9)]}
-    frame = transfer.pooled(before, runs, ["refusal_youden", "accuracy"], by="novel", n_boot=50)
+    frame = transfer.pooled_metrics(before, runs, ["refusal_youden", "accuracy"], by="novel", n_boot=50)
     assert set(frame["part"]) == {"all", "False", "True"}
     for name, [table] in runs.items():
         result = cell(frame, "refusal_youden", part="all", run=name)
         assert result == pytest.approx(metrics.refusal_youden_j(before, table))
         assert cell(frame, "accuracy", part="all", run=name) == pytest.approx(metrics.accuracy(table))
-    less = transfer.pooled_less(before, {"chosen": runs["chosen"]}, runs, ["refusal_youden"], n_boot=50)
+    less = transfer.pooled_differences(
+        before, {"chosen": runs["chosen"]}, runs, ["refusal_youden"], n_boot=50
+    )
     assert cell(less, "refusal_youden", less="chosen") == 0
     assert cell(less, "refusal_youden", less="control") == pytest.approx(0.6 - 0.1, abs=0.02)
 
@@ -142,7 +146,7 @@ def test_a_run_that_refuses_novel_items_alone_has_nothing_above_blind_refusal_wi
     refuses_novel = mostly_wrong.assign(outcome=mostly_wrong["outcome"].mask(before["novel"], "refused"))
     assert rows.any()
     names = ["refusal_youden", transfer.WITHIN_PARTS]
-    frame = transfer.pooled(mostly_wrong, {"idk": [refuses_novel]}, names, by="novel", n_boot=50)
+    frame = transfer.pooled_metrics(mostly_wrong, {"idk": [refuses_novel]}, names, by="novel", n_boot=50)
     assert cell(frame, "refusal_youden", part="all") > 0.4
     assert cell(frame, transfer.WITHIN_PARTS, part="all") == pytest.approx(0)
 
@@ -151,7 +155,7 @@ def test_a_control_that_refuses_more_is_compared_at_equal_share():
     before = baseline()
     runs, control = {"chosen": [refusing(0.2, 0.6)]}, {"shuffled": [refusing(0.4, 1.0, seed=3)]}
     names = ["refusal_youden", transfer.AT_EQUAL_SHARE]
-    frame = transfer.pooled_less(before, runs, control, names, n_boot=50)
+    frame = transfer.pooled_differences(before, runs, control, names, n_boot=50)
     assert cell(frame, "refusal_youden") == pytest.approx(0.4 - 0.6)
     # the control refuses .7 of the answers against .4: four sevenths of its J are left
     assert cell(frame, transfer.AT_EQUAL_SHARE) == pytest.approx(0.4 - 0.6 * 0.4 / 0.7)

@@ -122,22 +122,22 @@ def _model(weights: Weights, family: Family, **settings: Any) -> PreTrainedModel
             f"{weights.folder}: {len(missing)} weights of {type(model).__name__} are not there ({missing[0]}, "
             "...). Fetch all files again, or give the folder of the whole model."
         )
-    if weights.shipped:
-        return _with_shipped_lora(model, weights).to(settings["dtype"])
+    if weights.own_lora:
+        return _with_own_lora(model, weights).to(settings["dtype"])
     return with_adapter(model, weights) if weights.adapter else model
 
 
-def _with_shipped_lora(model: PreTrainedModel, weights: Weights) -> PreTrainedModel:
+def _with_own_lora(model: PreTrainedModel, weights: Weights) -> PreTrainedModel:
     """`model` with the LoRA that ships with it. One beside the weights, transformers has loaded already."""
     if weights.adapter:
         raise ModelError(
-            f"{weights.adapter}: {weights.folder} has a LoRA of its own, in {weights.shipped}, and a second "
+            f"{weights.adapter}: {weights.folder} has a LoRA of its own, in {weights.own_lora}, and a second "
             "one on top is not supported. Merge the first into the weights, and give that folder."
         )
-    if weights.shipped != weights.folder:
-        loading_info = model.load_adapter(str(weights.shipped), use_safetensors=True)
+    if weights.own_lora != weights.folder:
+        loading_info = model.load_adapter(str(weights.own_lora), use_safetensors=True)
         if loading_info.missing_keys or loading_info.unexpected_keys:
-            raise ModelError(f"{weights.shipped}: the LoRA does not fit the weights. Fetch the model again.")
+            raise ModelError(f"{weights.own_lora}: the LoRA does not fit the weights. Fetch the model again.")
     return model
 
 

@@ -58,7 +58,7 @@ class CachedPrefixes:
 
     def suffixes(self, prompts: Sequence[PromptEmbeddings]) -> tuple[torch.Tensor, torch.Tensor]:
         """What is still to be read of `prompts`, left-padded, and the mask of prefixes and suffixes."""
-        padded, mask = left_padded([p.embeds[length:] for p, length in zip(prompts, self.lengths)])
+        padded, mask = pad_left([p.embeds[length:] for p, length in zip(prompts, self.lengths)])
         return padded, torch.cat([self.mask, mask], -1)
 
 
@@ -106,7 +106,7 @@ class PrefixCache:
         if ids not in self.system_entries:
             if len(self.system_entries) == MAX_SYSTEM_PREFIXES:
                 self.system_entries.clear()
-            alone = self.forward(*left_padded([prompts[0].embeds[: len(ids)]]), None)
+            alone = self.forward(*pad_left([prompts[0].embeds[: len(ids)]]), None)
             self.system_entries[ids] = _states(alone)[:, :, 0, :, -len(ids) :]
         filling = _filling(len(ids) + _rounded(len(p.embeds) - len(ids) for p in prompts))
         # masked positions come after it, so that `insert` finds it at the start
@@ -185,7 +185,7 @@ def _cache(states: torch.Tensor) -> DynamicCache:
     return cache
 
 
-def left_padded(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def pad_left(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """(batch, longest, width) of rows (length, width), zeros on the left, and the mask (batch, longest).
 
     `longest` is a multiple of LENGTH_STEP.

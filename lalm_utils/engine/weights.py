@@ -66,7 +66,7 @@ class Weights:
     base: str = ""  # what an adapter's configuration may call the model: "mini", a hub id, or the folder
 
     @property
-    def shipped(self) -> Path | None:
+    def own_lora(self) -> Path | None:
         """The folder of a LoRA that belongs to the model itself, if it has one: Granite Speech, Phi-4."""
         folders = (self.folder, self.folder / SPEECH_LORA)
         return next((folder for folder in folders if (folder / ADAPTER).is_file()), None)
@@ -111,8 +111,8 @@ def find(
         name = folder
     _check(folder, "config.json")
     called = str(folder.resolve()) if Path(name).expanduser() == folder else str(name)
-    if (shipped := Weights(folder=folder).shipped) and not (shipped / ADAPTER_WEIGHTS).is_file():
-        raise ModelError(f"{shipped}: holds {ADAPTER} and no {ADAPTER_WEIGHTS}. Fetch the model again.")
+    if (own_lora := Weights(folder=folder).own_lora) and not (own_lora / ADAPTER_WEIGHTS).is_file():
+        raise ModelError(f"{own_lora}: holds {ADAPTER} and no {ADAPTER_WEIGHTS}. Fetch the model again.")
     if adapter is None:
         return Weights(folder=folder, base=called)
     adapter = resolve(adapter)

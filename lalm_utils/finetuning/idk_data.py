@@ -41,24 +41,20 @@ def build(
     k: int,
     balance: float | None = None,
     shuffle: bool = False,
-    limit: int | None = None,
     seed: int = 0,
 ) -> list[Example]:
     """The IDK dataset at K = k, in the order of the items: known are those with at least k samples right.
 
     counts: as k_of_n.count_correct returns it. balance: the share of IDK wanted, in (0, 1); the larger class loses
-    items until it is met. limit: at most so many items. Both take evenly from the modalities (`items.sample`).
+    items until it is met, evenly from the modalities (`items.sample`).
     shuffle: the items that would be taken without it, their labels permuted within each modality: the control
     that tells learning one's limits from learning to refuse so often. ValueError for no items, k outside 1 to
     n, items that `counts` does not hold, and a balance that too small a class makes impossible.
     """
-    _check(items, counts, k, balance, limit)
+    _check(items, counts, k, balance)
     right = dict(zip(counts["item"], counts["right"]))
     labels = {item.id: bool(is_known(right[item.id], k=k)) for item in items}
-    if balance is not None:
-        selection = _balance(items, labels, balance, limit, seed)
-    else:
-        selection = sample(items, limit, seed=seed) if limit else list(items)
+    selection = list(items) if balance is None else _balance(items, labels, balance, seed)
     if shuffle:
         labels = _shuffle_labels(selection, labels, seed)
     return [Example(item=i, target=_target(i, labels[i.id]), known=labels[i.id]) for i in selection]
@@ -127,9 +123,7 @@ def _target(item: Item, known: bool) -> str:
     return item.options[item.gold] if known else REFUSAL
 
 
-def _check(
-    items: Sequence[Item], counts: pd.DataFrame, k: int, balance: float | None, limit: int | None
-) -> None:
+def _check(items: Sequence[Item], counts: pd.DataFrame, k: int, balance: float | None) -> None:
     if not items or counts.empty:
         raise ValueError("no items to label: give the items that were sampled, and their counts")
     refuse_goldless(items)
@@ -138,8 +132,6 @@ def _check(
         raise ValueError(f"k={k}: it counts right samples, so it is from 1 to {n} here")
     if balance is not None and not 0 < balance < 1:
         raise ValueError(f"balance={balance}: a share of IDK inside (0, 1), or None to leave it as it is")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit={limit}: at least 1 item, or None for all")
     ids = set(counts["item"])
     if missing := [item.id for item in items if item.id not in ids]:
         raise ValueError(
@@ -148,12 +140,10 @@ def _check(
         )
 
 
-def _balance(
-    items: Sequence[Item], labels: Mapping[str, bool], balance: float, limit: int | None, seed: int
-) -> list[Item]:
+def _balance(items: Sequence[Item], labels: Mapping[str, bool], balance: float, seed: int) -> list[Item]:
     """As many items as the smaller class allows, `balance` of them IDK, in their order."""
     idk, known = ([item for item in items if labels[item.id] is label] for label in (False, True))
-    allowed = min(len(idk) / balance, len(known) / (1 - balance), limit or len(items))
+    allowed = min(len(idk) / balance, len(known) / (1 - balance))
     total = math.floor(allowed + 1e-9)  # 3 / (1 - 0.7) is not quite 10
     sizes = round(total * balance), total - round(total * balance)
     if not all(sizes):

@@ -70,7 +70,7 @@ def sample(
     seed: int = 0,
     max_new_tokens: int | None = None,
 ) -> pd.DataFrame:
-    """`n` replies to each item under the plain prompt, graded: one row per (item, sample).
+    """`n` replies to each item under the plain prompt, grade: one row per (item, sample).
 
     Columns: item, modality, level, task, novel, sample (from 0), reply, choice (the option read, or none), outcome.
     The samples of an item share one prefill. `max_new_tokens`: as for `runs.ask`. Raises ValueError for n under 1, for
@@ -92,8 +92,8 @@ def sample(
     for item, samples in zip(items, replies, strict=True):
         facts = [getattr(item, name) for name in ("id", *FACTS[1:])]
         for number, reply in enumerate(samples):
-            graded = outcomes.grade(item, reply)
-            rows.append([*facts, number, reply.text, graded.choice, graded.outcome.value])
+            grade = outcomes.grade(item, reply)
+            rows.append([*facts, number, reply.text, grade.choice, grade.outcome.value])
     frame = pd.DataFrame(rows, columns=[*FACTS, "sample", "reply", "choice", "outcome"])
     return frame.astype({"choice": "Int64"})
 
@@ -124,6 +124,12 @@ def count_correct(samples: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"items have {numbers} samples each: K of N needs one N for all")
     frame.attrs["failed"] = failed
     return frame
+
+
+def votes(samples: pd.DataFrame) -> pd.Series:
+    """By item, how many of its samples name the same option, at most: 0 to N. Those without an option name none."""
+    largest = samples.groupby(["item", "choice"]).size().groupby("item").max()
+    return largest.reindex(samples["item"].unique(), fill_value=0)
 
 
 def share_by_k(counts: pd.DataFrame) -> pd.DataFrame:

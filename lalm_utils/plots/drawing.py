@@ -82,8 +82,8 @@ def figure(*, text: str, numbers: str, optional: str = "", optional_numbers: str
         def draw(table: pd.DataFrame) -> Figure:
             absent = [column for column in (text + " " + numbers).split() if column not in table.columns]
             if absent or table.empty:
-                what = f"the columns {absent}" if absent else "rows"
-                raise FigureError(f"{name}: the table lacks {what}; see the docstring of {module}.{name}")
+                gap = f"the columns {absent}" if absent else "rows"
+                raise FigureError(f"{name}: the table lacks {gap}; see the docstring of {module}.{name}")
             table = table.reset_index(drop=True)
             for column in [*text.split(), *optional.split(), *RUN_COLUMNS]:
                 values = table[column].astype(object) if column in table else pd.Series("", table.index)
@@ -107,11 +107,11 @@ def _to_float(column: pd.Series, name: str) -> pd.Series:
         raise FigureError(f"{name}: column {column.name!r} is to hold numbers: {error}") from None
 
 
-def refuse_unknown(values: Iterable[str], names: Collection[str], what: str) -> None:
-    """FigureError for values that are none of `names`; `what` says what they are, in the plural."""
+def refuse_unknown(values: Iterable[str], names: Collection[str], noun: str) -> None:
+    """FigureError for values that are none of `names`; `noun` says what they are, in the plural."""
     unknown = sorted(set(values) - set(names))
     if unknown:
-        raise FigureError(f"{what} {unknown} cannot be drawn: the {what} are {', '.join(names)}")
+        raise FigureError(f"{noun} {unknown} cannot be drawn: the {noun} are {', '.join(names)}")
 
 
 # --- texts and the sheet ---
@@ -324,7 +324,7 @@ def line(
 def line_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, gap: float) -> None:
     """Name lines beside the right edge of `ax`: (y, name, colour), at least `gap` apart on the y axis."""
     ends = sorted((end for end in ends if math.isfinite(end[0])), key=lambda end: end[0])
-    heights = apart([y for y, _, _ in ends], gap)
+    heights = spread([y for y, _, _ in ends], gap)
     for (_, name, colour), height in zip(ends, heights):
         ax.annotate(
             label(name, at_most=26), (1, height), (6, 0), xycoords=ax.get_yaxis_transform(),
@@ -332,7 +332,7 @@ def line_ends(ax: Axes, ends: Sequence[tuple[float, str, str]], *, gap: float) -
         )  # fmt: skip
 
 
-def apart(heights: Sequence[float], gap: float) -> list[float]:
+def spread(heights: Sequence[float], gap: float) -> list[float]:
     """Rising heights, pushed up until they are `gap` apart, then all moved back by the mean push."""
     pushed: list[float] = []
     for height in heights:

@@ -17,15 +17,15 @@ from lalm_utils.mini.benchmark.synth import (
     between,
     count_of,
     curve_through,
-    decaying,
-    drifting,
     envelope,
+    exponential_decay,
     glottal,
     harmonics,
     impulse_train,
     modes,
     noise_burst,
     pulse_train,
+    random_curve,
     resonate,
     sine,
     unit,
@@ -102,7 +102,7 @@ def cow_moo(rng: np.random.Generator) -> np.ndarray:
     """A long low vowel that opens."""
     count = count_of(between(rng, 0.8, 1.2))
     pitch = between(rng, 95, 150) * curve_through(count, 0.85, 1.1, 1.15, 1.1, 0.8)
-    pitch *= 1 + drifting(rng, count, 12, -0.02, 0.02)
+    pitch *= 1 + random_curve(rng, count, 12, -0.02, 0.02)
     opening = curve_through(count, 260, 420, rng.uniform(520, 650), 500)
     moo = glottal(pitch, [(opening, 130, 1.0), (opening * 1.9, 160, 0.45), (2300, 250, 0.06)], 0.3, 3000)
     return moo * envelope(count, 0.1, 0.25)
@@ -152,11 +152,11 @@ def cough(rng: np.random.Generator) -> np.ndarray:
     pitch = (
         between(rng, 110, 260)
         * curve_through(count, 1.2, 1.0, 0.75)
-        * (1 + drifting(rng, count, 60, -0.12, 0.12))
+        * (1 + random_curve(rng, count, 60, -0.12, 0.12))
     )
     voiced = unit(glottal(pitch, [(f, w / 2, 1.0) for f, w in tract], 0.5, 4000))
     rest = np.clip((np.arange(count) / RATE - 0.06) / 0.03, 0, 1)
-    push = decaying(count, 0.035) + 0.22 * envelope(count, 0.06, 0.15)
+    push = exponential_decay(count, 0.035) + 0.22 * envelope(count, 0.06, 0.15)
     return (breath * push + 0.35 * voiced * rest * envelope(count, 0.06, 0.15)) * envelope(count, 0.004, 0.06)
 
 
@@ -239,7 +239,7 @@ def zipper(rng: np.random.Generator) -> np.ndarray:
     """Teeth that close ever faster, ever higher."""
     count, rate = count_of(between(rng, 0.35, 0.8)), between(rng, 70, 120)
     teeth = pulse_train(rng, rate * curve_through(count, 0.6, 1.0, 1.7), 0.5)
-    grain = fftconvolve(teeth, rng.standard_normal(60) * decaying(60, 0.001))[:count]
+    grain = fftconvolve(teeth, rng.standard_normal(60) * exponential_decay(60, 0.001))[:count]
     low, high = resonate(grain, rng.uniform(1800, 2400), 700), resonate(grain, rng.uniform(4200, 5500), 900)
     move = curve_through(count, 0, 1)
     return (unit(low) * (1 - move) + unit(high) * move) * envelope(count, 0.03, 0.03)

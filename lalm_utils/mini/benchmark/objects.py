@@ -15,13 +15,13 @@ from lalm_utils.mini.benchmark.synth import (
     between,
     count_of,
     curve_through,
-    decaying,
-    drifting,
     envelope,
+    exponential_decay,
     harmonics,
     modes,
     noise_burst,
     pulse_train,
+    random_curve,
     resonate,
     sine,
     unit,
@@ -59,7 +59,7 @@ def water_drop(rng: np.random.Generator) -> np.ndarray:
     ):
         count = count_of(0.2)
         sweep = base * high * (1 + np.arange(count) / RATE * rng.uniform(6, 14))
-        add_at(total, sine(sweep, count) * decaying(count, rng.uniform(0.025, 0.045)), at, gain)
+        add_at(total, sine(sweep, count) * exponential_decay(count, rng.uniform(0.025, 0.045)), at, gain)
     return total
 
 
@@ -84,7 +84,7 @@ def ship_horn(rng: np.random.Generator) -> np.ndarray:
 def gunshot(rng: np.random.Generator) -> np.ndarray:
     """A crack and the hiss of its echo."""
     count = count_of(between(rng, 0.5, 0.95))
-    echo = band_pass(rng.standard_normal(count), 250, rng.uniform(2500, 4500)) * decaying(
+    echo = band_pass(rng.standard_normal(count), 250, rng.uniform(2500, 4500)) * exponential_decay(
         count, rng.uniform(0.08, 0.18)
     )
     shot = 0.35 * unit(echo)
@@ -95,13 +95,13 @@ def gunshot(rng: np.random.Generator) -> np.ndarray:
 def explosion(rng: np.random.Generator) -> np.ndarray:
     """A deep boom that rolls on."""
     count = count_of(between(rng, 0.95, 1.2))
-    deep = band_pass(rng.standard_normal(count), 0, rng.uniform(90, 180)) * decaying(
+    deep = band_pass(rng.standard_normal(count), 0, rng.uniform(90, 180)) * exponential_decay(
         count, rng.uniform(0.35, 0.6)
     )
-    debris = band_pass(rng.standard_normal(count), 150, rng.uniform(600, 1000)) * decaying(
+    debris = band_pass(rng.standard_normal(count), 150, rng.uniform(600, 1000)) * exponential_decay(
         count, rng.uniform(0.12, 0.25)
     )
-    roll = unit(deep) * drifting(rng, count, 14, 0.4, 1.0) + rng.uniform(0.3, 0.5) * unit(debris)
+    roll = unit(deep) * random_curve(rng, count, 14, 0.4, 1.0) + rng.uniform(0.3, 0.5) * unit(debris)
     return roll * envelope(count, 0.012, 0.2)
 
 

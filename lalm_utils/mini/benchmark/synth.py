@@ -31,12 +31,12 @@ def curve_through(count: int, *points: float) -> np.ndarray:
     return np.interp(np.linspace(0, len(points) - 1, count), np.arange(len(points)), points)
 
 
-def drifting(rng: np.random.Generator, count: int, rate: float, low: float, high: float) -> np.ndarray:
+def random_curve(rng: np.random.Generator, count: int, rate: float, low: float, high: float) -> np.ndarray:
     """(count,) a random curve between low and high with `rate` turning points a second."""
     return curve_through(count, *rng.uniform(low, high, max(2, int(count / RATE * rate) + 2)))
 
 
-def decaying(count: int, tau: float) -> np.ndarray:
+def exponential_decay(count: int, tau: float) -> np.ndarray:
     return np.exp(-np.arange(count) / (tau * RATE))
 
 
@@ -120,7 +120,7 @@ def add_at(total: np.ndarray, part: np.ndarray, at: float, gain: float = 1.0) ->
 def noise_burst(rng: np.random.Generator, seconds: float, tau: float, low: float, high: float) -> np.ndarray:
     """A decaying burst of band-limited noise with peak 1."""
     count = count_of(seconds)
-    return at_peak(band_pass(rng.standard_normal(count) * decaying(count, tau), low, high))
+    return at_peak(band_pass(rng.standard_normal(count) * exponential_decay(count, tau), low, high))
 
 
 def impulse_train(rng: np.random.Generator, count: int, rate: float) -> np.ndarray:

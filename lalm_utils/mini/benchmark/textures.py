@@ -16,11 +16,11 @@ from lalm_utils.mini.benchmark.synth import (
     between,
     count_of,
     curve_through,
-    drifting,
     harmonics,
     impulse_train,
     modes,
     pulse_train,
+    random_curve,
     resonate,
     unit,
 )
@@ -37,17 +37,19 @@ def rain(seconds: float, rng: np.random.Generator) -> np.ndarray:
 def wind(seconds: float, rng: np.random.Generator) -> np.ndarray:
     """Gusts: broad low noise and hollow howling that come and go."""
     count = count_of(seconds)
-    total = 0.5 * unit(band_pass(rng.standard_normal(count), 0, 250)) * drifting(rng, count, 1.2, 0.4, 1.0)
+    total = (
+        0.5 * unit(band_pass(rng.standard_normal(count), 0, 250)) * random_curve(rng, count, 1.2, 0.4, 1.0)
+    )
     for centre in np.sort(rng.uniform(300, 1000, 3)):
         howl = unit(resonate(rng.standard_normal(count), centre, 0.12 * centre))
-        total = total + howl * drifting(rng, count, 1.5, 0.1, 1.0)
+        total = total + howl * random_curve(rng, count, 1.5, 0.1, 1.0)
     return total
 
 
 def fire(seconds: float, rng: np.random.Generator) -> np.ndarray:
     """Crackles of all sizes over a soft roar."""
     count = count_of(seconds)
-    roar = unit(band_pass(rng.standard_normal(count), 60, rng.uniform(300, 500))) * drifting(
+    roar = unit(band_pass(rng.standard_normal(count), 60, rng.uniform(300, 500))) * random_curve(
         rng, count, 4, 0.5, 1.0
     )
     crackle = np.zeros(count)
@@ -61,7 +63,7 @@ def fire(seconds: float, rng: np.random.Generator) -> np.ndarray:
 def engine_noise(seconds: float, rng: np.random.Generator) -> np.ndarray:
     """An idling motor: uneven firing pulses through a pipe."""
     count = count_of(seconds)
-    firing = pulse_train(rng, between(rng, 22, 46) * drifting(rng, count, 3, 0.96, 1.04), 0.35)
+    firing = pulse_train(rng, between(rng, 22, 46) * random_curve(rng, count, 3, 0.96, 1.04), 0.35)
     pipe = sum(
         g * resonate(firing, rng.uniform(0.85, 1.15) * f, w)
         for f, w, g in ((90, 40, 1.0), (190, 60, 0.7), (420, 120, 0.4), (900, 300, 0.3))
@@ -100,11 +102,11 @@ def crickets(seconds: float, rng: np.random.Generator) -> np.ndarray:
 def vacuum_cleaning(seconds: float, rng: np.random.Generator) -> np.ndarray:
     """A steady motor whine in rushing air."""
     count, whine = count_of(seconds), between(rng, 210, 300)
-    pitch = whine * drifting(rng, count, 0.8, 0.985, 1.015)
+    pitch = whine * random_curve(rng, count, 0.8, 0.985, 1.015)
     motor = harmonics(pitch, [1, 0.9, 0.6, 0.7, 0.4, 0.5, 0.3, 0.3])
     motor = unit(motor) + 0.5 * unit(harmonics(pitch * rng.uniform(9.5, 12.5), (1.0, 0.3)))
     air = unit(band_pass(rng.standard_normal(count), 400, rng.uniform(2500, 4000)))
-    return motor + rng.uniform(0.9, 1.3) * air * drifting(rng, count, 1.0, 0.85, 1.0)
+    return motor + rng.uniform(0.9, 1.3) * air * random_curve(rng, count, 1.0, 0.85, 1.0)
 
 
 def running_water(seconds: float, rng: np.random.Generator) -> np.ndarray:
@@ -124,9 +126,9 @@ def bees(seconds: float, rng: np.random.Generator) -> np.ndarray:
     """A few wings buzzing near, each wandering in pitch and distance."""
     count, base, total = count_of(seconds), between(rng, 170, 240), np.zeros(count_of(seconds))
     for _ in range(int(rng.integers(3, 5))):
-        pitch = base * rng.uniform(0.88, 1.12) * drifting(rng, count, 5, 0.95, 1.05)
+        pitch = base * rng.uniform(0.88, 1.12) * random_curve(rng, count, 5, 0.95, 1.05)
         weights = [1 / (1 + ((k - 3) / 4) ** 2) for k in range(1, 14)]
-        total += harmonics(pitch, weights) * drifting(rng, count, 2.5, 0.1, 1.0)
+        total += harmonics(pitch, weights) * random_curve(rng, count, 2.5, 0.1, 1.0)
     return total
 
 

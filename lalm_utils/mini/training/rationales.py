@@ -61,7 +61,7 @@ def _answer(spec: QuestionSpec) -> str:
     return spec.options[spec.gold]
 
 
-def numbered(names: Sequence[str], rng: np.random.Generator) -> str:
+def enumeration(names: Sequence[str], rng: np.random.Generator) -> str:
     """ "The first is a bell. The second is rain." or "First a bell, second rain." """
     if rng.random() < 0.6:
         return " ".join(f"The {nth} is {name}." for nth, name in zip(ORDINALS, names))
@@ -90,7 +90,7 @@ def _background(item: PlannedItem, rng: np.random.Generator) -> str:
 
 
 def _events_in_order(item: PlannedItem, rng: np.random.Generator) -> str:
-    return numbered([phrase(label) for label in item.spec.truth["content"]], rng)
+    return enumeration([phrase(label) for label in item.spec.truth["content"]], rng)
 
 
 def _absent(item: PlannedItem, rng: np.random.Generator) -> str:
@@ -113,7 +113,7 @@ def _trajectory(item: PlannedItem, rng: np.random.Generator) -> str:
 
 def _louder(item: PlannedItem, rng: np.random.Generator) -> str:
     labels, loud = item.spec.truth["content"], _answer(item.spec)
-    return numbered([f"{phrase(x)}, {'loud' if x == loud else 'quiet'}" for x in labels], rng)
+    return enumeration([f"{phrase(x)}, {'loud' if x == loud else 'quiet'}" for x in labels], rng)
 
 
 def _maker(item: PlannedItem, rng: np.random.Generator) -> str:
@@ -144,7 +144,7 @@ def _family(item: PlannedItem, rng: np.random.Generator) -> str:
 
 
 def _players(item: PlannedItem, rng: np.random.Generator) -> str:
-    return numbered([with_article(name) for name in item.spec.truth["content"]], rng)
+    return enumeration([with_article(name) for name in item.spec.truth["content"]], rng)
 
 
 def _ensemble(item: PlannedItem, rng: np.random.Generator) -> str:
@@ -204,7 +204,7 @@ def _keyword(item: PlannedItem, rng: np.random.Generator) -> str:
 
 
 def _words_in_order(item: PlannedItem, rng: np.random.Generator) -> str:
-    return numbered(item.spec.truth["transcript"].split(", "), rng)
+    return enumeration(item.spec.truth["transcript"].split(", "), rng)
 
 
 def _absent_word(item: PlannedItem, rng: np.random.Generator) -> str:

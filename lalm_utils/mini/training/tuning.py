@@ -27,7 +27,7 @@ BATCH_TOKENS = 1300  # padded tokens a batch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sequenced:
+class TrainingSequence:
     """One clip and the questions about it, which share the prefix and do not see each other.
 
     `ids` holds the prefix, then question and reply of each example; `block` is 0 in the prefix and k in the k-th
@@ -42,7 +42,7 @@ class Sequenced:
     features: torch.Tensor | None  # (tokens, d_model)
 
 
-def sequence(tokenizer, examples: Sequence[Example], features: torch.Tensor | None) -> Sequenced:
+def sequence(tokenizer, examples: Sequence[Example], features: torch.Tensor | None) -> TrainingSequence:
     """Ids of one clip's examples; for each, prefix and block are the text the processor's chat template renders.
 
     An example with earlier turns or a system turn of its own must be alone: they are part of the prefix.
@@ -69,7 +69,9 @@ def sequence(tokenizer, examples: Sequence[Example], features: torch.Tensor | No
         block += [number] * (len(question) + len(answer))
         position += range(start, start + len(question) + len(answer))
         reply += [False] * len(question) + [True] * len(answer)
-    return Sequenced(ids=ids, block=block, position=position, reply=reply, audio=audio, features=features)
+    return TrainingSequence(
+        ids=ids, block=block, position=position, reply=reply, audio=audio, features=features
+    )
 
 
 def opening_of(example: Example) -> str:
@@ -80,7 +82,9 @@ def opening_of(example: Example) -> str:
     return text
 
 
-def sequences(tokenizer, examples: Sequence[Example], features: torch.Tensor | None) -> list[Sequenced]:
+def sequences(
+    tokenizer, examples: Sequence[Example], features: torch.Tensor | None
+) -> list[TrainingSequence]:
     """The examples on one clip in as few sequences as share a prefix."""
     together = [example for example in examples if opening_of(example) == SYSTEM]
     groups = [together] * bool(together) + [[e] for e in examples if opening_of(e) != SYSTEM]
@@ -102,8 +106,8 @@ def tower_outputs(model: nn.Module, clips: Sequence[TrainingClip], *, batch: int
 
 
 def batches(
-    sequences: Sequence[Sequenced], rng: np.random.Generator, *, tokens: int = BATCH_TOKENS
-) -> Iterator[list[Sequenced]]:
+    sequences: Sequence[TrainingSequence], rng: np.random.Generator, *, tokens: int = BATCH_TOKENS
+) -> Iterator[list[TrainingSequence]]:
     """Batches of like length within `tokens`, in a drawn order."""
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i].ids))
     groups: list[list[int]] = [[]]
@@ -115,7 +119,7 @@ def batches(
         yield [sequences[i] for i in groups[int(g)]]
 
 
-def _padded(batch: Sequence[Sequenced], name: str, fill: int) -> torch.Tensor:
+def _padded(batch: Sequence[TrainingSequence], name: str, fill: int) -> torch.Tensor:
     longest = max(len(s.ids) for s in batch)
     rows = [list(getattr(s, name)) + [fill] * (longest - len(s.ids)) for s in batch]
     return torch.tensor(rows, dtype=torch.long)
@@ -129,7 +133,7 @@ def _visible(block: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def reply_logits(
-    model: nn.Module, batch: Sequence[Sequenced]
+    model: nn.Module, batch: Sequence[TrainingSequence]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logits (labels, vocabulary), target ids (labels,) and the example each label belongs to, counted over all."""
     inner = model.model
@@ -158,7 +162,7 @@ def reply_logits(
     )
 
 
-def reply_loss(model: nn.Module, batch: Sequence[Sequenced]) -> tuple[torch.Tensor, float]:
+def reply_loss(model: nn.Module, batch: Sequence[TrainingSequence]) -> tuple[torch.Tensor, float]:
     """Cross-entropy of the replies, summed, each example weighing as the square root of its reply's length; and the
     sum of these weights."""
     logits, targets, example = reply_logits(model, batch)
@@ -168,7 +172,7 @@ def reply_loss(model: nn.Module, batch: Sequence[Sequenced]) -> tuple[torch.Tens
 
 
 @torch.no_grad()
-def exact(model: nn.Module, sequences: Sequence[Sequenced]) -> list[list[bool]]:
+def exact(model: nn.Module, sequences: Sequence[TrainingSequence]) -> list[list[bool]]:
     """For each sequence, whether greedy decoding would give each example's reply to the letter.
 
     With the wanted reply fed in, every position predicts the next wanted token exactly if greedy decoding,
