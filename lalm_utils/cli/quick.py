@@ -135,9 +135,9 @@ def _run(
     A notebook that fails is told at the end; the others are executed all the same.
     """
     cost = {path: float(entries.get(path.name[:2], {}).get("minutes", 0)) for path in paths}
-    about = sum(cost.values()) / min(jobs, len(paths))
+    about = f"about {sum(cost.values()) / min(jobs, len(paths)):.0f} minutes after downloads"
     print(
-        f"{len(paths)} notebooks into {OUT}, {jobs} at once: about {about:.0f} minutes after downloads",
+        f"{len(paths)} notebooks into {OUT}, {jobs} at once: {about if all(cost.values()) else 'no time is known'}",
         flush=True,
     )
     for path in paths:
@@ -186,9 +186,10 @@ def _execute(
                     minutes[path] = future.result() / 60
                 except NotebookError as error:
                     failures[path] = str(error)
-                left = sum(cost[other] for other in set(paths) - set(minutes) - set(failures)) / jobs
+                rest = [cost[other] for other in set(paths) - set(minutes) - set(failures)]
+                left = f", about {sum(rest) / jobs:.0f} min left" if all(rest) else ""
                 state = "failed" if path in failures else f"{minutes[path]:.1f} min"
-                print(f"{path.name}: {state}, {done} of {len(paths)}, about {left:.0f} min left", flush=True)
+                print(f"{path.name}: {state}, {done} of {len(paths)}{left}", flush=True)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
