@@ -31,6 +31,7 @@ TRAINING = {"questions": 6, "dev": 6, "seeds": 1, "rates": [3e-4], "ks": [3], "e
 SMALL = {
     "N_ITEMS": FEW,
     "N_CHAINS": 3,
+    "N_LONG": 18,
     "N_UNANSWERABLE": 8,
     "N_DEV": 6,
     "TRAINING": TRAINING,
