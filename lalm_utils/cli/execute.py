@@ -28,9 +28,8 @@ from lalm_utils.cache import cache_dir
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 INJECTED = "injected-parameters"
-QUIET = [
-    "--log-level=40"
-]  # a kernel's warning about local TCP, once a notebook, hides what is told of progress
+# Else each kernel warns of local TCP, which hides what is told of progress.
+QUIET = ["--log-level=40"]
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 FAILURES = (PapermillException, CellExecutionError, CellTimeoutError, DeadKernelError)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")

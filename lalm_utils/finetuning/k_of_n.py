@@ -70,7 +70,7 @@ def sample(
     seed: int = 0,
     max_new_tokens: int | None = None,
 ) -> pd.DataFrame:
-    """`n` replies to each item under the plain prompt, grade: one row per (item, sample).
+    """`n` replies to each item under the plain prompt, graded: one row per (item, sample).
 
     Columns: item, modality, level, task, novel, sample (from 0), reply, choice (the option read, or none), outcome.
     The samples of an item share one prefill. `max_new_tokens`: as for `runs.ask`. Raises ValueError for n under 1, for
