@@ -103,10 +103,10 @@ def _part(whole: Whole, digests: Sequence[str]) -> str:
 
 def _releases_of(items: Sequence[Item], digests: Sequence[str]) -> dict[str, Whole]:
     """The release that each known digest is of."""
-    releases, mini = _published_items(), {}
-    if any(item.id.rpartition("-")[0] in MINI_SPLITS for item in items):
-        mini = _mini_items()
-    return {full: releases[full[:SHORT]] for full in digests if full[:SHORT] in releases} | mini
+    releases = {full: whole for full in digests if (whole := _published_items().get(full[:SHORT]))}
+    for split in sorted({item.id.rpartition("-")[0] for item in items} & set(MINI_SPLITS)):
+        releases |= _mini_items(split)
+    return releases
 
 
 @cache
@@ -130,11 +130,8 @@ def _published_items() -> dict[str, Whole]:
 
 
 @cache
-def _mini_items() -> dict[str, Whole]:
-    """By the digest of an item of the embedded benchmark."""
-    wholes: dict[str, Whole] = {}
-    for split in MINI_SPLITS:
-        digests = [digest(item) for item in planned_items(split)]
-        name = f"mini {split} of generator {generator_version()}"
-        wholes |= dict.fromkeys(digests, Whole(name=name, sha256=content_hash(digests), size=len(digests)))
-    return wholes
+def _mini_items(split: str) -> dict[str, Whole]:
+    """By the digest of an item of this split of the embedded benchmark."""
+    digests = [digest(item) for item in planned_items(split)]
+    name = f"mini {split} of generator {generator_version()}"
+    return dict.fromkeys(digests, Whole(name=name, sha256=content_hash(digests), size=len(digests)))

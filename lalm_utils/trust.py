@@ -63,10 +63,10 @@ def ask(
     )
     questions = [render(items[i], methods[way]) for i, way in jobs]
     replies = store.ask(model, questions, max_new_tokens=max(map(runs.MAX_NEW_TOKENS.get, methods.values())))
-    found = {job: reply for job, (reply,) in zip(jobs, replies, strict=True)}
+    reply_of = {job: reply for job, (reply,) in zip(jobs, replies, strict=True)}
     return {
         way: _table(
-            items, [found[i, way] for i in range(len(items))], model=model.name, method=way, seed=seed
+            items, [reply_of[i, way] for i in range(len(items))], model=model.name, method=way, seed=seed
         )
         for way in methods
     }
@@ -143,11 +143,11 @@ def changes(
 ) -> pd.DataFrame:
     """What each other way changes in the three numbers, condition on, by quad: both ways on the same resample."""
     shares, n = _shares(tables, "on", n_boot, seed)
-    less = {
+    differences = {
         metric: {name: value - values[against] for name, value in values.items() if name != against}
         for metric, values in shares.items()
     }
-    return _rows(less, n)
+    return _rows(differences, n)
 
 
 def effects(tables: Mapping[str, pd.DataFrame], *, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
@@ -191,7 +191,7 @@ def _rows(shares: Shares, n: int) -> pd.DataFrame:
 
 def _shares(tables: Mapping[str, pd.DataFrame], condition: str, n_boot: int, seed: int) -> tuple[Shares, int]:
     """The three numbers of each way in the data and in each resample of the quads, and the number of questions."""
-    tables = _alike(tables, condition)
+    tables = _common_rows(tables, condition)
     first = next(iter(tables.values()))
     quads = sorted(set(first["quad"]))
     draws = bootstrap.weights(["all"] * len(quads), n_boot=n_boot, seed=seed)
@@ -204,19 +204,19 @@ def _shares(tables: Mapping[str, pd.DataFrame], condition: str, n_boot: int, see
     return shares, first["item"].nunique()
 
 
-def _alike(tables: Mapping[str, pd.DataFrame], condition: str) -> dict[str, pd.DataFrame]:
+def _common_rows(tables: Mapping[str, pd.DataFrame], condition: str) -> dict[str, pd.DataFrame]:
     """Rows of the condition without quads of which an item failed in any table; ValueError for other items or none."""
-    lost = {quad for table in tables.values() for quad in table.loc[table["outcome"].eq("failed"), "quad"]}
-    kept = {
-        name: table[table["condition"].eq(condition) & ~table["quad"].isin(lost)]
+    failed = {quad for table in tables.values() for quad in table.loc[table["outcome"].eq("failed"), "quad"]}
+    rows = {
+        name: table[table["condition"].eq(condition) & ~table["quad"].isin(failed)]
         for name, table in tables.items()
     }
-    ids = {frozenset(table["item"]) for table in kept.values()}
+    ids = {frozenset(table["item"]) for table in rows.values()}
     if len(ids) != 1 or not next(iter(ids)):
         raise ValueError(
             f"the ways {', '.join(tables)} have no items in common, or not the same: ask all of them alike"
         )
-    return kept
+    return rows
 
 
 def _share(table: pd.DataFrame, quads: Sequence[str], weights: np.ndarray) -> np.ndarray:

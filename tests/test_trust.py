@@ -312,7 +312,7 @@ def test_withheld_given_heard_at_both_ends_and_of_a_deaf_model(probes, axis):
         return "IDK" if item.annotations["side"] == "withhold" else item.options[gold]
 
     found = tables(probes[axis], best=perfect, leaky=lambda item: item.options[item.gold], deaf=deaf)
-    rows = {name: measures.given_heard(table).set_index("side") for name, table in found.items()}
+    rows = {name: measures.withheld_given_heard(table).set_index("side") for name, table in found.items()}
     given = "withheld given heard"
     assert rows["best"][given].to_dict() == {"withhold": 1, "answer": 0}
     assert rows["leaky"][given].to_dict() == {"withhold": 0, "answer": 0}

@@ -28,8 +28,8 @@ from lalm_utils.cache import cache_dir
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 INJECTED = "injected-parameters"
-# Else each kernel warns of local TCP, which hides what is told of progress.
-QUIET = ["--log-level=40"]
+# Else each kernel warns of local TCP, and some of the interrupt that ends them, which hides what is told of progress.
+QUIET = ["--log-level=50"]
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 FAILURES = (PapermillException, CellExecutionError, CellTimeoutError, DeadKernelError)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
