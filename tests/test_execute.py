@@ -223,7 +223,7 @@ def test_the_quick_size_is_told_beside_what_is_committed_and_writes_over_nothing
     assert "02_a.ipynb: {'N_ITEMS': 12}, about 2 min" in output
     assert "02_a.ipynb: 1.0 min, 1 of 1, about 0 min left" in output
     assert "It helps." in output
-    assert output.splitlines()[-1].split()[-1] == covers
+    assert output.splitlines()[-1].split()[-1] == covers  # the last column
     assert "12.00 [7.00, 17.00]" in output
 
 

@@ -27,6 +27,7 @@ from lalm_utils.cli.execute import NotebookError
 OUT = execute.ROOT / "out"
 COMMITTED = execute.ROOT / "figures"
 KEYS = {"minutes", "parameters", "headline"}
+COVERAGE = ["notebook", "headline", "committed", "quick", "covers"]  # columns of the closing table
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 JOBS = min(2, CORES)  # most operations here are too small to gain a factor of two from two threads
 
@@ -85,7 +86,8 @@ def coverage(number: str, headlines: Sequence[Mapping[str, Any]], quick: Path, c
             records.append(record | {"covers": f"not told: {missing} is missing"})
             continue
         inside = after["low"] <= before[column] <= after["high"]
-        interval = f"{after[column]:.2f} [{after['low']:.2f}, {after['high']:.2f}]"
+        n = f", n = {after['n']:g}" if "n" in after else ""
+        interval = f"{after[column]:.2f} [{after['low']:.2f}, {after['high']:.2f}]{n}"
         committed_value = f"{before[column]:.2f}"
         records.append(
             record | {"committed": committed_value, "quick": interval, "covers": "yes" if inside else "no"}
@@ -122,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines, records, errors = _run(paths, entries, args.jobs)
     print("\n".join(lines))
     if records:
-        print("\n" + pd.DataFrame(records).fillna("").to_string(index=False))
+        print("\n" + pd.DataFrame(records).reindex(columns=COVERAGE).fillna("").to_string(index=False))
     print("\n".join(errors), file=sys.stderr)
     return 1 if errors else 0
 
