@@ -77,7 +77,7 @@ def test_the_model_hears_what_it_answers(model, store):
 
 @pytest.mark.slow
 def test_acceptance_measures_every_claim_on_a_few_items(model, store):
-    frame = acceptance.measure(model, store, n=24)
+    frame = acceptance.measure(model, store, n=12)
     committed = json.loads((WEIGHTS / "acceptance.json").read_text(encoding="utf-8"))
     claims = frame[frame["claim"] != "accuracy by task"]
     expected = [(r["claim"], r["group"]) for r in committed if r["claim"] != "accuracy by task"]

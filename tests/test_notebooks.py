@@ -26,12 +26,12 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SH_BENCH = ROOT.parent / "shared" / "sh_bench"  # released replies of real models
 SAKURA = ROOT.parent / "shared" / "sakura"  # real recordings; no licence to hand them on
 COMMON = {"MODEL": str, "BENCHMARK": str, "N_ITEMS": int, "SEED": int, "FIGURES": str}
-FEW = 9
+FEW = 6
 TRAINING = {"questions": 6, "dev": 6, "seeds": 1, "rates": [3e-4], "ks": [3], "epochs": [1]}
 SMALL = {
     "N_ITEMS": FEW,
     "N_CHAINS": 3,
-    "N_LONG": 18,
+    "N_LONG": 9,
     "N_UNANSWERABLE": 8,
     "N_DEV": 6,
     "TRAINING": TRAINING,
@@ -40,7 +40,7 @@ BALANCED = {"TRAINING": TRAINING | {"questions": 12}}  # of six, no modality has
 FEWER = {  # sizes of single notebooks
     "06_transfer_analysis.ipynb": BALANCED,
     "07_paper_side_by_side.ipynb": BALANCED,
-    "11_speed_and_cost.ipynb": {"N_ITEMS": 3},  # it asks one by one, too, which takes minutes
+    "11_speed_and_cost.ipynb": {"N_ITEMS": 2},  # it asks one by one, too, which takes minutes
 }
 MOST_PARAMETERS, LONGEST_SENTENCE = 6, 35  # words
 SAME_ADAPTERS = ("06_transfer_analysis.ipynb", "07_paper_side_by_side.ipynb")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -50,11 +52,21 @@ LEFT_OUT = {
     ".hypothesis",
     "__pycache__",
     ".ipynb_checkpoints",
+    "out",
+    "build",
+    "dist",
 }
 
 
+@cache
 def committed_files() -> list[Path]:
-    """All files of the tree but those that no commit holds."""
+    """The files that git tracks; in a tree without git, all but those that no commit holds."""
+    if (ROOT / ".git").exists() and shutil.which("git"):
+        done = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0:
+            return [path for name in done.stdout.split("\0") if (path := ROOT / name).is_file()]
     paths = (path for path in ROOT.rglob("*") if not LEFT_OUT & set(path.relative_to(ROOT).parts))
     return [path for path in paths if path.is_file() and "egg-info" not in str(path)]
 
