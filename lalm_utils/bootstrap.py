@@ -170,7 +170,7 @@ def interval_text(
     >>> interval_text(0.6137, math.nan, math.nan, digits=3, signed=True)
     '+0.614'
     """
-    form = f"{'+' if signed else ''}.{digits}f"
+    form = f"{'+' if signed and not math.isnan(value) else ''}.{digits}f"
     if math.isnan(low) or math.isnan(high):
         return f"{value:{form}}"
     low_text, high_text = (
