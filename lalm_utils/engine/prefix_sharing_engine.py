@@ -39,10 +39,10 @@ class EngineOptions:
     audio_cache_mb: int = 512
     prefix_cache_mb: int = 256
     whole_window: bool = False  # run the audio tower over its whole window, however short the clip
-    # The next two (see `generation`) save steps. A first pricing, in processor time of one thread in float32 without
-    # AMX, 48 questions: of one reply and of five samples, how much more (or less) time the task takes without the part.
-    drafts: bool = True  # options as drafts of the reply: +2 %, -3 %; steps 8 -> 4, 14 -> 12
-    merge_streams: bool = True  # samples with equal tokens so far are decoded as one: 0 %, +5 %
+    # The next two (see `generation`) save steps. In processor time of one thread in float32 without AMX, what a task
+    # takes more (or less) without the part: one reply, five samples, four methods; 12 questions, three repeats.
+    drafts: bool = True  # options as drafts of the reply: -1 %, -6 %, +14 %
+    merge_streams: bool = True  # samples with equal tokens so far are decoded as one: -5 %, +17 %, +15 %
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
