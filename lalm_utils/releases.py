@@ -104,7 +104,7 @@ def _part(whole: Whole, digests: Sequence[str]) -> str:
 def _releases_of(items: Sequence[Item], digests: Sequence[str]) -> dict[str, Whole]:
     """The release that each known digest is of."""
     releases = {full: whole for full in digests if (whole := _published_items().get(full[:SHORT]))}
-    for split in sorted({item.id.rpartition("-")[0] for item in items} & set(MINI_SPLITS)):
+    for split in {item.id.rpartition("-")[0] for item in items} & set(MINI_SPLITS):
         releases |= _mini_items(split)
     return releases
 

@@ -192,7 +192,8 @@ def house(tmp_path, monkeypatch):
     monkeypatch.setenv("LALM_UTILS_CACHE", str(tmp_path / "cache"))
     figure = (
         "import pathlib\nfolder = pathlib.Path(FIGURES, 'trial')\nfolder.mkdir(parents=True)\n"
-        "folder.joinpath('gain.csv').write_text(f'group,value,low,high\\nall,{N_ITEMS},{N_ITEMS - 5},{N_ITEMS + 5}')"
+        "row = f'all,{N_ITEMS},{N_ITEMS - 5},{N_ITEMS + 5},{N_ITEMS}'\n"
+        "folder.joinpath('gain.csv').write_text('group,value,low,high,n\\n' + row)"
     )
     path = write(tmp_path / "02_a.ipynb", figure, parameters='N_ITEMS = 300\nFIGURES = "figures"')
     notebook = nbformat.read(path, as_version=4)
@@ -223,8 +224,8 @@ def test_the_quick_size_is_told_beside_what_is_committed_and_writes_over_nothing
     assert "02_a.ipynb: {'N_ITEMS': 12}, about 2 min" in output
     assert "02_a.ipynb: 1.0 min, 1 of 1, about 0 min left" in output
     assert "It helps." in output
-    assert output.splitlines()[-1].split()[-1] == covers  # the last column
-    assert "12.00 [7.00, 17.00]" in output
+    assert output.splitlines()[-1].split()[-1] == covers
+    assert "12.00 [7.00, 17.00], n = 12" in output
 
 
 def test_a_notebook_that_fails_is_told_at_the_end_and_the_others_are_executed(house, capsys, monkeypatch):

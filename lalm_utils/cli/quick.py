@@ -86,8 +86,7 @@ def coverage(number: str, headlines: Sequence[Mapping[str, Any]], quick: Path, c
             records.append(record | {"covers": f"not told: {missing} is missing"})
             continue
         inside = after["low"] <= before[column] <= after["high"]
-        n = f", n = {after['n']:g}" if "n" in after else ""
-        interval = f"{after[column]:.2f} [{after['low']:.2f}, {after['high']:.2f}]{n}"
+        interval = f"{after[column]:.2f} [{after['low']:.2f}, {after['high']:.2f}], n = {after['n']:g}"
         committed_value = f"{before[column]:.2f}"
         records.append(
             record | {"committed": committed_value, "quick": interval, "covers": "yes" if inside else "no"}
