@@ -231,7 +231,9 @@ def rgi_excess(before: Side, after: Side) -> Value:
     excess is log10(truthfulness after / (1 - accuracy after)) (see :func:`churn_excess`); :func:`refusal_excess`
     is 0 there too.
     """
-    return _difference(rgi(before, after), rgi_null(before, after))
+    pairs = _transitions(before, after)
+    right, wrong = (getattr(pairs, f"n_{side}") - pairs.between(side, side) for side in ("correct", "wrong"))
+    return _log_ratio(wrong * pairs.n_correct, right * pairs.n_wrong)
 
 
 def youden_j(before: Side, after: Side) -> Value:
@@ -265,7 +267,9 @@ def refusal_rgi(before: Side, after: Side) -> Value:
 
 def refusal_excess(before: Side, after: Side) -> Value:
     """Refusal-only gain above the null; the derivation of :func:`rgi_null` holds for it unchanged."""
-    return _difference(refusal_rgi(before, after), rgi_null(before, after))
+    pairs = _transitions(before, after)
+    right, wrong = (pairs.between(side, "refused") for side in ("correct", "wrong"))
+    return _log_ratio(wrong * pairs.n_correct, right * pairs.n_wrong)
 
 
 def refusal_youden_j(before: Side, after: Side) -> Value:
@@ -302,7 +306,7 @@ def stratified_excess(before: Strata, after: Strata, by: Sequence[str] = ()) -> 
     """
     strata = _strata(before, after, by)
     pairs, (right, wrong) = _pool(strata), blind_refusals(strata)
-    return _difference(refusal_rgi(pairs, pairs), _log_ratio(wrong, right))
+    return _log_ratio(pairs.between("wrong", "refused") * right, pairs.between("correct", "refused") * wrong)
 
 
 def stratified_youden(before: Strata, after: Strata, by: Sequence[str] = ()) -> Value:
@@ -345,7 +349,8 @@ def churn_youden(before: Side, after: Side) -> Value:
     """
     pairs = _transitions(before, after)
     accuracy = _share(pairs.n_correct, pairs.n_correct + pairs.n_wrong)
-    return churn_share(pairs, pairs) * (2 * accuracy - 1)
+    with np.errstate(invalid="ignore"):  # as in `_difference`: without right or wrong answers it is NaN
+        return churn_share(pairs, pairs) * (2 * accuracy - 1)
 
 
 def refusal_share(before: Side, after: Side) -> Value:
@@ -731,6 +736,7 @@ def _share(part: np.ndarray, whole: np.ndarray) -> Value:
 
 
 def _log_ratio(top: Value, bottom: Value) -> Value:
+    # Equal counts give exactly 0. A sum of several such ratios would give ±1e-17, by the processor's log10.
     with np.errstate(divide="ignore"):
         return _difference(np.log10(top), np.log10(bottom))
 

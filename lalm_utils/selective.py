@@ -175,7 +175,8 @@ def _excesses(
     }
     with np.errstate(divide="ignore", invalid="ignore"):
         excesses = {
-            key: np.log10(part @ wrong / (weights @ wrong)) - np.log10(part @ right / (weights @ right))
+            # One logarithm of products, as in metrics.rgi_excess: exactly 0 where both shares are equal.
+            key: np.log10((part @ wrong * (weights @ right)) / (part @ right * (weights @ wrong)))
             for key, part in (retractions | {(name, "threshold"): share for name, _ in retractions}).items()
         }
         for name, _ in retractions:

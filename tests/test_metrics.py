@@ -508,6 +508,19 @@ def test_blind_refusals_within_parts_by_hand():
     assert metrics.stratified_youden(parts, parts) == pytest.approx((2 - 1.5) / 6 - (1 - 1.5) / 6)
 
 
+@given(st.integers(1, 99), st.integers(1, 99), st.integers(1, 9), st.integers(0, 9))
+def test_giving_up_the_same_share_of_both_sides_has_an_excess_of_exactly_zero(right, wrong, parts, others):
+    refusals = {"correct_to_refused": right * parts, "wrong_to_refused": wrong * parts}
+    pairs = cells(**refusals, correct_to_correct=right * others, wrong_to_wrong=wrong * others)
+    assert repr(metrics.rgi_excess(pairs, pairs)) == repr(metrics.refusal_excess(pairs, pairs)) == "0.0"
+
+
+def test_churn_where_no_right_answer_is_repeated_is_undefined_without_a_warning():
+    pairs = cells(correct_to_refused=2, wrong_to_correct=2)
+    resamples = Transitions(cells=np.stack([pairs.cells, pairs.cells]))
+    assert np.isnan(metrics.churn_youden(resamples, resamples)).all()
+
+
 @pytest.mark.parametrize("accuracy, excess", [(0.65, 0.269), (0.5, 0.0), (0.3, -0.368)])
 def test_churn_alone_gives_its_own_excess_and_j(accuracy, excess):
     rng, n, share = np.random.default_rng(3), 200_000, 0.1
