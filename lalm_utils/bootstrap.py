@@ -161,7 +161,7 @@ def tidy(rows: list[dict], excluded: list[str]) -> pd.DataFrame:
 def interval_text(
     value: float, low: float, high: float, *, digits: int = 2, signed: bool = False, infinite: str = ""
 ) -> str:
-    """A value with its interval as a text, "0.61 [0.55, 0.66]", or the value alone where a bound is NaN.
+    """A value with its interval as a text, "0.61 [0.55, 0.66]"; the value alone where a bound is NaN, else "undefined".
 
     signed : positive numbers get a plus; infinite : the text of an infinite bound, in place of "inf".
 
@@ -170,7 +170,9 @@ def interval_text(
     >>> interval_text(0.6137, math.nan, math.nan, digits=3, signed=True)
     '+0.614'
     """
-    form = f"{'+' if signed and not math.isnan(value) else ''}.{digits}f"
+    if math.isnan(value):
+        return "undefined"
+    form = f"{'+' if signed else ''}.{digits}f"
     if math.isnan(low) or math.isnan(high):
         return f"{value:{form}}"
     low_text, high_text = (

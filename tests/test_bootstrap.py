@@ -170,7 +170,7 @@ INTERVALS = [
     ("three digits", (0.6137, 0.5512, 0.6634), {"digits": 3}, "0.614 [0.551, 0.663]"),
     ("signed", (0.2, -0.1, 0.5), {"signed": True}, "+0.20 [-0.10, +0.50]"),
     ("no interval", (0.2, math.nan, math.nan), {}, "0.20"),
-    ("no value has no sign", (math.nan, math.nan, math.nan), {"signed": True}, "nan"),
+    ("no value", (math.nan, math.nan, math.nan), {"signed": True}, "undefined"),
     ("an infinite value", (math.inf, math.nan, math.nan), {"signed": True}, "+inf"),
     ("an infinite bound", (0.2, 0.1, math.inf), {}, "0.20 [0.10, inf]"),
     ("an open bound", (0.2, -math.inf, 0.5), {"infinite": "open"}, "0.20 [open, 0.50]"),

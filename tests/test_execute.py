@@ -197,7 +197,8 @@ def house(tmp_path, monkeypatch):
     )
     path = write(tmp_path / "02_a.ipynb", figure, parameters='N_ITEMS = 300\nFIGURES = "figures"')
     notebook = nbformat.read(path, as_version=4)
-    notebook.cells += [v4.new_markdown_cell("## Answer"), v4.new_code_cell("print('It helps.')")]
+    answer = [v4.new_code_cell("print('It helps', end='.')"), v4.new_code_cell("print('In part.')")]
+    notebook.cells += [v4.new_markdown_cell("## Answer"), *answer]
     nbformat.write(notebook, path)
     return tmp_path
 
@@ -223,7 +224,7 @@ def test_the_quick_size_is_told_beside_what_is_committed_and_writes_over_nothing
     assert "about 2 minutes" in output
     assert "02_a.ipynb: {'N_ITEMS': 12}, about 2 min" in output
     assert "02_a.ipynb: 1.0 min, 1 of 1, about 0 min left" in output
-    assert "It helps." in output
+    assert "It helps.\nIn part.\n" in output
     assert output.splitlines()[-1].split()[-1] == covers
     assert "12.00 [7.00, 17.00], n = 12" in output
 

@@ -99,9 +99,8 @@ def answer(path: Path) -> str:
     cells = nbformat.read(path, as_version=4).cells
     starts = [n for n, cell in enumerate(cells) if "## Answer" in cell.source.splitlines()]
     outputs = [output for cell in cells[starts[-1] :] for output in cell.get("outputs", [])] if starts else []
-    return "".join(
-        output.text for output in outputs if output.output_type == "stream" and output.name == "stdout"
-    )
+    texts = [output.text for output in outputs if output.output_type == "stream" and output.name == "stdout"]
+    return "\n".join(text.rstrip("\n") for text in texts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
