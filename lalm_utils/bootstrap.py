@@ -148,6 +148,8 @@ def row(group: str, metric: str, value: float, resamples: np.ndarray | None = No
             status = status or NO_WIDTH
         else:
             low, high = (maximum * bound for bound in wilson(round(value / maximum * n), n, level))
+    # What is 0 but for rounding is 0: its sign, which a verdict reads, would be that of the last bit.
+    value, low, high = (0.0 if abs(number) < 1e-12 else number for number in (value, low, high))
     return dict(zip(COLUMNS, (group, metric, value, low, high, n, infinite, undefined, status), strict=True))
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from lalm_utils import benchmarks, bootstrap, metrics, outcomes, reply_logs, risk_coverage
+from lalm_utils.outcomes import OutcomeError
 
 __all__ = [
     "ANSWERED", "compare_with_threshold", "digest", "excess_at_share", "load", "operating_point", "refusal_share",
@@ -123,9 +124,10 @@ def operating_point(tables: Sequence[pd.DataFrame]) -> dict[str, float]:
     """Coverage and risk of replies that may refuse in words, the mean over training seeds' outcome tables.
 
     coverage: share answered; value: share of the answers that is not right; low, high: Wilson's, for the mean numbers
-    of one table; n: questions.
+    of one table; n: questions. OutcomeError for a reply that failed, which is no answer.
     """
     outcome = pd.concat(tables)["outcome"]
+    _refuse_failures(outcome)
     n_answers = int(outcome.ne("refused").sum())
     n_wrong = int((outcome.ne("refused") & outcome.ne("correct")).sum())
     low, high = bootstrap.wilson(round(n_wrong / len(tables)), round(n_answers / len(tables)))
@@ -141,11 +143,13 @@ def excess_at_share(
     """The RGI's excess of a method and of a threshold at its share of refusals, and threshold - method, paired.
 
     before : the baseline's outcome table, confidence : of its answers, in its order; after : the method's tables of
-    the same items, one per training seed. The threshold takes back the least confident of the baseline's answers.
-    Means over the seeds; resamples draw items within modalities, and seeds (bootstrap.seed_draws). Rows of
-    bootstrap.row with metric rgi_excess (all changes, as the paper counts) or refusal_excess (refusals alone), and
-    group "method", "threshold" or "threshold - method". Infinite where no right answer is given up.
+    the same items, one per training seed. The threshold takes back the least confident of the baseline's answers;
+    what the baseline refused itself is neither given up nor in the share. Means over the seeds; resamples draw items
+    within modalities, and seeds (bootstrap.seed_draws). Rows of bootstrap.row with metric rgi_excess (all changes, as
+    the paper counts) or refusal_excess (refusals alone), and group "method", "threshold" or "threshold - method".
+    Infinite where no right answer is given up. OutcomeError for a reply that failed.
     """
+    _refuse_failures(*(table["outcome"] for table in (before, *after)))
     ones = np.ones((1, len(before)), int)
     weights = bootstrap.weights(before["modality"].tolist(), n_boot=n_boot, seed=seed)
     pick = bootstrap.seed_draws(len(after), n_boot=n_boot, seed=seed)
@@ -166,7 +170,8 @@ def _excesses(
     outcome = after.set_index("item").loc[before["item"], "outcome"].to_numpy()
     right = before["outcome"].eq("correct").to_numpy(int)
     wrong = before["outcome"].isin(["wrong", "unreadable"]).to_numpy(int)
-    refusals = outcome == "refused"
+    refusals = (outcome == "refused") & (right | wrong).astype(bool)
+    confidence = np.where(right | wrong, confidence, np.inf)
     changes = np.where(right, outcome != "correct", ~np.isin(outcome, ["wrong", "unreadable"]))
     share = refusal_share(confidence, refusals.astype(int), weights)
     retractions = {
@@ -182,6 +187,13 @@ def _excesses(
         for name, _ in retractions:
             excesses[name, "threshold - method"] = excesses[name, "threshold"] - excesses[name, "method"]
     return excesses
+
+
+def _refuse_failures(*columns: pd.Series) -> None:
+    if failed := sum(int(outcome.eq("failed").sum()) for outcome in columns):
+        raise OutcomeError(
+            f"{failed} replies failed, and a failed reply is no answer: leave them out by runs.without_failures"
+        )
 
 
 def withholding_counts(free: pd.DataFrame, instructed: pd.DataFrame) -> dict[str, tuple[int, int]]:
@@ -272,6 +284,7 @@ def _pairs(runs: Runs):
     for model in FILES:
         if (model, FREE) in runs and (model, PERMISSIVE) in runs and "BPFT" not in model:
             before, after = metrics.pair(runs[model, FREE], runs[model, PERMISSIVE])
+            before = before[before["confidence"].notna()]  # without probabilities no option can be forced
             for group, part in _groups(before).items():
                 yield model, group, part, after.loc[part.index, "outcome"].eq("refused").to_numpy()
 

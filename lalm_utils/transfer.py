@@ -24,7 +24,7 @@ A mean over seeds, adapters or modalities is not finite as soon as one of its pa
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,20 +142,24 @@ class Cell:
         return mean(each, bootstrap.seed_draws(len(each), n_boot=n_boot, seed=self.seed, name=trained))
 
     def at_equal_share(self, families: Sequence[str], trained: str) -> list[BootstrapEstimate]:
-        """J of the refusals of several families, each taken back at random to the smallest mean share of them."""
-        runs = {
-            family: [self.transitions[family, trained, seed] for seed in self.seeds(family)[trained]]
-            for family in families
-        }
-        shares = [
-            np.mean([metrics.refusal_share(run, run) for run in each], axis=0) for each in runs.values()
-        ]
-        share = np.min(shares, axis=0)
+        """J of the refusals of several families, each taken back at random to the smallest mean share of them.
+
+        Shares and J are means over the training seeds, those that a resample takes. A family takes back the same part
+        of the refusals of all its seeds: one that refuses little would keep them, and the mean end below the target.
+        """
+
+        def means(metric: Callable[[Transitions, Transitions], metrics.Value], family: str) -> np.ndarray:
+            runs = [self.transitions[family, trained, seed] for seed in self.seeds(family)[trained]]
+            each = [BootstrapEstimate(values=metric(run, run)) for run in runs]
+            return self.mean_of_seeds(trained, each).values
+
+        shares = [means(metrics.refusal_share, family) for family in families]
+        stays = [
+            np.min(shares, axis=0) / np.maximum(share, 1e-12) for share in shares
+        ]  # of each refusal, the chance
         return [
-            self.mean_of_seeds(
-                trained, [BootstrapEstimate(values=metrics.youden_at_share(run, run, share)) for run in each]
-            )
-            for each in runs.values()
+            BootstrapEstimate(values=means(metrics.refusal_youden_j, family) * stay)
+            for family, stay in zip(families, stays, strict=True)
         ]
 
     def null(self, run: Run, name: str) -> float:

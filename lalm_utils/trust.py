@@ -132,34 +132,36 @@ def rates(
 ) -> pd.DataFrame:
     """WITHHELD, OVERHELD and J of each way: rows of bootstrap.COLUMNS, group being the way.
 
-    tables: a way to the table of one axis. n counts the questions of the condition, which are as many as the pairs.
+    tables: a way to the table of one axis. n counts the questions of the condition, of one side for a share and of both
+    for J, where they are as many as the pairs. A share of none or all has Wilson's interval.
     """
-    shares, n = _shares(tables, condition, n_boot, seed)
-    return _rows(shares, n)
+    shares, n, quads = _shares(tables, condition, n_boot, seed)
+    return _rows(shares, n, quads, maximum={WITHHELD: 1.0, OVERHELD: 1.0})
 
 
 def changes(
     tables: Mapping[str, pd.DataFrame], *, against: str = "plain", n_boot: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
     """What each other way changes in the three numbers, condition on, by quad: both ways on the same resample."""
-    shares, n = _shares(tables, "on", n_boot, seed)
+    shares, n, quads = _shares(tables, "on", n_boot, seed)
     differences = {
         metric: {name: value - values[against] for name, value in values.items() if name != against}
         for metric, values in shares.items()
     }
-    return _rows(differences, n)
+    return _rows(differences, n, quads)
 
 
 def effects(tables: Mapping[str, pd.DataFrame], *, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
     """What the condition changes in the three numbers of each way, on less off, by quad."""
-    on, n = _shares(tables, "on", n_boot, seed)
-    off, _ = _shares(tables, "off", n_boot, seed)
+    on, n, quads = _shares(tables, "on", n_boot, seed)
+    off, _, _ = _shares(tables, "off", n_boot, seed)
     return _rows(
         {
             metric: {name: value - off[metric][name] for name, value in values.items()}
             for metric, values in on.items()
         },
         n,
+        quads,
     )
 
 
@@ -179,18 +181,35 @@ def finding(rows: pd.DataFrame, way: str) -> str:
 Shares = dict[str, dict[str, np.ndarray]]  # metric, way: (1 + n_boot,) values, that of the data first
 
 
-def _rows(shares: Shares, n: int) -> pd.DataFrame:
+def _rows(
+    shares: Shares, n: Mapping[str, int], quads: int, *, maximum: Mapping[str, float] | None = None
+) -> pd.DataFrame:
     names = list(dict.fromkeys(name for values in shares.values() for name in values))
     rows = [
-        bootstrap.row(name, metric, values[name][0], values[name][1:], n=n)
+        bootstrap.row(
+            name, metric, values[name][0], values[name][1:], n=n[metric], maximum=(maximum or {}).get(metric)
+        )
         for name in names
         for metric, values in shares.items()
     ]
-    return bootstrap.tidy(rows, [])
+    return bootstrap.tidy([_unanimous(row, quads) for row in rows], [])
 
 
-def _shares(tables: Mapping[str, pd.DataFrame], condition: str, n_boot: int, seed: int) -> tuple[Shares, int]:
-    """The three numbers of each way in the data and in each resample of the quads, and the number of questions."""
+def _unanimous(row: dict[str, Any], quads: int) -> dict[str, Any]:
+    """The row, with an interval where every quad has the same number other than 0, so that no resample differs.
+
+    It is Wilson's for the share of quads that have it, when all of them do: the clearest case is not the least settled.
+    """
+    if row["status"] != bootstrap.NO_WIDTH or not row["value"]:
+        return row
+    low, high = sorted(row["value"] * bound for bound in bootstrap.wilson(quads, quads))
+    return row | {"low": low, "high": high, "status": ""}
+
+
+def _shares(
+    tables: Mapping[str, pd.DataFrame], condition: str, n_boot: int, seed: int
+) -> tuple[Shares, dict[str, int], int]:
+    """The three numbers of each way in the data and in each resample of the quads; questions of each; quads."""
     tables = _common_rows(tables, condition)
     first = next(iter(tables.values()))
     quads = sorted(set(first["quad"]))
@@ -201,7 +220,12 @@ def _shares(tables: Mapping[str, pd.DataFrame], condition: str, n_boot: int, see
         for metric, side in ((WITHHELD, "withhold"), (OVERHELD, "answer")):
             shares[metric][name] = _share(table[table["side"] == side], quads, weights)
         shares[J][name] = shares[WITHHELD][name] - shares[OVERHELD][name]
-    return shares, first["item"].nunique()
+    n = {
+        WITHHELD: int(first["side"].eq("withhold").sum()),
+        OVERHELD: int(first["side"].eq("answer").sum()),
+        J: len(first),
+    }
+    return shares, n, len(quads)
 
 
 def _common_rows(tables: Mapping[str, pd.DataFrame], condition: str) -> dict[str, pd.DataFrame]:

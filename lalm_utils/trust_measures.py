@@ -70,11 +70,9 @@ def trend(table: pd.DataFrame, column: pd.Series, *, draws: int = 2000, seed: in
         centred.append((part["strength"].to_numpy() - part["strength"].mean(), part["value"].to_numpy()))
     scale = sum(float(np.square(x).sum()) for x, _ in centred)
     slope = sum(float(x @ y) for x, y in centred) / scale if scale else np.nan
-    random = (
-        sum(rng.permuted(np.tile(x, (draws, 1)), axis=1) @ y for x, y in centred) / scale
-        if scale
-        else np.zeros(draws)
-    )
+    if not scale:  # no item at two strengths: there is no slope, and nothing to permute
+        return {"slope": np.nan, "p": np.nan, "n": len(rows)}
+    random = sum(rng.permuted(np.tile(x, (draws, 1)), axis=1) @ y for x, y in centred) / scale
     return {
         "slope": slope,
         "p": float((1 + (np.abs(random) >= abs(slope) - 1e-12).sum()) / (1 + draws)),
@@ -239,10 +237,20 @@ def voice_gaps(
         for metric, value in values.items():
             if not len(value):
                 continue
-            draws = bootstrap.weights(["all"] * len(value), n_boot=n_boot, seed=seed) @ value / len(value)
+            quad = a["quad"].to_numpy()[has_answer] if metric == "accuracy gap" else a["quad"].to_numpy()
+            draws = _means_by_quad(value, quad, n_boot=n_boot, seed=seed)
             top = 1.0 if metric == "flips" else None
             rows.append(bootstrap.row(name, metric, value.mean(), draws, n=len(value), maximum=top))
     return bootstrap.tidy(rows, [])
+
+
+def _means_by_quad(value: np.ndarray, quad: np.ndarray, *, n_boot: int, seed: int) -> np.ndarray:
+    """The mean in each resample of the quads, whose pairs say the same words and so are drawn together."""
+    sums = (
+        pd.DataFrame({"quad": quad, "value": value}).groupby("quad", sort=False)["value"].agg(["sum", "size"])
+    )
+    weights = bootstrap.weights(["all"] * len(sums), n_boot=n_boot, seed=seed)
+    return bootstrap.ratio(sums["sum"].to_numpy(), sums["size"].to_numpy(), weights)[1]
 
 
 def _replies(table: pd.DataFrame) -> pd.Series:

@@ -165,6 +165,11 @@ def test_two_thousand_resamples_of_a_thousand_items_take_under_a_third_of_a_seco
     assert min(seconds) < 0.3
 
 
+def test_what_is_zero_but_for_rounding_is_zero_and_has_no_sign():
+    row = bootstrap.row("all", "youden", -2.8e-17, np.array([-5.6e-17, 0.1, 5.6e-17, 0.2]), n=4)
+    assert repr((row["value"], row["low"])) == "(0.0, 0.0)"
+
+
 INTERVALS = [
     ("two digits", (0.6137, 0.5512, 0.6634), {}, "0.61 [0.55, 0.66]"),
     ("three digits", (0.6137, 0.5512, 0.6634), {"digits": 3}, "0.614 [0.551, 0.663]"),

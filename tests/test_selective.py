@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from lalm_utils import bootstrap, metrics, selective
+from lalm_utils.outcomes import OutcomeError
 
 OPTIONS = ["red", "green", "blue", "grey"]
 IDK = "I do not have an answer"
@@ -179,6 +180,29 @@ def test_the_excess_counts_changed_answers_and_averages_training_seeds():
     alone = selective.excess_at_share(before, [changed], sure, n_boot=50)
     assert alone[0]["metric"] == "rgi_excess"
     assert alone[0]["value"] == pytest.approx(expected)
+
+
+def test_what_the_baseline_refused_is_not_in_the_share_of_a_threshold():
+    # Two were refused before; the method refuses 2 wrong and 1 right more, and so must the threshold.
+    before, after = outcome_table("rrwwwwwccccc"), outcome_table("rrrrwwwrcccc")
+    sure = np.array([0.0, 0.0, 0.1, 0.2, 0.7, 0.7, 0.7, 0.3, 0.8, 0.8, 0.8, 0.8])
+    found = {
+        (row["metric"], row["group"]): row["value"]
+        for row in selective.excess_at_share(before, [after], sure)
+    }
+    assert (
+        found["refusal_excess", "threshold"]
+        == found["refusal_excess", "method"]
+        == pytest.approx(math.log10(2))
+    )
+
+
+@pytest.mark.parametrize("score", [lambda t: selective.excess_at_share(t, [t], np.ones(3)),
+                                   lambda t: selective.operating_point([t])])  # fmt: skip
+def test_a_failed_reply_is_no_answer(score):
+    table = outcome_table("ccw")
+    with pytest.raises(OutcomeError, match=r"1 replies? failed|2 replies failed"):
+        score(table.assign(outcome=["correct", "failed", "wrong"]))
 
 
 def test_the_point_of_a_method_is_the_mean_of_its_training_seeds():

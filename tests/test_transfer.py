@@ -165,6 +165,18 @@ def test_a_control_that_refuses_more_is_compared_at_equal_share():
     assert result == pytest.approx(0.4 - 0.6 * 0.4 / 0.7)
 
 
+def test_at_equal_share_both_sides_refuse_equally_often_whatever_their_seeds_do():
+    # Wrong answers are refused four times as often as right ones, by all; the mean shares are equal.
+    before = baseline()
+    uneven = {"chosen": [refusing(0.05, 0.2), refusing(0.15, 0.6, seed=1)]}
+    even = {"shuffled": [refusing(0.1, 0.4, seed=2), refusing(0.1, 0.4, seed=3)]}
+    frame = transfer.pooled_differences(
+        before, uneven, even, ["refusal_youden", transfer.AT_EQUAL_SHARE], n_boot=50
+    )
+    assert cell(frame, "refusal_youden") == pytest.approx(0, abs=1e-12)
+    assert cell(frame, transfer.AT_EQUAL_SHARE) == pytest.approx(0, abs=1e-12)
+
+
 def test_the_null_is_given_where_a_metric_has_one():
     before = refusing(0, 0, table=baseline().assign(outcome=["correct", "wrong", "wrong"] * EACH))
     frame = transfer.matrix(before, {"sound": [before]}, ["rgi", "rgi_excess", "reliability"], n_boot=5)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lalm_utils import benchmarks, perturbations, trust
+from lalm_utils import benchmarks, bootstrap, perturbations, trust
 from lalm_utils import trust_measures as measures
 from lalm_utils.audio import RATE, chirp, write_clip
 from lalm_utils.items import Item
@@ -117,6 +117,30 @@ def test_the_effect_of_a_condition_is_on_less_off(probes):
     assert value(trust.rates(found, condition="off", n_boot=50), "best", trust.J) == 0
 
 
+EVERY_QUAD = [
+    ("refuses everything", lambda item: "IDK", "moves the harm"), ("tells the sides apart", perfect, "helps"),
+    ("takes one side for the other", worst, "harms"), ("as before", lambda item: item.options[0], "not settled"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case, way, expected", EVERY_QUAD)
+def test_what_is_so_in_every_quad_is_settled(probes, case, way, expected):
+    found = tables(probes["safety"], plain=lambda item: item.options[0], way=way)
+    rows = trust.changes(found, n_boot=50)
+    assert trust.finding(rows, "way") == expected, case
+    assert not ((rows["low"] == rows["value"]) & (rows["high"] == rows["value"])).any()
+
+
+def test_a_share_of_none_or_of_all_has_wilsons_interval(probes):
+    rows = trust.rates(tables(probes["safety"], best=perfect), n_boot=50).set_index("metric")
+    assert rows.loc[trust.WITHHELD, ["low", "high", "n"]].tolist() == pytest.approx(
+        [*bootstrap.wilson(60, 60), 60]
+    )
+    assert rows.loc[trust.OVERHELD, ["low", "high", "n"]].tolist() == pytest.approx(
+        [*bootstrap.wilson(0, 60), 60]
+    )
+
+
 FINDINGS = [((1, 1, 0), "helps"), ((-1, 0, 1), "harms"), ((0, 1, 1), "moves the harm"), ((0, -1, -1), "moves the harm"),
             ((0, 1, 0), "not settled"), ((0, 1, -1), "not settled")]  # fmt: skip
 
@@ -136,7 +160,8 @@ def test_a_failed_reply_is_left_out_of_all_ways(probes):
     first = next(item for item in items if item.annotations["condition"] == "on")
     broken = tables(items, plain=perfect, other=lambda item: "" if item is first else perfect(item))
     rows = trust.rates(broken, n_boot=20)
-    assert set(rows["n"]) == {118}  # its quad is gone whole
+    n = rows.groupby("metric")["n"].unique().map(list).to_dict()
+    assert n == {trust.WITHHELD: [59], trust.OVERHELD: [59], trust.J: [118]}  # its quad is gone whole
     assert value(rows, "other", trust.J) == 1
 
 
@@ -239,6 +264,9 @@ def test_trend_at_both_ends(probes):
     assert (none["slope"], none["p"]) == (0, 1)
     random = np.random.default_rng(0).random(len(table)) < 0.5
     assert measures.trend(table, pd.Series(random))["p"] > 0.05
+    flat = measures.trend(table[strength == 3], pd.Series(random)[strength == 3])
+    assert np.isnan(flat["slope"])  # no strengths, nothing to permute
+    assert np.isnan(flat["p"])
 
 
 def test_rows_by_strength_at_both_ends(probes):
@@ -331,6 +359,22 @@ def test_voices_at_both_ends(probes):
     assert value(found, "overall", "accuracy gap") == -1
     assert value(found, "overall", "refusal gap") == 0.5  # the twin without a right option is refused by both
     assert value(found, "overall", "flips") == 0.5
+
+
+def test_pairs_of_one_quad_are_drawn_together(probes):
+    def mute_in_the_second(item: Item) -> str:
+        """Declines both words of every other quad in the second voice, and answers all else."""
+        hard = int(item.annotations["quad"][-1]) % 2 and item.annotations["condition"] == "on"
+        return "IDK" if hard else item.options[0]
+
+    table = tables(probes["fairness"], x=mute_in_the_second)["x"]
+    rows = measures.voice_gaps(table).set_index(["group", "metric"])
+    low, high = rows.loc[("overall", "refusal gap"), ["low", "high"]]
+    quads = table.loc[table["form"] == "word", "quad"].nunique()
+    assert rows.loc[("overall", "refusal gap"), "n"] == 2 * quads
+    assert high - low == pytest.approx(
+        2 * 1.96 * 0.5 / quads**0.5, rel=0.15
+    )  # by pair it would be a third narrower
 
 
 def test_a_gap_in_refusals_is_told_from_one_in_hearing(probes):
