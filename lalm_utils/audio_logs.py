@@ -134,7 +134,8 @@ def _contents(prompt: Any) -> tuple[list[str], list[str]]:
     if isinstance(prompt, str):
         return [prompt], []
     turns = [turn for turn in prompt if isinstance(turn, dict)] if isinstance(prompt, list) else []
-    parts = [part for turn in turns for part in turn.get("contents") or () if isinstance(part, dict)]
+    contents = [turn["contents"] for turn in turns if isinstance(turn.get("contents"), list)]
+    parts = [part for parts in contents for part in parts if isinstance(part, dict)]
     return tuple(
         [str(part.get("value")) for part in parts if part.get("type") == kind] for kind in ("text", "audio")
     )

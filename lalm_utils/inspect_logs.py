@@ -91,8 +91,11 @@ def _entry(archive: zipfile.ZipFile, name: str, file: Path) -> Record:
         ) from error
 
 
-def _record(position: str, sample: Record) -> tuple[str, Record, Any]:
+def _record(position: str, sample: Record) -> tuple[str, Record, int]:
     """Position, record and epoch of a sample."""
+    epoch = sample.get("epoch", 1)
+    if isinstance(epoch, bool) or not isinstance(epoch, int):
+        raise BenchmarkError(f"{position}: epoch {short_repr(epoch)}; a whole number is needed")
     choices = sample.get("choices")
     if not isinstance(choices, list) or not choices:
         raise BenchmarkError(f"{position}: no choices; only multiple choice is scored here")
@@ -111,7 +114,7 @@ def _record(position: str, sample: Record) -> tuple[str, Record, Any]:
         "model_output": text,
         "cut": stop == "max_tokens",
     }
-    return position, record, sample.get("epoch", 1)
+    return position, record, epoch
 
 
 def _question(position: str, sample: Mapping[str, Any]) -> tuple[str, str]:
@@ -158,8 +161,12 @@ def _reply(output: Any) -> tuple[str | None, str]:
     return content, str(first.get("stop_reason", ""))
 
 
-def _first_epoch(records: list[tuple[str, Record, Any]], status: Any) -> tuple[list[Entry], list[str]]:
-    first = [(position, record) for position, record, epoch in records if epoch == 1]
+def _first_epoch(records: list[tuple[str, Record, int]], status: Any) -> tuple[list[Entry], list[str]]:
+    """Of each question its first epoch in the log, which need not be 1: a run may have lost a sample."""
+    epochs: dict[str, int] = {}
+    for _, record, epoch in records:
+        epochs[record["id"]] = min(epoch, epochs.get(record["id"], epoch))
+    first = [(position, record) for position, record, epoch in records if epoch == epochs[record["id"]]]
     notes = []
     if len(first) < len(records):
         notes.append(f"{len(records) - len(first)} replies of further epochs are not read")

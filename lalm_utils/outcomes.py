@@ -256,15 +256,15 @@ def groups(frame: pd.DataFrame, by: str | None = "modality") -> Iterator[tuple[s
             raise OutcomeError(
                 f"no column {by!r} to group by: the table has {', '.join(map(str, frame.columns))}"
             )
-        labels = (
-            frame[by].astype(object).where(frame[by].notna(), "").map(lambda value: str(value) or "(none)")
-        )
-        if (labels == "overall").any():
+        values = frame[by].astype(object).where(frame[by].notna(), "")
+        labels = [str(value) or "(none)" for value in values]
+        if "overall" in labels:
             raise OutcomeError(
                 f"column {by!r} has a value 'overall', the name of the pooled group: rename it"
             )
-        for label in sorted(labels.unique(), key=_rank):
-            yield label, frame[labels == label]
+        for label in sorted(set(labels), key=_rank):
+            # One by one: numpy drops the NUL of "\0" before it compares.
+            yield label, frame[[each == label for each in labels]]
     yield "overall", frame
 
 

@@ -33,7 +33,7 @@ KEYS = {  # in the order in which they are tried
 RENAMED = {  # to MMAU's names
     "mmau": {},
     "mmar": {"audio_path": "audio_id", "modality": "task"},
-    "sh-bench": {"audio": "audio_id", "options": "choices", "idk_answer": "declining_option",
+    "sh-bench": {"audio": "audio_id", "options": "choices",
                  "speaker": "category", "type": "sub-category"},
     "aqua-bench": {"options": "choices", "type": "category", "subtype": "sub-category"},
     "dcase": {"audio_path": "audio_id", "question_text": "question", "multi_choice": "choices"},
@@ -93,14 +93,18 @@ def unfit(kind: str, record: Mapping[str, Any]) -> str:
 
 
 def _sh_bench(position: str, record: Mapping[str, Any]) -> Record:
-    """All clips are speech; the option that declines is named in every record, but not offered in every file."""
+    """All clips are speech; the option that declines is named in every record, but not offered in every file.
+
+    Where none is named (null), its wording tells (declining.py).
+    """
     audio, question, options = (record[key] for key in ("audio", "question", "options"))
     texts = [audio, question, *options] if isinstance(options, list) else [None]
     if not all(isinstance(text, str) for text in texts):
         raise BenchmarkError(f"{position}: audio, question and options are no texts; mend the record")
     declining_text = record["idk_answer"] if record["idk_answer"] in options else None
     rest = [option for option in options if option != declining_text]
-    return {"id": question_id(audio, question, rest), "task": "speech", "declining_option": declining_text}
+    named = {} if record["idk_answer"] is None else {"declining_option": declining_text}
+    return {"id": question_id(audio, question, rest), "task": "speech"} | named
 
 
 def _aqua(position: str, record: Mapping[str, Any]) -> Record:

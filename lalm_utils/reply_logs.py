@@ -298,6 +298,11 @@ def _sh_bench_records(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]
             record["probabilities"] = (*probabilities[:n], *[math.nan] * (n - len(probabilities)))
         records.append((position, record))
     notes = []
+    offers = [record.get("declining_option") is not None for _, record in records]
+    if any(offers) and not all(offers):
+        notes.append(
+            f"{len(offers) - sum(offers)} items do not offer their idk_answer: none of their options declines"
+        )
     if n_longer:
         notes.append(
             f"option probabilities: {n_longer} items have more than options; those of no option are dropped"

@@ -30,6 +30,10 @@ _LETTERED = re.compile(r"\s*\(?([A-Z])[.):]\s*(\S.*)")
 
 def lmms_record(position: str, record: Record) -> Record:
     """A line of a sample log in MMAU's schema. Its document is not always kept; then the prompt says what was asked."""
+    if record.get("doc_id") is None:
+        raise BenchmarkError(
+            f"{position}: no doc_id, which says of which document it is; give the log as it was written"
+        )
     document = next(
         (
             doc

@@ -209,6 +209,9 @@ def test_groups_come_in_the_papers_order_and_end_with_all_rows():
 def test_an_empty_group_value_has_a_name():
     frame = rows("correct", "wrong", level=["easy", ""])
     assert [label for label, _ in outcomes.groups(frame, "level")] == ["easy", "(none)", "overall"]
+    odd = rows("correct", "wrong", level=["\0", ""])
+    assert [(label, len(part)) for label, part in outcomes.groups(odd, "level")] == [
+        ("\0", 1), ("(none)", 1), ("overall", 2)]  # fmt: skip
 
 
 def test_grouping_by_what_is_not_there_or_by_the_pooled_name_is_refused():

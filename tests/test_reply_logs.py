@@ -93,6 +93,7 @@ def test_an_options_own_probabilities_are_taken_and_what_is_dropped_or_missing_i
         (0.4, 0.3, 0.2, 0.1), (0.4, 0.3, 0.2), (0.9, 0.05, 0.02, 0.02)]  # fmt: skip
     assert [math.isnan(p) for p in log.predictions[3].probabilities] == [False, False, True, True]
     assert [note.split(";")[0].removeprefix("option probabilities: ") for note in log.notes] == [
+        "1 items do not offer their idk_answer: none of their options declines",
         "2 items have more than options", "1 items have fewer than options"]  # fmt: skip
     with pytest.raises(BenchmarkError, match=r"element 1: logp .* holds no probabilities; numbers from 0"):
         reply_logs.read(write(tmp_path / "r.json", [sh(logp=[-0.1, -2.3])]))
@@ -300,7 +301,27 @@ def test_a_log_of_au_harness_is_joined_with_the_questions_by_their_texts(tmp_pat
 BROKEN_LOGS = [
     ("SAKURA without a label", sakura("a dog", label=None), "no texts instruction and label"),
     ("SAKURA without options", sakura("a dog", instruction="What barks?"), "options lettered"),
+    (
+        "lmms-eval, a later line without its document",
+        [lmms(1, "A"), {k: v for k, v in lmms(2, "A").items() if k != "doc_id"}],
+        "2: no doc_id",
+    ),
+    (
+        "inspect_ai, an epoch in words",
+        INSPECT | {"samples": [sample(1, "A", epoch="first")]},
+        "epoch 'first'; a whole",
+    ),
     ("UltraEval without an answer", ultraeval(0, "A")[:2], "no item with a step eval"),
+    (
+        "UltraEval with contents that are none",
+        [
+            line | {"data": {"content": [{"role": "user", "contents": 5}]}}
+            if line["type"] == "prompt"
+            else line
+            for line in ultraeval(0, "A")
+        ],
+        "options",
+    ),
     ("UltraEval with another line", [*ultraeval(0, "A"), {"type": "x"}], "type, id and data are needed"),
     (
         "AQUA-Bench without a solvable question",
@@ -337,6 +358,27 @@ def test_what_an_inspect_log_holds_beside_is_said(tmp_path):
     assert (log.predictions[1].item.question, outcome(log)) == ("What mews?", ["wrong", "correct", "correct"])
     assert log.notes[0] == "1 replies of further epochs are not read"
     assert "the log's status is 'cancelled'" in log.notes[1]
+
+
+def test_of_each_question_the_first_epoch_in_the_log_is_read(tmp_path):
+    samples = [
+        sample(1, "A", epoch=2),
+        sample(2, "B", epoch=3),
+        sample(2, "A", epoch=2),
+        sample(1, "B", epoch=4),
+    ]
+    log = reply_logs.read(write(tmp_path / "log.json", INSPECT | {"samples": samples}))
+    assert outcome(log) == ["correct", "correct"]
+    assert log.notes == ["2 replies of further epochs are not read"]
+
+
+def test_without_the_name_of_the_option_that_declines_its_wording_tells_and_another_name_is_said(tmp_path):
+    log = reply_logs.read(write(tmp_path / "r.json", [sh("Who?", "I don't know", idk_answer=None)]))
+    assert outcome(log) == ["refused"]
+    other = sh("Who pays?", "A", idk_answer="No idea")
+    log = reply_logs.read(write(tmp_path / "r.json", [sh("Who?", "I don't know"), other]))
+    assert outcome(log)[0] == "refused"
+    assert log.notes == ["1 items do not offer their idk_answer: none of their options declines"]
 
 
 @pytest.mark.parametrize("name", ["openpyxl at hand", "none"])

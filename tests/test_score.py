@@ -300,6 +300,8 @@ def test_replies_are_joined_with_their_questions_by_id(case, content, tmp_path, 
     assert report["overall"]["missing"] == {"predictions": ["sound2"]}
     assert main(["score", str(path), "--questions", str(tmp_path / "q.json")]) == 0
     assert "3 items" in capsys.readouterr().out
+    assert main(["score", str(path), "--questions", str(tmp_path / "q.json"), "--official"]) == 0
+    assert "By the official scripts' rule" in capsys.readouterr().out
 
 
 def test_replies_that_cannot_be_joined_say_why(tmp_path, capsys):

@@ -170,9 +170,9 @@ def test_parsed_writes_the_option_that_was_read_and_leaves_the_rest_as_it_is(tmp
     submissions.write(out, path, replies, parsed=True)
     texts = [record["model_output"] for record in json.loads(out.read_text())]
     assert texts == ["A dog", "A dog", "I don't know.", "?"]
-    assert submissions.compare(submissions.official(out))["overall"]["matched"] == 2
+    assert submissions.compare(submissions.official(predictions.records(out)))["overall"]["matched"] == 2
     submissions.write(out, path, replies)
-    assert submissions.compare(submissions.official(out))["overall"]["matched"] == 0
+    assert submissions.compare(submissions.official(predictions.records(out)))["overall"]["matched"] == 0
 
 
 def test_items_whose_answers_are_withheld_can_be_submitted(tmp_path):
@@ -279,7 +279,7 @@ def test_both_rules_are_counted_side_by_side(tmp_path):
         ("cow", False),
     ]
     records = [mmau(i, model_output=text) for i, (text, _) in enumerate(expected)]
-    frame = submissions.official(questions(tmp_path / "p.json", *records))
+    frame = submissions.official(predictions.records(questions(tmp_path / "p.json", *records)))
     assert list(frame["official"]) == [matched for _, matched in expected]
     result = submissions.compare(frame)["sound"]
     counts = ("n", "answered", "matched", "both", "official_only", "ours_only", "neither")
@@ -291,7 +291,9 @@ def test_both_rules_are_counted_side_by_side(tmp_path):
 
 def test_a_missing_reply_is_no_match_and_the_scripts_smaller_denominator_is_told_apart(tmp_path):
     records = [mmau(1, model_output="dog"), mmau(2, model_output=""), mmau(3), mmau(4, task="music")]
-    result = submissions.compare(submissions.official(questions(tmp_path / "p.json", *records)))
+    result = submissions.compare(
+        submissions.official(predictions.records(questions(tmp_path / "p.json", *records)))
+    )
     assert list(result) == ["sound", "music", "overall"]
     assert (result["sound"]["n"], result["sound"]["answered"]) == (3, 1)
     assert (result["sound"]["accuracy"], result["sound"]["accuracy_answered"]) == (1 / 3, 1)
@@ -301,7 +303,7 @@ def test_a_missing_reply_is_no_match_and_the_scripts_smaller_denominator_is_told
 
 def test_the_rule_sees_the_record_as_the_scripts_do_a_stray_choice_included(tmp_path):
     records = [mmar(1, response="dog"), mmar(2, response="dog", choices=["  cat", " DOG "], answer="dog")]
-    frame = submissions.official(questions(tmp_path / "p.jsonl", *records))
+    frame = submissions.official(predictions.records(questions(tmp_path / "p.jsonl", *records)))
     assert list(frame["official"]) == [True, True]
 
 
@@ -341,7 +343,7 @@ def test_official_files_answered_with_their_own_answers_are_all_right_by_both_ru
     questions = benchmarks.load(path, need_clips=False)
     replies = run(path, *[item.options[item.gold] for item in questions])
     submission = submissions.write(tmp_path / path.name, path, replies)
-    result = submissions.compare(submissions.official(submission.path))
+    result = submissions.compare(submissions.official(predictions.records(submission.path)))
     assert (submission.n, result["overall"]["matched"], result["overall"]["both"]) == (1000, 1000, 1000)
     text = path.read_text(encoding="utf-8")
     official = json.loads(text) if path.suffix == ".json" else list(map(json.loads, text.splitlines()))

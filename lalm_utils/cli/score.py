@@ -104,7 +104,9 @@ def score(
     for group, rows in outcomes.groups(tables["predictions"], by):
         report[group]["refusals"] = outcomes.refusal_kinds(rows)
     if official:
-        official_table = submissions.official(path).assign(**{by: tables["predictions"][by]})
+        official_table = submissions.official(records["predictions"]).assign(
+            **{by: tables["predictions"][by]}
+        )
         for group, fields in submissions.compare(official_table, by).items():
             report[group]["official"] = fields
     if by_rules:

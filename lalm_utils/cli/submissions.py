@@ -210,14 +210,15 @@ def write_sakura(
     return Submission(path=path, n=len(results), failed=missing, release=releases.identify(loaded).name)
 
 
-def official(path: str | Path) -> pd.DataFrame:
-    """The predictions file at `path` by the official rule (`parsing.mmau_match`) and by ours.
+def official(log: Sequence[predictions.Prediction]) -> pd.DataFrame:
+    """The predictions of a file, as `predictions.records` reads them, by the official rule (`parsing.mmau_match`)
+    and by ours.
 
     One row per item: item, modality, answered (there is a reply), official and ours (it counts as right).
-    The rule sees the raw record, as the scripts do. Raises PredictionError, as `predictions.records` does.
+    The rule sees the raw record, as the scripts do.
     """
     rows = []
-    for each in predictions.records(Path(path)):
+    for each in log:
         is_match = parsing.mmau_match(each.reply.text, each.record["choices"], each.record["answer"])
         right = outcomes.grade(each.item, each.reply).outcome == Outcome.CORRECT
         rows.append((each.item.id, each.item.modality, each.reply.finish != "failed", is_match, right))
