@@ -320,7 +320,7 @@ BROKEN_LOGS = [
             else line
             for line in ultraeval(0, "A")
         ],
-        "options",
+        "no document with question",
     ),
     ("UltraEval with another line", [*ultraeval(0, "A"), {"type": "x"}], "type, id and data are needed"),
     (
