@@ -49,6 +49,22 @@ def test_a_notebook_is_executed_in_place_to_the_same_bytes_each_time(tmp_path):
     assert counts == [1, 2, 3]
 
 
+@pytest.fixture(autouse=True)
+def dtype_variable(monkeypatch):
+    """The variable that main sets is gone after each test."""
+    monkeypatch.setenv("LALM_UTILS_CPU_DTYPE", "bfloat16")
+    monkeypatch.delenv("LALM_UTILS_CPU_DTYPE")
+
+
+@pytest.mark.parametrize("out, dtype", [([], "float32"), (["--out", "copy"], "None")])
+def test_what_is_executed_in_place_is_computed_in_float32(tmp_path, monkeypatch, out, dtype):
+    monkeypatch.setattr(execute, "NOTEBOOKS", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path / "01_a.ipynb", "import os\nprint(os.environ.get('LALM_UTILS_CPU_DTYPE'))")
+    assert execute.main(out) == 0
+    assert outputs(tmp_path / "copy" / path.name if out else path) == [f"{dtype}\n"]
+
+
 def test_parameters_go_to_a_copy_and_are_gone_in_the_next_plain_run(tmp_path):
     path = write(tmp_path / "01_a.ipynb", "(MODEL, N_ITEMS)")
     before = path.read_bytes()

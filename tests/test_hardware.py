@@ -23,16 +23,29 @@ FLAGS = [
 
 @pytest.mark.parametrize("case, cpuinfo, dtype", FLAGS, ids=[row[0] for row in FLAGS])
 def test_bfloat16_is_computed_in_only_where_the_processor_has_it(tmp_path, monkeypatch, case, cpuinfo, dtype):
+    monkeypatch.delenv(hardware.CPU_DTYPE, raising=False)
     (tmp_path / "cpuinfo").write_text(cpuinfo)
     monkeypatch.setattr(hardware, "CPUINFO", tmp_path / "cpuinfo")
     assert hardware.pick_dtype("auto", CPU) is dtype, case
 
 
 def test_an_explicit_dtype_is_taken(tmp_path, monkeypatch):
+    monkeypatch.delenv(hardware.CPU_DTYPE, raising=False)
     monkeypatch.setattr(hardware, "CPUINFO", tmp_path / "no such file")
     assert hardware.pick_dtype("auto", CPU) is torch.float32
     assert hardware.pick_dtype("bfloat16", CPU) is torch.bfloat16
     assert hardware.pick_dtype(torch.float16, CPU) is torch.float16
+
+
+def test_the_environment_says_what_auto_is_on_a_cpu_alone(tmp_path, monkeypatch):
+    (tmp_path / "cpuinfo").write_text("flags : avx512f avx512_bf16")
+    monkeypatch.setattr(hardware, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setenv(hardware.CPU_DTYPE, "float32")
+    assert hardware.pick_dtype("auto", CPU) is torch.float32
+    assert hardware.pick_dtype("bfloat16", CPU) is torch.bfloat16
+    monkeypatch.setenv(hardware.CPU_DTYPE, "int3")
+    with pytest.raises(ModelError, match="dtype 'int3': choose"):
+        hardware.pick_dtype("auto", CPU)
 
 
 CORES = [

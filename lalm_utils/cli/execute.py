@@ -1,7 +1,8 @@
 """Execute notebooks in place: `python -m lalm_utils.cli.execute [--only 02] [-p NAME VALUE] [--out DIR] [--resume]`.
 
 In: notebooks/[0-9]*.ipynb, in order. Out: the same files with fresh outputs, free of what differs between
-runs and machines: timings, absolute paths, the way streams were cut. A notebook that fails
+runs and machines: timings, absolute paths, the way streams were cut. In place, CPUs compute in float32 unless
+LALM_UTILS_CPU_DTYPE says otherwise. A notebook that fails
 keeps its former content, its error is printed, and the exit status is 1.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import os
 import re
 import sys
 import time
@@ -190,6 +192,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--resume executes in place with the notebooks' own parameters: leave out -p and --out")
     parameters = {name: _value(value) for name, value in args.parameters}
     total = 0.0
+    if args.out is None:  # what is committed does not depend on which formats this processor is fast in
+        os.environ.setdefault("LALM_UTILS_CPU_DTYPE", "float32")
     try:
         paths = find(NOTEBOOKS, args.only)
         if args.resume:

@@ -20,6 +20,9 @@ from lalm_utils.models import ModelError
 
 MAX_THREADS = 16  # a batch of short prompts does not feed more
 CPUINFO, QUOTA = Path("/proc/cpuinfo"), Path("/sys/fs/cgroup/cpu.max")
+CPU_DTYPE = (
+    "LALM_UTILS_CPU_DTYPE"  # of the environment: what "auto" is on a CPU, where results must not depend on it
+)
 BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's names and numbers of its settings
 FORCE_GQA = "TRANSFORMERS_SDPA_FORCE_GQA"
@@ -56,10 +59,13 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     """`dtype`, or for "auto" the fastest format that the processor computes in and that is safe from overflow.
 
     bfloat16 on a GPU that has it (float16 on older ones) and on a CPU with AMX-BF16 or AVX512-BF16, where it
-    is about three times faster than float32; float32 elsewhere, since emulated bfloat16 is slower still.
+    is about three times faster than float32; float32 elsewhere, since emulated bfloat16 is slower still. On a CPU the
+    variable LALM_UTILS_CPU_DTYPE goes before.
     """
     if isinstance(dtype, torch.dtype):
         return dtype
+    if dtype == "auto" and device.type == "cpu":
+        dtype = os.environ.get(CPU_DTYPE) or dtype
     if dtype == "auto":
         if device.type == "cuda":
             return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
