@@ -27,7 +27,7 @@ SH_BENCH = ROOT.parent / "shared" / "sh_bench"  # released replies of real model
 SAKURA = ROOT.parent / "shared" / "sakura"  # real recordings; no licence to hand them on
 COMMON = {"MODEL": str, "BENCHMARK": str, "N_ITEMS": int, "SEED": int, "FIGURES": str}
 FEW = 6
-TRAINING = {"questions": 6, "dev": 6, "seeds": 1, "rates": [3e-4], "ks": [3], "epochs": [1]}
+TRAINING = {"sampled": 6, "questions": 6, "dev": 6, "seeds": 1, "rates": [3e-4], "ks": [3], "epochs": [1]}
 SMALL = {
     "N_ITEMS": FEW,
     "N_CHAINS": 3,
