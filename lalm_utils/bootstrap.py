@@ -94,6 +94,20 @@ def ratio(top: np.ndarray, bottom: np.ndarray, weights: np.ndarray) -> tuple[flo
     return float(value), resamples
 
 
+def cluster_mean(
+    values: np.ndarray, clusters: Sequence[str], order: Sequence[str], weights: np.ndarray
+) -> np.ndarray:
+    """The mean of `values` in each resample of the clusters (n_boot,); NaN where those drawn hold none.
+
+    clusters : of each value; order : the clusters that `weights` (n_boot, len(order)) says how often to draw.
+    """
+    sums = (
+        pd.DataFrame({"cluster": clusters, "value": values}).groupby("cluster")["value"].agg(["sum", "size"])
+    )
+    sums = sums.reindex(order, fill_value=0)
+    return ratio(sums["sum"].to_numpy(), sums["size"].to_numpy(), weights)[1]
+
+
 def percentile(values: np.ndarray, level: float = 0.95) -> tuple[float, float, int, int]:
     """Percentile interval of `values` (n_boot,), with how many were infinite and how many undefined.
 

@@ -232,8 +232,9 @@ def rgi_excess(before: Side, after: Side) -> Value:
     is 0 there too.
     """
     pairs = _transitions(before, after)
-    right, wrong = (getattr(pairs, f"n_{side}") - pairs.between(side, side) for side in ("correct", "wrong"))
-    return _log_ratio(wrong * pairs.n_correct, right * pairs.n_wrong)
+    right = pairs.n_correct - pairs.between("correct", "correct")
+    wrong = pairs.n_wrong - pairs.between("wrong", "wrong")
+    return _excess(right, wrong, pairs)
 
 
 def youden_j(before: Side, after: Side) -> Value:
@@ -268,8 +269,7 @@ def refusal_rgi(before: Side, after: Side) -> Value:
 def refusal_excess(before: Side, after: Side) -> Value:
     """Refusal-only gain above the null; the derivation of :func:`rgi_null` holds for it unchanged."""
     pairs = _transitions(before, after)
-    right, wrong = (pairs.between(side, "refused") for side in ("correct", "wrong"))
-    return _log_ratio(wrong * pairs.n_correct, right * pairs.n_wrong)
+    return _excess(pairs.between("correct", "refused"), pairs.between("wrong", "refused"), pairs)
 
 
 def refusal_youden_j(before: Side, after: Side) -> Value:
@@ -735,8 +735,12 @@ def _share(part: np.ndarray, whole: np.ndarray) -> Value:
     return float(share) if np.ndim(share) == 0 else share
 
 
+def _excess(right: Value, wrong: Value, pairs: Transitions) -> Value:
+    # One logarithm of counts: the difference of two would be ±1e-17 for blind refusal, by the processor's log10.
+    return _log_ratio(wrong * pairs.n_correct, right * pairs.n_wrong)
+
+
 def _log_ratio(top: Value, bottom: Value) -> Value:
-    # Equal counts give exactly 0. A sum of several such ratios would give ±1e-17, by the processor's log10.
     with np.errstate(divide="ignore"):
         return _difference(np.log10(top), np.log10(bottom))
 

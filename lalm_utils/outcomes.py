@@ -262,9 +262,11 @@ def groups(frame: pd.DataFrame, by: str | None = "modality") -> Iterator[tuple[s
             raise OutcomeError(
                 f"column {by!r} has a value 'overall', the name of the pooled group: rename it"
             )
-        for label in sorted(set(labels), key=_rank):
-            # One by one: numpy drops the NUL of "\0" before it compares.
-            yield label, frame[[each == label for each in labels]]
+        positions: dict[str, list[int]] = {}  # not by comparing a column, which takes "\0" for ""
+        for position, label in enumerate(labels):
+            positions.setdefault(label, []).append(position)
+        for label in sorted(positions, key=_rank):
+            yield label, frame.iloc[positions[label]]
     yield "overall", frame
 
 

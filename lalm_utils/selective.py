@@ -22,7 +22,6 @@ import numpy as np
 import pandas as pd
 
 from lalm_utils import benchmarks, bootstrap, metrics, outcomes, reply_logs, risk_coverage
-from lalm_utils.outcomes import OutcomeError
 
 __all__ = [
     "ANSWERED", "compare_with_threshold", "digest", "excess_at_share", "load", "operating_point", "refusal_share",
@@ -126,8 +125,9 @@ def operating_point(tables: Sequence[pd.DataFrame]) -> dict[str, float]:
     coverage: share answered; value: share of the answers that is not right; low, high: Wilson's, for the mean numbers
     of one table; n: questions. OutcomeError for a reply that failed, which is no answer.
     """
-    outcome = pd.concat(tables)["outcome"]
-    _refuse_failures(outcome)
+    rows = pd.concat(tables)
+    outcomes.refuse_failed(rows)
+    outcome = rows["outcome"]
     n_answers = int(outcome.ne("refused").sum())
     n_wrong = int((outcome.ne("refused") & outcome.ne("correct")).sum())
     low, high = bootstrap.wilson(round(n_wrong / len(tables)), round(n_answers / len(tables)))
@@ -149,7 +149,8 @@ def excess_at_share(
     the paper counts) or refusal_excess (refusals alone), and group "method", "threshold" or "threshold - method".
     Infinite where no right answer is given up. OutcomeError for a reply that failed.
     """
-    _refuse_failures(*(table["outcome"] for table in (before, *after)))
+    for table in (before, *after):
+        outcomes.refuse_failed(table)
     ones = np.ones((1, len(before)), int)
     weights = bootstrap.weights(before["modality"].tolist(), n_boot=n_boot, seed=seed)
     pick = bootstrap.seed_draws(len(after), n_boot=n_boot, seed=seed)
@@ -187,13 +188,6 @@ def _excesses(
         for name, _ in retractions:
             excesses[name, "threshold - method"] = excesses[name, "threshold"] - excesses[name, "method"]
     return excesses
-
-
-def _refuse_failures(*columns: pd.Series) -> None:
-    if failed := sum(int(outcome.eq("failed").sum()) for outcome in columns):
-        raise OutcomeError(
-            f"{failed} replies failed, and a failed reply is no answer: leave them out by runs.without_failures"
-        )
 
 
 def withholding_counts(free: pd.DataFrame, instructed: pd.DataFrame) -> dict[str, tuple[int, int]]:

@@ -198,11 +198,13 @@ def _rows(
 def _unanimous(row: dict[str, Any], quads: int) -> dict[str, Any]:
     """The row, with an interval where every quad has the same number other than 0, so that no resample differs.
 
-    It is Wilson's for the share of quads that have it, when all of them do: the clearest case is not the least settled.
+    The clearest case is not the least settled. Of like quads Wilson's share at least has this number, and the rest is
+    taken to have the opposite one: the interval excludes 0 from four quads on.
     """
     if row["status"] != bootstrap.NO_WIDTH or not row["value"]:
         return row
-    low, high = sorted(row["value"] * bound for bound in bootstrap.wilson(quads, quads))
+    share, _ = bootstrap.wilson(quads, quads)
+    low, high = sorted((row["value"], row["value"] * (2 * share - 1)))
     return row | {"low": low, "high": high, "status": ""}
 
 
@@ -245,10 +247,4 @@ def _common_rows(tables: Mapping[str, pd.DataFrame], condition: str) -> dict[str
 
 def _share(table: pd.DataFrame, quads: Sequence[str], weights: np.ndarray) -> np.ndarray:
     """The share withheld in each resample of the quads."""
-    by_quad = (
-        table.assign(withheld=table["withheld"].astype(float))
-        .groupby("quad")["withheld"]
-        .agg(["sum", "size"])
-    )
-    by_quad = by_quad.reindex(quads, fill_value=0)
-    return bootstrap.ratio(by_quad["sum"].to_numpy(), by_quad["size"].to_numpy(), weights)[1]
+    return bootstrap.cluster_mean(table["withheld"].astype(float).to_numpy(), table["quad"], quads, weights)

@@ -69,9 +69,9 @@ def trend(table: pd.DataFrame, column: pd.Series, *, draws: int = 2000, seed: in
     for _, part in rows.groupby("quad"):
         centred.append((part["strength"].to_numpy() - part["strength"].mean(), part["value"].to_numpy()))
     scale = sum(float(np.square(x).sum()) for x, _ in centred)
-    slope = sum(float(x @ y) for x, y in centred) / scale if scale else np.nan
     if not scale:  # no item at two strengths: there is no slope, and nothing to permute
         return {"slope": np.nan, "p": np.nan, "n": len(rows)}
+    slope = sum(float(x @ y) for x, y in centred) / scale
     random = sum(rng.permuted(np.tile(x, (draws, 1)), axis=1) @ y for x, y in centred) / scale
     return {
         "slope": slope,
@@ -229,28 +229,21 @@ def voice_gaps(
     second, rows = second.loc[first.index], []
     for name in (*sorted(set(first["group"])), "overall") if len(first) else ():
         a, b = (part[part["group"].eq(name) | (name == "overall")] for part in (first, second))
-        has_answer = a["side"].eq("answer").to_numpy()
+        every, has_answer = np.ones(len(a), bool), a["side"].eq("answer").to_numpy()
         values = {
-            "accuracy gap": (_gap(a, b, "correct")[has_answer]), "refusal gap": _gap(a, b, "refused"),
-            "flips": (_replies(a) != _replies(b)).to_numpy(float),
+            "accuracy gap": (_gap(a, b, "correct"), has_answer), "refusal gap": (_gap(a, b, "refused"), every),
+            "flips": ((_replies(a) != _replies(b)).to_numpy(float), every),
         }  # fmt: skip
-        for metric, value in values.items():
+        for metric, (value, counted) in values.items():
+            value, quad = value[counted], a["quad"][counted]
             if not len(value):
                 continue
-            quad = a["quad"].to_numpy()[has_answer] if metric == "accuracy gap" else a["quad"].to_numpy()
-            draws = _means_by_quad(value, quad, n_boot=n_boot, seed=seed)
+            quads = list(dict.fromkeys(quad))
+            weights = bootstrap.weights(["all"] * len(quads), n_boot=n_boot, seed=seed)
+            draws = bootstrap.cluster_mean(value, quad.tolist(), quads, weights)
             top = 1.0 if metric == "flips" else None
             rows.append(bootstrap.row(name, metric, value.mean(), draws, n=len(value), maximum=top))
     return bootstrap.tidy(rows, [])
-
-
-def _means_by_quad(value: np.ndarray, quad: np.ndarray, *, n_boot: int, seed: int) -> np.ndarray:
-    """The mean in each resample of the quads, whose pairs say the same words and so are drawn together."""
-    sums = (
-        pd.DataFrame({"quad": quad, "value": value}).groupby("quad", sort=False)["value"].agg(["sum", "size"])
-    )
-    weights = bootstrap.weights(["all"] * len(sums), n_boot=n_boot, seed=seed)
-    return bootstrap.ratio(sums["sum"].to_numpy(), sums["size"].to_numpy(), weights)[1]
 
 
 def _replies(table: pd.DataFrame) -> pd.Series:

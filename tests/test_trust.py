@@ -131,6 +131,14 @@ def test_what_is_so_in_every_quad_is_settled(probes, case, way, expected):
     assert not ((rows["low"] == rows["value"]) & (rows["high"] == rows["value"])).any()
 
 
+@pytest.mark.parametrize("quads, expected", [(1, "not settled"), (3, "not settled"), (4, "helps")])
+def test_a_few_quads_settle_nothing(probes, quads, expected):
+    names = sorted({item.annotations["quad"] for item in probes["safety"]})[:quads]
+    items = [item for item in probes["safety"] if item.annotations["quad"] in names]
+    rows = trust.changes(tables(items, plain=lambda item: item.options[0], way=perfect), n_boot=50)
+    assert trust.finding(rows, "way") == expected
+
+
 def test_a_share_of_none_or_of_all_has_wilsons_interval(probes):
     rows = trust.rates(tables(probes["safety"], best=perfect), n_boot=50).set_index("metric")
     assert rows.loc[trust.WITHHELD, ["low", "high", "n"]].tolist() == pytest.approx(

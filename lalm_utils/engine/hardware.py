@@ -20,9 +20,7 @@ from lalm_utils.models import ModelError
 
 MAX_THREADS = 16  # a batch of short prompts does not feed more
 CPUINFO, QUOTA = Path("/proc/cpuinfo"), Path("/sys/fs/cgroup/cpu.max")
-CPU_DTYPE = (
-    "LALM_UTILS_CPU_DTYPE"  # of the environment: what "auto" is on a CPU, where results must not depend on it
-)
+CPU_DTYPE = "LALM_UTILS_CPU_DTYPE"  # of the environment: what "auto" is on a CPU
 BF16_FLAGS = {"amx_bf16", "avx512_bf16"}
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's names and numbers of its settings
 FORCE_GQA = "TRANSFORMERS_SDPA_FORCE_GQA"
